@@ -1,0 +1,1 @@
+"""The control plane: identity, money, nodes, leases, deployments."""

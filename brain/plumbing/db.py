@@ -1,0 +1,92 @@
+"""PostgreSQL through SQLAlchemy 2 async: one engine, short transactions, typed id columns.
+
+No network call may be made while a transaction is open. Ids and times come from the
+application, never from a column default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Dialect, MetaData, Text, TypeDecorator
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+from kernel.ids import Id
+
+Tx = AsyncSession
+IdT = TypeVar("IdT", bound=Id)
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Parent of every table. Constraint names are fixed, so that migrations can name them."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class IdColumn(TypeDecorator[IdT], Generic[IdT]):
+    """A typed id, stored as text: ``mapped_column(IdColumn(NodeId), primary_key=True)``."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[IdT]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> IdT | None:
+        return None if value is None else self.kind(value)
+
+
+def async_url(url: str) -> str:
+    """``postgres://`` and ``postgresql://`` as people write them -> the asyncpg dialect's URL."""
+    for scheme in ("postgresql+asyncpg://", "postgresql://", "postgres://"):
+        if url.startswith(scheme):
+            return "postgresql+asyncpg://" + url.removeprefix(scheme)
+    return url
+
+
+class Db:
+    """The engine and its transactions."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, statement_seconds_max: int = 30) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            async_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": 10,
+                "command_timeout": statement_seconds_max,
+                "server_settings": {"application_name": "ganglion", "timezone": "UTC"},
+            },
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Tx]:
+        """One transaction: committed at the end of the block, rolled back on any exception."""
+        async with self._sessions() as session, session.begin():
+            yield session
+
+    async def close(self) -> None:
+        await self.engine.dispose()

@@ -1,0 +1,1 @@
+"""Model templates: data first, with the pure fit and launch engines."""

@@ -1,0 +1,1 @@
+"""The `ganglion` command and the supervisor of `ganglion up`."""

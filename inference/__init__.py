@@ -1,0 +1,1 @@
+"""The OpenAI-compatible data plane. Imports kernel and catalog only."""

@@ -1,0 +1,238 @@
+"""Brain <-> node agent, version 1.
+
+Enrolment: POST /agent/v1/enroll      EnrollRequest -> EnrollAnswer     (join token in the body)
+Session:   POST /agent/v1/session     SessionRequest -> SessionAnswer   (Ed25519 signature inside)
+Beat:      POST /agent/v1/beat        Beat -> BeatAnswer                (HMAC headers)
+Wake:      GET  /agent/v1/wake?generation=N   204 at a newer generation or after 25 s (HMAC)
+Logs:      POST /agent/v1/logs        LogBatch -> 204                   (HMAC headers)
+
+HMAC headers: ``X-Ganglion-Session: <session id>``, ``X-Ganglion-Seq: <rising integer>`` and
+``X-Ganglion-Mac: hex(HMAC-SHA256(session key, mac_input(...)))``. A sequence number at or below
+the highest seen for (node, agent start) is refused with 409 ``replayed``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+VERSION = 1
+SESSION_HEADER = "X-Ganglion-Session"
+SEQ_HEADER = "X-Ganglion-Seq"
+MAC_HEADER = "X-Ganglion-Mac"
+
+Short = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(max_length=4000)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class NvmlState(StrEnum):
+    OK = "ok"
+    ABSENT = "absent"  # no library or no driver
+    HUNG = "hung"  # the child did not answer in time
+    SIMULATED = "simulated"  # --simulate-gpus: said in every view
+
+
+class GpuReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One GPU. Units: MiB, Celsius, milliwatts, millijoules, MHz, percent."""
+
+    uuid: Short
+    name: Short
+    memory_total_mib: Count
+    memory_used_mib: Count = 0
+    utilisation_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    temperature_c: int | None = None
+    power_mw: Count | None = None
+    power_limit_mw: Count | None = None
+    energy_mj: Count | None = None
+    sm_clock_mhz: Count | None = None
+    memory_clock_mhz: Count | None = None
+    throttle_reasons: Count | None = None
+    ecc_uncorrected: Count | None = None
+    process_count: Count = 0
+    lost: bool = False
+    simulated: bool = False
+
+
+class HostReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The machine under the GPUs."""
+
+    hostname: Short
+    os: Short
+    cpu_count: Count
+    cpu_percent: float = 0.0
+    memory_total_mib: Count = 0
+    memory_used_mib: Count = 0
+    disk_total_mib: Count = 0
+    disk_free_mib: Count = 0
+    load_1m: float = 0.0
+    driver_version: str | None = None
+    engine: Short = "process"  # "process" or "docker"
+    engine_version: str | None = None
+
+
+class EnrollRequest(Struct, forbid_unknown_fields=True):
+    token: Short
+    public_key: Annotated[str, Meta(min_length=64, max_length=64)]  # Ed25519, hex
+    agent_version: Short
+    host: HostReading
+    gpus: Annotated[list[GpuReading], Meta(max_length=64)]
+    name: Annotated[str, Meta(max_length=80)] = ""
+    v: int = VERSION
+
+
+class EnrollAnswer(Struct):
+    node_id: str
+    installation_id: str
+    beat_seconds: int
+    v: int = VERSION
+
+
+class SessionRequest(Struct, forbid_unknown_fields=True):
+    """``signature`` is Ed25519 over :func:`session_input`, hex."""
+
+    node_id: Short
+    host_boot_id: Short  # the host's boot: a new one holds no lease
+    agent_start_id: Short  # this agent process: the sequence numbers' scope
+    nonce: Short
+    signature: Annotated[str, Meta(min_length=128, max_length=128)]
+    agent_version: Short = "0"
+    v: int = VERSION
+
+
+class SessionAnswer(Struct):
+    session_id: str
+    session_key: str  # hex, 32 bytes
+    expires_in_seconds: int
+    installation_id: str
+    v: int = VERSION
+
+
+class LeaseSeenState(StrEnum):
+    """What the agent sees of one lease's work."""
+
+    STARTING = "starting"  # image pull, container or process starting
+    LOADING = "loading"  # it runs; the worker does not answer /health yet
+    READY = "ready"
+    STOPPING = "stopping"
+    GONE = "gone"  # container or process gone and the GPUs free: evidence
+    FAILED = "failed"
+
+
+class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    lease_id: Short
+    epoch: Count
+    state: LeaseSeenState
+    reason: Text = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0  # loopback links only
+    restarts: Count = 0
+    pull_done_mib: Count = 0
+    pull_total_mib: Count = 0
+    gpu_uuids: list[Short] = []
+    metrics: dict[str, float] = {}  # the worker's own gauges, by vLLM's names
+
+
+class Beat(Struct, forbid_unknown_fields=True):
+    """Everything the agent sees. ``generation`` is of the desired set it has applied."""
+
+    node_id: Short
+    host_boot_id: Short
+    generation: Count
+    nvml: NvmlState
+    gpus: Annotated[list[GpuReading], Meta(max_length=64)]
+    host: HostReading
+    leases: Annotated[list[LeaseSeen], Meta(max_length=256)]
+    agent_version: Short = "0"
+    renewal_sent_boot_ns: Count = 0  # agent's boot clock, taken before sending
+    v: int = VERSION
+
+
+class LaunchSpec(Struct):
+    """How to start one worker. ``{port}`` and ``{model_path}`` in arguments are filled in."""
+
+    engine: str  # "standin" or "vllm"
+    image: str
+    arguments: list[str]
+    environment: dict[str, str] = {}
+    process: list[str] = []  # argv for the process hand; empty = containers only
+    port: int = 8000  # inside the container
+    health_path: str = "/health"
+    memory_mib: int = 0  # 0 = no limit
+    shm_mib: int = 1024
+    start_seconds_max: int = 1800
+    drain_seconds_max: int = 300
+
+
+class DesiredState(StrEnum):
+    RUN = "run"
+    STOP = "stop"
+
+
+class DesiredLease(Struct):
+    lease_id: str
+    epoch: int
+    gpu_uuids: list[str]
+    ttl_seconds: int
+    state: DesiredState
+    launch: LaunchSpec
+
+
+class DesiredSet(Struct):
+    """The whole set. Work that is not in it must not run. A lower generation is ignored."""
+
+    generation: int
+    leases: list[DesiredLease]
+
+
+class BeatAnswer(Struct):
+    """``desired`` is present when the agent's generation is older than the node's."""
+
+    generation: int
+    desired: DesiredSet | None = None
+    renewed: list[str] = []  # lease ids whose ttl starts anew from renewal_sent_boot_ns
+    beat_seconds: int = 10
+    update_to: str | None = None
+    v: int = VERSION
+
+
+class LogLine(Struct, forbid_unknown_fields=True):
+    at_ns: Count
+    stream: Annotated[str, Meta(max_length=8)]  # stdout, stderr, agent
+    text: Text
+
+
+class LogBatch(Struct, forbid_unknown_fields=True):
+    """``first`` numbers the first line; the brain drops lines that it has."""
+
+    lease_id: Short
+    first: Count
+    lines: Annotated[list[LogLine], Meta(max_length=1000)]
+    v: int = VERSION
+
+
+def session_input(request: SessionRequest) -> bytes:
+    """The bytes that the node's key signs for a session."""
+    parts = (
+        "ganglion-session-v1",
+        request.node_id,
+        request.host_boot_id,
+        request.agent_start_id,
+        request.nonce,
+        request.agent_version,
+    )
+    return "\n".join(parts).encode()
+
+
+def mac(key: bytes, method: str, path: str, seq: int, body: bytes) -> str:
+    """The MAC of one signed call: method, path with query, sequence number, body digest."""
+    digest = hashlib.sha256(body).hexdigest()
+    text = f"ganglion-call-v1\n{method}\n{path}\n{seq}\n{digest}"
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+beat_decoder = msgspec.json.Decoder(Beat)

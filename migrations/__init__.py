@@ -1,0 +1,1 @@
+"""Alembic migrations: one file a room, one head, forward and back."""

@@ -1,0 +1,16 @@
+"""Tables of deployments."""
+
+from __future__ import annotations
+
+revision = "0005"
+down_revision: str | None = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
