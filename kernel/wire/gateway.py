@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid5
 
+import msgspec
 from msgspec import Meta, Struct
 
 VERSION = 1
@@ -29,7 +30,7 @@ class KeyRow(Struct, omit_defaults=True):
     key_id: str
     digest: str
     account_id: str
-    scopes: list[str] = ["inference"]
+    scopes: list[str] = msgspec.field(default_factory=lambda: ["inference"])
     expires_at_ns: int = 0  # 0 = never
     models: list[str] | None = None  # None = all that the account may use
     cost_limit_nano: int = 0  # per request; 0 = none
