@@ -1,0 +1,66 @@
+"""Pure: a template and its GPUs -> what the agent starts (image, arguments, environment).
+
+Placeholders are filled in by the agent: ``{port}`` in all, and for the process hand also
+``{python}``, ``{vllm}`` (AGENT_VLLM) and ``{model_path}`` (below AGENT_MODELS_DIR).
+"""
+
+from __future__ import annotations
+
+from catalog.fit import MEMORY_SHARE, Use
+from catalog.schema import Engine, Kind, Precision, Template
+from kernel.wire.agent import LaunchSpec
+
+PORT = 8000
+
+
+def launch(template: Template, use: Use, gpus: int) -> LaunchSpec:
+    """How one worker of this model is started on ``gpus`` GPUs."""
+    assert gpus >= 1, "a worker has at least one GPU"
+    arguments = (
+        _vllm_arguments(template, use, gpus) if template.engine is Engine.VLLM else []
+    ) + list(template.start.arguments)
+    start = template.start
+    return LaunchSpec(
+        engine=template.engine.value,
+        image=start.image,
+        arguments=[_fill(text, template) for text in arguments],
+        environment={"VLLM_NO_USAGE_STATS": "1", **start.environment}
+        if template.engine is Engine.VLLM
+        else dict(start.environment),
+        process=[_fill(text, template) for text in start.process],
+        port=PORT,
+        memory_mib=start.memory_mib,
+        shm_mib=start.shm_mib,
+        start_seconds_max=start.start_seconds_max,
+        drain_seconds_max=start.drain_seconds_max,
+    )
+
+
+def _vllm_arguments(template: Template, use: Use, gpus: int) -> list[str]:
+    if not template.start.process:
+        served = ["--model", template.id, "--host", "0.0.0.0", "--port", "{port}"]
+    else:
+        served = ["--model", "{model_path}", "--host", "0.0.0.0", "--port", "{port}"]
+    arguments = [
+        *served,
+        "--served-model-name",
+        template.id,
+        "--max-model-len",
+        str(use.context),
+        "--max-num-seqs",
+        str(use.concurrency),
+    ]
+    if template.shape is None:
+        return arguments
+    arguments += ["--tensor-parallel-size", str(gpus)]
+    arguments += ["--gpu-memory-utilization", f"{MEMORY_SHARE:.2f}"]
+    arguments += ["--max-num-batched-tokens", str(use.batched_tokens)]
+    if use.kv_cache is Precision.FP8:
+        arguments += ["--kv-cache-dtype", "fp8"]
+    if template.kind is Kind.CHAT:
+        arguments += ["--enable-prompt-tokens-details"]
+    return arguments
+
+
+def _fill(text: str, template: Template) -> str:
+    return text.replace("{model_id}", template.id)
