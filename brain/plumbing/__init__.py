@@ -1,6 +1,25 @@
 """Lowest floor of the brain: database, context, moves, changes, work rows, outbox, audit."""
 
+from brain.plumbing import audit, changes, inbox, moves, outbox, work
 from brain.plumbing.context import Ctx
-from brain.plumbing.db import Db, Tx
+from brain.plumbing.db import Base, Db, IdColumn, Tx
+from brain.plumbing.moves import Stated, history, move
+from brain.plumbing.work import Work
 
-__all__ = ["Ctx", "Db", "Tx"]
+__all__ = [
+    "Base",
+    "Ctx",
+    "Db",
+    "IdColumn",
+    "Stated",
+    "Tx",
+    "Work",
+    "audit",
+    "changes",
+    "history",
+    "inbox",
+    "move",
+    "moves",
+    "outbox",
+    "work",
+]
