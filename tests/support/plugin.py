@@ -1,0 +1,107 @@
+"""What every test may ask for, and how a run behaves: one seed, shuffled order, feature rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from brain.plumbing import Ctx, Db
+from kernel.clock import ManualClock
+from kernel.ids import SeededIds
+from tests.support.shared import ROOT, RUN_PID
+
+pytest_plugins = ["tests.support.postgres", "tests.support.valkey"]
+
+SEED = "GANGLION_TEST_SEED"
+RESULTS = ROOT / ".cache" / "features.json"
+_outcomes: dict[str, dict[str, str]] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run chooses the seed; xdist's workers inherit it."""
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN_PID] = str(os.getpid())
+    os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1 << 32)))
+
+
+def pytest_report_header() -> str:
+    return f"seed: {os.environ[SEED]} (repeat this order and chance with {SEED}=…)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle files, and tests inside a file, by the seed; note each test's feature rows."""
+    chance = random.Random(os.environ[SEED])
+    rank = {path: chance.random() for path in sorted({str(item.path) for item in items})}
+    inside = {item.nodeid: chance.random() for item in sorted(items, key=lambda i: i.nodeid)}
+    items.sort(key=lambda item: (rank[str(item.path)], inside[item.nodeid]))
+    for item in items:
+        for mark in item.iter_markers("feature"):
+            item.user_properties.extend(("feature", row) for row in mark.args)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what became of each test that proves a row."""
+    rows = [value for name, value in report.user_properties if name == "feature"]
+    for row in rows:
+        known = _outcomes.setdefault(str(row), {})
+        if report.when == "call" or report.outcome != "passed":
+            known[report.nodeid] = report.outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep the rows' last results for ``make features``; tests not run now keep theirs."""
+    if hasattr(session.config, "workerinput") or not _outcomes:
+        return
+    try:
+        known = json.loads(RESULTS.read_text())
+    except (OSError, ValueError):
+        known = {}
+    for row, outcomes in _outcomes.items():
+        known.setdefault(row, {}).update(outcomes)
+    RESULTS.parent.mkdir(exist_ok=True)
+    pending = RESULTS.with_suffix(f".{os.getpid()}")
+    pending.write_text(json.dumps(known, indent=1, sort_keys=True))
+    pending.rename(RESULTS)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all xdist workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """This test's own chance, the same for the same run seed."""
+    text = f"{os.environ[SEED]} {request.node.nodeid}"
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    print(f"seed of this test: {number}")
+    return number
+
+
+@pytest.fixture
+def unique_name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test of this run has; fit for a database."""
+    text = f"{os.getpid()} {request.node.nodeid}"
+    return "test_" + hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def ctx(database_url: str, clock: ManualClock, seed: int) -> AsyncIterator[Ctx]:
+    """What a brain verb is handed: a fresh database, time that stands, ids by seed."""
+    db = Db(database_url, pool_size=5)
+    yield Ctx(db=db, clock=clock, ids=SeededIds(clock, seed))
+    await db.close()

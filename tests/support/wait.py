@@ -1,0 +1,48 @@
+"""Waiting for what must come: poll with a deadline, never sleep for luck."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def until(
+    check: Callable[[], T | Awaitable[T]],
+    seconds: float = 10,
+    *,
+    every: float = 0.02,
+    why: str = "",
+) -> T:
+    """Call ``check`` until its answer is truthy and return that; AssertionError at the deadline.
+
+    An ``AssertionError`` or a connection error inside ``check`` counts as "not yet"; the last one
+    is shown if the deadline passes.
+    """
+    deadline = time.monotonic() + seconds
+    last: BaseException | None = None
+    while True:
+        try:
+            answer = check()
+            found: T = await answer if inspect.isawaitable(answer) else answer
+            if found:
+                return found
+        except (AssertionError, OSError) as problem:
+            last = problem
+        if time.monotonic() > deadline:
+            message = why or getattr(check, "__qualname__", repr(check))
+            raise AssertionError(f"not within {seconds} s: {message}") from last
+        await asyncio.sleep(every)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
