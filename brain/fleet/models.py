@@ -1,0 +1,161 @@
+"""Tables of the fleet: nodes' counters and beats, GPUs, leases, agent sessions, reception."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from brain.plumbing.db import Base, IdColumn
+from brain.plumbing.moves import Stated
+from kernel.ids import DeploymentId, LeaseId, NodeId, ReplicaId
+
+
+class FleetNode(Base):
+    """Changes seldom. ``generation`` and ``epoch`` only rise, in the transaction of the change.
+
+    ``xid`` is the last changing transaction's, so that readers of "what changed since" miss no
+    late commit (as in ``plumbing.changes``). ``withheld`` says why the node may not be sold.
+    """
+
+    __tablename__ = "fleet_node"
+    __table_args__ = (Index("ix_fleet_node_xid", "xid"),)
+
+    node_id: Mapped[NodeId] = mapped_column(
+        IdColumn(NodeId), ForeignKey("node.node_id"), primary_key=True
+    )
+    generation: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    xid: Mapped[int] = mapped_column(BigInteger)
+    host_boot_id: Mapped[str] = mapped_column(Text)
+    agent_start_id: Mapped[str] = mapped_column(Text)
+    agent_version: Mapped[str] = mapped_column(Text)
+    engine: Mapped[str] = mapped_column(Text)
+    nvml: Mapped[str] = mapped_column(Text)
+    quarantined: Mapped[str] = mapped_column(Text)  # why; "" = it is not
+    silent_since_ns: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class NodeBeat(Base):
+    """Changes every second, in one statement for all nodes: narrow, and with no other index."""
+
+    __tablename__ = "node_beat"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+    node_id: Mapped[NodeId] = mapped_column(IdColumn(NodeId), primary_key=True)
+    agent_start_id: Mapped[str] = mapped_column(Text)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    last_seen_ns: Mapped[int] = mapped_column(BigInteger)
+    generation_applied: Mapped[int] = mapped_column(BigInteger)
+
+
+class NodeGpu(Base):
+    """A node's GPUs as its agent names them. Free ones are found by query, never counted."""
+
+    __tablename__ = "node_gpu"
+    __table_args__ = (Index("ix_node_gpu_gpu_uuid", "gpu_uuid"),)
+
+    node_id: Mapped[NodeId] = mapped_column(
+        IdColumn(NodeId), ForeignKey("node.node_id"), primary_key=True
+    )
+    gpu_uuid: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    name: Mapped[str] = mapped_column(Text)
+    memory_mib: Mapped[int] = mapped_column(BigInteger)
+    simulated: Mapped[bool] = mapped_column(Boolean)
+    lost: Mapped[bool] = mapped_column(Boolean)
+
+
+class Lease(Stated, Base):
+    """``state`` is what is asked (owner: the brain); ``seen_*`` is what the agent reports."""
+
+    __tablename__ = "lease"
+    __table_args__ = (
+        Index("ix_lease_replica_id", "replica_id"),
+        Index("ix_lease_node_live", "node_id", postgresql_where=text("state <> 'closed'")),
+        CheckConstraint("gpu_count > 0", name="some_gpus"),
+        CheckConstraint("epoch > 0", name="epoch_from_one"),
+        Index("uq_lease_node_epoch", "node_id", "epoch", unique=True),
+    )
+
+    lease_id: Mapped[LeaseId] = mapped_column(IdColumn(LeaseId), primary_key=True)
+    node_id: Mapped[NodeId] = mapped_column(IdColumn(NodeId), ForeignKey("node.node_id"))
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    generation: Mapped[int] = mapped_column(BigInteger)  # of the desired set it entered
+    replica_id: Mapped[ReplicaId] = mapped_column(IdColumn(ReplicaId))
+    deployment_id: Mapped[DeploymentId] = mapped_column(IdColumn(DeploymentId))
+    gpu_count: Mapped[int] = mapped_column(Integer)
+    launch: Mapped[bytes] = mapped_column(LargeBinary)  # wire.agent.LaunchSpec as JSON
+    ttl_seconds: Mapped[int] = mapped_column(Integer)
+    opened_ns: Mapped[int] = mapped_column(BigInteger)
+    renewed_ns: Mapped[int] = mapped_column(BigInteger)  # when a renewal was last answered
+    stop_asked_ns: Mapped[int | None] = mapped_column(BigInteger)
+    closed_ns: Mapped[int | None] = mapped_column(BigInteger)
+    outcome: Mapped[str | None] = mapped_column(Text)
+    seen_state: Mapped[str | None] = mapped_column(Text)
+    seen_reason: Mapped[str] = mapped_column(Text)
+    seen_port: Mapped[int] = mapped_column(Integer)
+    seen_restarts: Mapped[int] = mapped_column(Integer)
+    seen_ns: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class LeaseGpu(Base):
+    """Which GPUs a lease holds. The index makes a second live claim of one impossible."""
+
+    __tablename__ = "lease_gpu"
+    __table_args__ = (
+        Index(
+            "uq_lease_gpu_live",
+            "node_id",
+            "gpu_uuid",
+            unique=True,
+            postgresql_where=text("live"),
+        ),
+        Index("ix_lease_gpu_live_uuid", "gpu_uuid", postgresql_where=text("live")),
+    )
+
+    lease_id: Mapped[LeaseId] = mapped_column(
+        IdColumn(LeaseId), ForeignKey("lease.lease_id"), primary_key=True
+    )
+    gpu_uuid: Mapped[str] = mapped_column(Text, primary_key=True)
+    node_id: Mapped[NodeId] = mapped_column(IdColumn(NodeId))
+    position: Mapped[int] = mapped_column(Integer)
+    live: Mapped[bool] = mapped_column(Boolean)
+
+
+class AgentSession(Base):
+    """Nonces of session requests, so that a recorded one opens nothing.
+
+    Of an agent start that was replaced one row stays: it is refused for ever.
+    """
+
+    __tablename__ = "agent_session"
+
+    node_id: Mapped[NodeId] = mapped_column(
+        IdColumn(NodeId), ForeignKey("node.node_id"), primary_key=True
+    )
+    nonce: Mapped[str] = mapped_column(Text, primary_key=True)
+    agent_start_id: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Reception(Base):
+    """When each brain process was receiving beats and could write: silence counts only then."""
+
+    __tablename__ = "fleet_reception"
+
+    boot_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    since_ns: Mapped[int] = mapped_column(BigInteger)
+    until_ns: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,26 @@
+"""Providers and their nodes: who offers GPUs, at what price, under which key.
+
+The door. A node's live state (beats, leases) belongs to the fleet, one floor up.
+"""
+
+from brain.marketplace.models import Node
+from brain.marketplace.prices import default_price_nano
+from brain.marketplace.service import (
+    NodeTerms,
+    make_join_token,
+    node_of_account,
+    node_terms,
+    nodes_of_account,
+    revoke_node,
+)
+
+__all__ = [
+    "Node",
+    "NodeTerms",
+    "default_price_nano",
+    "make_join_token",
+    "node_of_account",
+    "node_terms",
+    "nodes_of_account",
+    "revoke_node",
+]

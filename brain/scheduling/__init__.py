@@ -1,0 +1,27 @@
+"""The planner: which offer, and why each other one was not taken. Pure values; no I/O."""
+
+from brain.scheduling.offer import (
+    Candidate,
+    Choice,
+    Cost,
+    Offer,
+    Plan,
+    PlanRequest,
+    Shape,
+    Trust,
+)
+from brain.scheduling.planner import Board, explain, plan
+
+__all__ = [
+    "Board",
+    "Candidate",
+    "Choice",
+    "Cost",
+    "Offer",
+    "Plan",
+    "PlanRequest",
+    "Shape",
+    "Trust",
+    "explain",
+    "plan",
+]

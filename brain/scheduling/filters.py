@@ -1,0 +1,143 @@
+"""Reasons to reject an offer, one small function each: a sentence, or None to let it pass.
+
+Each comes as a quick test and a sentence, so that a decision over thousands of offers writes
+no text that nobody reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from brain.scheduling.offer import Offer, PlanRequest, Shape, Trust
+from kernel.clock import NS
+from kernel.money import HourlyRate
+
+Test = Callable[[PlanRequest, Offer, int], bool]
+Sentence = Callable[[PlanRequest, Offer, int], str]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """``rejects`` is cheap; ``why`` is asked only of offers that it rejected."""
+
+    name: str
+    rejects: Test
+    why: Sentence
+
+
+def shape_on(request: PlanRequest, offer: Offer) -> Shape | None:
+    """The shape with fewest GPUs whose memory this kind of GPU has and whose count is free."""
+    best: Shape | None = None
+    for shape in request.shapes:
+        fits = shape.vram_mib <= offer.vram_mib and shape.gpus <= offer.free
+        if fits and (best is None or shape.gpus < best.gpus):
+            best = shape
+    return best
+
+
+def _too_small(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
+    return all(s.vram_mib > offer.vram_mib or s.gpus > offer.total for s in request.shapes)
+
+
+def _too_small_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
+    wanted = " or ".join(f"{s.gpus} × {_gib(s.vram_mib)}" for s in sorted(request.shapes))
+    return f"It has {offer.total} × {_gib(offer.vram_mib)}; {wanted} is needed."
+
+
+def _busy(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
+    return not _too_small(request, offer, now_ns) and shape_on(request, offer) is None
+
+
+def _busy_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
+    fitting = [s.gpus for s in request.shapes if s.vram_mib <= offer.vram_mib]
+    return f"{offer.free} of {offer.total} GPUs are free; {min(fitting)} needed."
+
+
+def _stale(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
+    return now_ns - offer.seen_ns > request.age_seconds_max * NS
+
+
+def _stale_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
+    if offer.seen_ns == 0:
+        return "It has not been heard yet."
+    age = (now_ns - offer.seen_ns) // NS
+    return f"It was last heard {age} s ago; {request.age_seconds_max} s is the most."
+
+
+def _wrong_gpu(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
+    if not request.gpu_names:
+        return False
+    name = offer.gpu_name.lower()
+    return not any(part.lower() in name for part in request.gpu_names)
+
+
+def _price_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
+    assert request.price_nano_max is not None, "only asked where a price limit rejected"
+    return f"It asks {HourlyRate(offer.price_nano)}; {HourlyRate(request.price_nano_max)} is set."
+
+
+FILTERS: tuple[Filter, ...] = (
+    Filter(
+        "avoided",
+        lambda r, o, n: o.node_id in r.avoid,
+        lambda r, o, n: r.avoid[o.node_id],
+    ),
+    Filter("withheld", lambda r, o, n: o.withheld != "", lambda r, o, n: o.withheld),
+    Filter("freshness", _stale, _stale_why),
+    Filter(
+        "simulated",
+        lambda r, o, n: o.simulated and not r.simulated,
+        lambda r, o, n: "Its GPUs are simulated; real ones are needed.",
+    ),
+    Filter(
+        "containers",
+        lambda r, o, n: r.containers and o.engine != "docker",
+        lambda r, o, n: "Its agent has no container engine; this work runs in a container.",
+    ),
+    Filter(
+        "gpu",
+        _wrong_gpu,
+        lambda r, o, n: f"It has {o.gpu_name}; {' or '.join(sorted(r.gpu_names))} is asked for.",
+    ),
+    Filter("memory", _too_small, _too_small_why),
+    Filter("count", _busy, _busy_why),
+    Filter(
+        "price",
+        lambda r, o, n: r.price_nano_max is not None and o.price_nano > r.price_nano_max,
+        _price_why,
+    ),
+    Filter(
+        "region",
+        lambda r, o, n: bool(r.regions) and o.region not in r.regions,
+        lambda r, o, n: (
+            f"It stands in {o.region or 'an unknown region'};"
+            f" {' or '.join(sorted(r.regions))} is asked for."
+        ),
+    ),
+    Filter(
+        "spot",
+        lambda r, o, n: o.spot and not r.spot,
+        lambda r, o, n: "It can be taken away at any time (spot); that was not allowed.",
+    ),
+    Filter(
+        "reliability",
+        lambda r, o, n: o.reliability_ppm < r.reliability_ppm_min,
+        lambda r, o, n: (
+            f"Its reliability is {o.reliability_ppm / 10_000:.2f} %;"
+            f" {r.reliability_ppm_min / 10_000:.2f} % is asked for."
+        ),
+    ),
+    Filter(
+        "trust",
+        lambda r, o, n: o.trust < r.trust_min,
+        lambda r, o, n: (
+            f"It is {o.trust.name.lower()};"
+            f" at least {Trust(r.trust_min).name.lower()} is asked for."
+        ),
+    ),
+)
+
+
+def _gib(mib: int) -> str:
+    return f"{mib / 1024:.0f} GiB"

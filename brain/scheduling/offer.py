@@ -1,0 +1,154 @@
+"""What is for rent, what is wanted, and what was decided: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+from kernel.errors import BadInput
+from kernel.ids import NodeId
+
+MILLION = 1_000_000
+
+
+class Trust(IntEnum):
+    """How far a place is trusted; a request may ask for at least one of these."""
+
+    COMMUNITY = 1
+    VERIFIED = 2
+    OWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """GPUs of one kind on one node. Prices are nano-dollars per GPU-hour."""
+
+    node_id: NodeId
+    gpu_name: str
+    vram_mib: int  # of each GPU
+    free: int
+    total: int
+    price_nano: int
+    seen_ns: int  # when the node was last heard
+    node_name: str = ""
+    region: str = ""
+    spot: bool = False
+    reliability_ppm: int = MILLION
+    trust: Trust = Trust.COMMUNITY
+    simulated: bool = False
+    engine: str = "process"  # the agent's hand: "process" or "docker"
+    storage_nano_gib_hour: int = 0
+    cold_start_seconds: int = 60
+    withheld: str = ""  # why the node may not be sold now; "" = it may
+
+    @property
+    def key(self) -> tuple[str, str, int, bool]:
+        """One node may hold several kinds of GPU: this tells them apart."""
+        return (self.node_id, self.gpu_name, self.vram_mib, self.simulated)
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """A way to fit the work: so many GPUs with at least so much memory each."""
+
+    gpus: int
+    vram_mib: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.gpus <= 64 or self.vram_mib < 0:
+            raise BadInput("A shape needs 1 to 64 GPUs and no negative memory.")
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What is wanted. Any of ``shapes`` will do; on each offer the one with fewest GPUs is used.
+
+    ``avoid`` names nodes with the reason why they are not to be tried again.
+    """
+
+    shapes: tuple[Shape, ...]
+    regions: frozenset[str] = frozenset()  # empty: anywhere
+    gpu_names: frozenset[str] = frozenset()  # empty: any; else parts of names
+    price_nano_max: int | None = None
+    spot: bool = False  # spot offers may be used
+    simulated: bool = False  # simulated GPUs may be used
+    containers: bool = False  # the work runs only in a container
+    reliability_ppm_min: int = 0
+    trust_min: Trust = Trust.COMMUNITY
+    seconds: int = 3600  # how long the work is expected to run
+    storage_gib: int = 0
+    age_seconds_max: int = 25
+    avoid: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.shapes:
+            raise BadInput("A request needs at least one shape.")
+        if self.seconds < 1 or self.storage_gib < 0:
+            raise BadInput("A request needs at least one second and no negative storage.")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the work is expected to cost in all, part by part, in nano-dollars."""
+
+    rent_nano: int
+    storage_nano: int
+    cold_start_nano: int
+    failure_risk_nano: int
+
+    @property
+    def total_nano(self) -> int:
+        return self.rent_nano + self.storage_nano + self.cold_start_nano + self.failure_risk_nano
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One offer as the planner saw it. ``score`` is the expected cost; less is better."""
+
+    offer: Offer
+    ok: bool
+    gpus: int  # 0 when nothing fits
+    score: int | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    offer: Offer
+    gpus: int
+    cost: Cost
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.offer.node_id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decision. ``candidates`` is worked out when first asked for: best first, then the
+    rejected ones in the order of their nodes."""
+
+    chosen: Choice | None
+    _explain: Callable[[], tuple[Candidate, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        return self._explain()
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people: why this one, or why none."""
+        if self.chosen is None:
+            if not self.candidates:
+                return "No node is enrolled."
+            first: dict[str, int] = {}
+            for candidate in self.candidates:
+                if candidate.reasons:
+                    first[candidate.reasons[0]] = first.get(candidate.reasons[0], 0) + 1
+            often = sorted(first.items(), key=lambda item: (-item[1], item[0]))[:3]
+            said = "; ".join(f"{reason} ({count}×)" for reason, count in often)
+            return f"None of {len(self.candidates)} offers fits: {said}."
+        good = sum(1 for candidate in self.candidates if candidate.ok)
+        return f"{self.candidates[0].reasons[0]} It is the cheapest of {good} that fit."
