@@ -1,9 +1,8 @@
-"""What every test may ask for, and how a run behaves: one seed, shuffled order, feature rows."""
+"""What every test may ask for, and how a run behaves: one seed, shuffled order."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 from collections.abc import AsyncIterator
@@ -14,13 +13,15 @@ import pytest
 from brain.plumbing import Ctx, Db
 from kernel.clock import ManualClock
 from kernel.ids import SeededIds
-from tests.support.shared import ROOT, RUN_PID
+from tests.support.shared import RUN_PID
 
-pytest_plugins = ["tests.support.postgres", "tests.support.valkey"]
+pytest_plugins = [
+    "tests.support.features",
+    "tests.support.postgres",
+    "tests.support.valkey",
+]
 
 SEED = "GANGLION_TEST_SEED"
-RESULTS = ROOT / ".cache" / "features.json"
-_outcomes: dict[str, dict[str, str]] = {}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,39 +37,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shuffle files, and tests inside a file, by the seed; note each test's feature rows."""
+    """Shuffle files, and tests inside a file, by the seed."""
     chance = random.Random(os.environ[SEED])
     rank = {path: chance.random() for path in sorted({str(item.path) for item in items})}
     inside = {item.nodeid: chance.random() for item in sorted(items, key=lambda i: i.nodeid)}
     items.sort(key=lambda item: (rank[str(item.path)], inside[item.nodeid]))
-    for item in items:
-        for mark in item.iter_markers("feature"):
-            item.user_properties.extend(("feature", row) for row in mark.args)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember what became of each test that proves a row."""
-    rows = [value for name, value in report.user_properties if name == "feature"]
-    for row in rows:
-        known = _outcomes.setdefault(str(row), {})
-        if report.when == "call" or report.outcome != "passed":
-            known[report.nodeid] = report.outcome
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keep the rows' last results for ``make features``; tests not run now keep theirs."""
-    if hasattr(session.config, "workerinput") or not _outcomes:
-        return
-    try:
-        known = json.loads(RESULTS.read_text())
-    except (OSError, ValueError):
-        known = {}
-    for row, outcomes in _outcomes.items():
-        known.setdefault(row, {}).update(outcomes)
-    RESULTS.parent.mkdir(exist_ok=True)
-    pending = RESULTS.with_suffix(f".{os.getpid()}")
-    pending.write_text(json.dumps(known, indent=1, sort_keys=True))
-    pending.rename(RESULTS)
 
 
 @pytest.fixture(scope="session")
