@@ -1,0 +1,240 @@
+"""HTTP/1.1 over asyncio streams with h11: one exchange at a time, hang-ups noticed at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import h11
+
+from standins.worker.faults import CutHow, Fault, FaultKind
+
+READ_BYTES = 64 * 1024
+KEEP_ALIVE_SECONDS = 5.0  # vLLM's own (uvicorn's default)
+SEND_SECONDS_MAX = 120.0
+GARBAGE = b"\x00\xff<garbage>{]\xfe\n"
+Answerer = Callable[["Exchange"], Awaitable[None]]
+Waiter = Callable[[float], Awaitable[None]]
+
+
+class Cut(Exception):
+    """The exchange ends here and the connection with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Exchange:
+    """One request and the writing of its answer, with the fault it meets.
+
+    ``wait`` is how the worker waits (it may raise when the engine stops).
+    """
+
+    def __init__(self, request: Request, connection: Connection) -> None:
+        self.request = request
+        self.fault: Fault | None = None
+        self.wait: Waiter | None = None
+        self.begun = False
+        self.gone = False
+        self._connection = connection
+        self._sent = 0
+
+    async def answer(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        content_type: str = "application/json",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """A whole answer at once."""
+        if not self._is(FaultKind.CUT) or self.fault is None or self.fault.how != CutHow.END:
+            headers = (*headers, ("content-length", str(len(body))))
+        await self.begin(status, content_type, headers)
+        await self.send(body)
+        await self.end()
+
+    async def begin(
+        self, status: int, content_type: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """The head; with no content-length among the headers the body is chunked."""
+        fault = self.fault
+        if fault and fault.after_bytes == 0 and fault.how != CutHow.END:
+            await self._break(fault, before_head=True)
+        self.begun = True
+        named = [("server", "ganglion-stand-in"), *headers]
+        if content_type:
+            named.insert(0, ("content-type", content_type))
+        await self._connection.send(h11.Response(status_code=status, headers=named))
+
+    async def send(self, body: bytes) -> None:
+        fault = self.fault
+        if fault is None or fault.fault not in _BYTE_FAULTS:
+            await self._write(body)
+            return
+        room = max(fault.after_bytes - self._sent, 0)
+        await self._write(body[:room])
+        rest = body[room:]
+        if not rest:
+            return
+        if fault.fault == FaultKind.GARBAGE:
+            rest = (GARBAGE * (len(rest) // len(GARBAGE) + 1))[: len(rest)]
+        else:
+            await self._break(fault, before_head=False)
+        await self._write(rest)
+
+    async def end(self) -> None:
+        await self._connection.send(h11.EndOfMessage())
+
+    async def _write(self, body: bytes) -> None:
+        self._sent += len(body)
+        if body:
+            await self._connection.send(h11.Data(data=body))
+
+    async def _break(self, fault: Fault, *, before_head: bool) -> None:
+        if fault.fault == FaultKind.STALL:
+            self.fault = None
+            assert self.wait is not None, "a fault is set together with the way to wait"
+            await self.wait(fault.seconds)
+        elif fault.fault == FaultKind.CUT:
+            if fault.how == CutHow.END and not before_head:
+                await self.end()
+            if fault.how == CutHow.RESET:
+                self._connection.reset()
+            raise Cut
+        elif fault.fault == FaultKind.DIE:
+            os._exit(fault.exit_code)
+
+    def _is(self, kind: FaultKind) -> bool:
+        return self.fault is not None and self.fault.fault == kind
+
+
+_BYTE_FAULTS = (FaultKind.STALL, FaultKind.CUT, FaultKind.GARBAGE, FaultKind.DIE)
+
+
+class Connection:
+    """One client connection: reads requests, runs the answerer, cancels it on a hang-up."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answerer: Answerer,
+        body_bytes_max: int,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._answerer = answerer
+        self._body_bytes_max = body_bytes_max
+        self._http = h11.Connection(h11.SERVER)
+
+    async def serve(self) -> None:
+        """Returns when the connection is over; raises nothing that the client caused."""
+        try:
+            while await self._one_exchange():
+                self._http.start_next_cycle()
+        except (Cut, ConnectionError, TimeoutError, h11.LocalProtocolError):
+            pass
+        except h11.RemoteProtocolError as wrong:
+            await self._refuse(wrong.error_status_hint)
+        finally:
+            self._writer.close()
+
+    async def send(self, event: h11.Event) -> None:
+        payload = self._http.send(event)
+        if payload:
+            self._writer.write(payload)
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await self._writer.drain()
+
+    def reset(self) -> None:
+        """Close so that the other side sees a TCP reset."""
+        sock: socket.socket | None = self._writer.get_extra_info("socket")
+        if sock is not None:
+            linger_now = struct.pack("ii", 1, 0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_now)
+        self._writer.transport.abort()
+
+    async def _one_exchange(self) -> bool:
+        request = await self._read_request()
+        if request is None:
+            return False
+        exchange = Exchange(request, self)
+        work = asyncio.ensure_future(self._answerer(exchange))
+        watch = asyncio.ensure_future(self._watch())
+        try:
+            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                exchange.gone = True
+                work.cancel()
+        finally:
+            watch.cancel()
+            work.cancel()
+            await asyncio.wait({watch, work})  # two readers at once are an error
+        if exchange.gone or work.cancelled():
+            return False
+        work.result()
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def _watch(self) -> None:
+        """Return when the client hangs up; keep what it sends early for the next request."""
+        kept = 0
+        while kept < READ_BYTES:
+            try:
+                early = await self._reader.read(READ_BYTES)
+            except ConnectionError:
+                return
+            if not early:
+                return
+            kept += len(early)
+            self._http.receive_data(early)
+
+    async def _read_request(self) -> Request | None:
+        head = await self._next_event(KEEP_ALIVE_SECONDS)
+        if not isinstance(head, h11.Request):
+            return None
+        parts: list[bytes] = []
+        size = 0
+        if self._http.they_are_waiting_for_100_continue:
+            await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+        while True:
+            event = await self._next_event(SEND_SECONDS_MAX)
+            if isinstance(event, h11.EndOfMessage):
+                break
+            if not isinstance(event, h11.Data):
+                return None
+            size += len(event.data)
+            if size > self._body_bytes_max:
+                await self._refuse(413)
+                return None
+            parts.append(bytes(event.data))
+        return Request(
+            method=head.method.decode(),
+            path=urlsplit(head.target.decode()).path,
+            headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
+            body=b"".join(parts),
+        )
+
+    async def _next_event(self, seconds: float) -> object:
+        async with asyncio.timeout(seconds):
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(READ_BYTES))
+        return event
+
+    async def _refuse(self, status: int) -> None:
+        """Answer a request that could not be read, where that is still possible."""
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        headers = [("content-length", "0"), ("connection", "close")]
+        await self.send(h11.Response(status_code=status, headers=headers))
+        await self.send(h11.EndOfMessage())
