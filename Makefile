@@ -1,0 +1,57 @@
+# Every command a person or CI runs here. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: run demo test test-fast check format bench bench-peers parts features clean help \
+        setup setup-dev
+SHELL := /bin/sh
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+WORKERS ?= 2
+export PYTHON
+
+run: setup ## start the whole product here; Ctrl-C stops it
+	@exec .venv/bin/ganglion up $(ARGS)
+
+demo: setup ## the main job from end to end, with times, receipts and proofs (ENGINE=vllm: real vLLM)
+	@exec .venv/bin/ganglion demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+
+test: setup-dev ## fetch what the tests need, then run them all
+	@$(PY) -m tools.parts --for-tests
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-fast: setup-dev ## the tests that need no outside part, in under 30 s
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real" $(ARGS)
+
+check: setup-dev ## format, lint, types, floors, the tree's own rules
+	@$(PY) -m tools.check
+
+format: setup-dev ## write the code as `make check` wants it
+	@.venv/bin/ruff format --quiet .
+	@.venv/bin/ruff check --quiet --fix .
+
+bench: setup-dev ## measure; one line a figure (ONLY=gateway|ledger|planner|heartbeats|start)
+	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+bench-peers: setup-dev ## fetch the peers that some figures compare with (vllm-router, litellm)
+	@$(PY) -m tools.parts --peers
+
+parts: setup-dev ## fetch the heavy outside parts of the tests: real vLLM for the CPU (0.6 GB)
+	@$(PY) -m tools.parts --for-tests --heavy
+
+features: setup-dev ## the product's rows with the last results (UPDATE=1 writes the test column)
+	@$(PY) -m tools.features $(if $(UPDATE),--update) $(ARGS)
+
+clean: ## remove everything made here: .venv, data, fetched parts, caches
+	@if [ -f .ganglion/lock ] && ! flock -n .ganglion/lock true; then \
+	    echo "Ganglion runs on .ganglion: stop it first (Ctrl-C in its terminal)." >&2; exit 1; fi
+	@rm -rf .venv .ganglion .parts .cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+	    .pytest_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:
+	@tools/bootstrap.sh runtime
+
+setup-dev:
+	@tools/bootstrap.sh dev
