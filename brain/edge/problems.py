@@ -179,3 +179,43 @@ def _one(error: Mapping[str, Any]) -> dict[str, str]:
         message = str(error.get("msg", "is not valid")).removesuffix(".")
         message = message.removeprefix("Value error, ")
     return {"field": field, "message": message}
+
+
+def describe(openapi: dict[str, Any]) -> None:
+    """Put our problems into the OpenAPI document, in place of the framework's error shape."""
+    schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM_SCHEMA
+    answer = {
+        "description": "Any failure, as an RFC 9457 problem.",
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for path in openapi.get("paths", {}).values():
+        for operation in path.values():
+            responses = operation["responses"]
+            responses.pop("422", None)
+            responses["default"] = answer
+
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:ganglion:problem:<code>"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "One sentence that says what to do."},
+        "code": {"type": "string", "description": "Stable; for programs."},
+        "param": {"type": "string", "description": "The field at fault."},
+        "request_id": {"type": "string", "description": "Also in x-request-id."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}

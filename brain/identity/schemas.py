@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, EmailStr, Field, StringConstraints, model_validator
 
@@ -53,7 +53,7 @@ class LoginBody(Body):
 
 class TokenOut(BaseModel):
     access_token: str
-    token_type: str = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 (RFC 6750 names it so)
     expires_in: int
 
 
@@ -67,10 +67,9 @@ class MeOut(BaseModel):
 
 class NewKeyBody(Body):
     name: Name
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=4)] = [
-        Scope.INFERENCE,
-        Scope.READ,
-    ]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=4)] = Field(
+        default=[Scope.INFERENCE, Scope.READ]
+    )
     expires_in_days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = None
     models: Annotated[list[ModelName], Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="Only these models; all where left out."

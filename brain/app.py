@@ -1,0 +1,149 @@
+"""The brain's web process: ``create_app`` for servers and tests, ``python -m brain.app`` to run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
+
+from brain import health, pages
+from brain.edge import logs, problems
+from brain.edge.furniture import Furniture
+from brain.identity import routes as identity_routes
+from brain.plumbing import Ctx
+from brain.settings import Environment, Settings, UnsafeSettings, load
+from brain.wiring import Parts, assemble
+
+GRACE_SECONDS = 10
+
+_log = structlog.get_logger()
+
+
+def create_app(settings: Settings, *, ctx: Ctx | None = None) -> FastAPI:
+    """The whole management API over ``settings``; ``ctx`` replaces database, clock and ids."""
+    parts = assemble(settings, ctx=ctx)
+    app = FastAPI(
+        title="Ganglion",
+        version=pages.VERSION,
+        summary="Accounts, models, deployments, nodes and the bill of a GPU cloud.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.parts = parts
+    app.state.ctx = parts.ctx
+    app.state.identity = parts.identity
+    app.state.settings = settings
+    problems.install(app)
+    for router in _routers():
+        app.include_router(router)
+    app.mount("/docs/files", pages.DOCS_FILES)
+    _add_middleware(app, parts)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _routers() -> list[APIRouter]:
+    found = [pages.router, health.router, identity_routes.router]
+    for name in (
+        "brain.billing.routes",
+        "brain.marketplace.routes",
+        "brain.fleet.routes",
+        "brain.deployments.routes",
+        "brain.deployments.catalog_routes",
+        "brain.deployments.feed_routes",
+    ):
+        try:
+            found.append(import_module(name).router)
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def _add_middleware(app: FastAPI, parts: Parts) -> None:
+    if parts.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(parts.settings.cors_origins),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["authorization", "content-type", "idempotency-key"],
+            expose_headers=["x-request-id", "retry-after"],
+            max_age=600,
+        )
+    app.add_middleware(
+        Furniture,
+        clock=parts.ctx.clock,
+        ids=parts.ctx.ids,
+        metrics=parts.metrics,
+        https_only=parts.settings.environment is Environment.PRODUCTION,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    _log.info("brain_started", environment=parts.settings.environment.value)
+    try:
+        yield
+    finally:
+        await parts.close()
+        _log.info("brain_stopped")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI with our own error shape in the place of the framework's."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        problems.describe(made)
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; 0 after a clean stop, 2 when the settings are unsafe."""
+    try:
+        settings = load()
+    except UnsafeSettings as error:
+        sys.stderr.write("The brain does not start:\n")
+        sys.stderr.writelines(f"- {sentence}\n" for sentence in error.sentences)
+        return 2
+    logs.configure(debug=settings.debug)
+    # uvicorn raises the signal again after its clean stop; this keeps that from killing us.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.brain_host,
+            port=settings.brain_port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=2048,
+        )
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

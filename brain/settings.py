@@ -1,0 +1,242 @@
+"""Every setting of the brain, by its name in the environment; unsafe ones refuse to start."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+JWT_BYTES_MIN = 64
+WEAK_WORDS = ("changeme", "change-me", "secret", "password", "example", "default", "development")
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class UnsafeSettings(Exception):
+    """The brain does not start like this. ``sentences`` say why, one each, without values."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__(" ".join(sentences))
+        self.sentences = sentences
+
+
+class Settings(BaseSettings):
+    """Read from the environment only. Names are law; see .env.example."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", case_sensitive=False, hide_input_in_errors=True, frozen=True
+    )
+
+    environment: Environment = Field(
+        default=Environment.DEVELOPMENT,
+        description="development, or production, which refuses unsafe settings.",
+    )
+    debug: bool = Field(default=False, description="Log more. Never in production.")
+    database_url: SecretStr = Field(
+        description="PostgreSQL 15 or newer: postgresql://user:password@host/name."
+    )
+    redis_url: SecretStr = Field(
+        description="Valkey or Redis: redis://host:6379/0 or unix:///path/to/socket."
+    )
+    jwt_secret_key: SecretStr = Field(
+        description="Signs access tokens; at least 64 bytes. openssl rand -base64 64"
+    )
+    master_key: SecretStr = Field(
+        description="64 hex digits; agent session keys and cache salts are derived from it."
+        " openssl rand -hex 32"
+    )
+    gateway_token: SecretStr = Field(
+        description="What gateways show to the brain; at least 32 bytes. openssl rand -hex 32"
+    )
+    installation_id: str = Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Names this installation on every machine and container that it makes.",
+    )
+    brain_host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    brain_port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    public_brain_url: str = Field(
+        default="http://127.0.0.1:8000",
+        description="Where agents and people reach the brain. https in production.",
+    )
+    public_gateway_url: str = Field(
+        default="http://127.0.0.1:8080",
+        description="Where clients reach the gateway. https in production.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins of web pages that may call the API, with commas between."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses of proxies whose X-Forwarded-For is believed, commas between.",
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="What /metrics asks for as Bearer. Without it production has no /metrics.",
+    )
+    support_contact: str = Field(
+        default="", max_length=200, description="Shown to people who need help: mail or link."
+    )
+    access_token_seconds: int = Field(
+        default=3600, ge=60, le=86_400, description="How long a log-in lasts."
+    )
+    minimum_credits_for_api_key: int = Field(
+        default=5000, ge=0, description="Purchased credits that an API key needs; 0: none."
+    )
+    credit_price_usd: Decimal = Field(
+        default=Decimal("0.0001"),
+        gt=0,
+        decimal_places=9,
+        description="Price of a credit in the first dated row; later prices are rows.",
+    )
+    api_rate_limit: int = Field(
+        default=100, ge=1, description="Requests a minute per API key on the management API."
+    )
+    use_mock_providers: bool = Field(
+        default=False, description="Emulators instead of outside services. Never in production."
+    )
+    demo_account: bool = Field(
+        default=False,
+        description="This installation has a demo account whose password is known."
+        " Never in production.",
+    )
+    lease_ttl_seconds: int = Field(
+        default=600, ge=30, le=86_400, description="An agent stops work not renewed for so long."
+    )
+    beat_seconds: int = Field(default=10, ge=1, le=60, description="Pace of agents' heartbeats.")
+    meter_window_seconds: int = Field(
+        default=10, ge=1, le=60, description="Length of a settlement window."
+    )
+    meter_window_close_seconds_max: int = Field(
+        default=120, ge=10, le=600, description="A window waits so long for a silent gateway."
+    )
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("jwt_secret_key")
+    @classmethod
+    def _long_jwt_secret(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value().encode()) < JWT_BYTES_MIN:
+            raise ValueError(f"must be at least {JWT_BYTES_MIN} bytes; openssl rand -base64 64")
+        return value
+
+    @field_validator("master_key")
+    @classmethod
+    def _hex_master_key(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if len(text) != 64 or any(c not in "0123456789abcdefABCDEF" for c in text):
+            raise ValueError("must be 64 hex digits; openssl rand -hex 32")
+        return value
+
+    @field_validator("gateway_token")
+    @classmethod
+    def _long_gateway_token(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must be at least 32 bytes; openssl rand -hex 32")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr) -> SecretStr:
+        schemes = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+        if not value.get_secret_value().startswith(schemes):
+            raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("public_brain_url", "public_gateway_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an address such as https://api.example.com")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Self:
+        if self.environment is Environment.PRODUCTION:
+            found = unsafe_in_production(self)
+            if found:
+                raise ValueError(" ".join(found))
+        return self
+
+
+def unsafe_in_production(settings: Settings) -> list[str]:
+    """One sentence for every setting that production does not start with."""
+    found: list[str] = []
+    if settings.debug:
+        found.append("DEBUG must be off in production.")
+    if settings.use_mock_providers:
+        found.append("USE_MOCK_PROVIDERS must be off in production.")
+    if settings.demo_account:
+        found.append("DEMO_ACCOUNT must be off in production: its password is known.")
+    for name in ("public_brain_url", "public_gateway_url"):
+        if not getattr(settings, name).startswith("https://"):
+            found.append(f"{name.upper()} must begin with https:// in production.")
+    if any("*" in origin for origin in settings.cors_origins):
+        found.append("CORS_ORIGINS must name each origin in production; '*' lets any page in.")
+    secrets = {
+        name: getattr(settings, name).get_secret_value()
+        for name in ("jwt_secret_key", "master_key", "gateway_token")
+    }
+    found += [
+        f"{name.upper()} is weak: take a random one; openssl rand -hex 64"
+        for name, text in secrets.items()
+        if weak(text)
+    ]
+    if len(set(secrets.values())) < len(secrets):
+        found.append("JWT_SECRET_KEY, MASTER_KEY and GATEWAY_TOKEN must differ from each other.")
+    return found
+
+
+def weak(secret: str) -> bool:
+    """Few different characters, a repeated pattern, or a word that stands in examples."""
+    if len(set(secret)) < 10:
+        return True
+    if any(word in secret.casefold() for word in WEAK_WORDS):
+        return True
+    return any(
+        secret == (secret[:length] * (len(secret) // length + 1))[: len(secret)]
+        for length in range(1, len(secret) // 2 + 1)
+    )
+
+
+def load() -> Settings:
+    """The settings of this process, or ``UnsafeSettings`` with a sentence for every fault."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise UnsafeSettings(_sentences(error)) from None
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    found: list[str] = []
+    for one in error.errors(include_url=False, include_input=False, include_context=False):
+        message = one["msg"].removeprefix("Value error, ")
+        name = ".".join(str(part) for part in one["loc"]).upper()
+        if one["type"] == "missing":
+            found.append(f"{name} is not set: {Settings.model_fields[name.lower()].description}")
+        elif name:
+            found.append(f"{name} {message}.")
+        else:
+            found.append(message)
+    return found
