@@ -1,0 +1,46 @@
+"""`.env.example` names every setting, and nothing that no setting reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from brain.settings import Settings as BrainSettings
+from inference.settings import Settings as GatewaySettings
+from node_agent.settings import Settings as AgentSettings
+
+ROOT = Path(__file__).resolve().parents[3]
+LINES = re.findall(r"^(# )?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M)
+SETTINGS = (BrainSettings, GatewaySettings, AgentSettings)
+FIELDS = {name.upper() for kind in SETTINGS for name in kind.model_fields}
+OTHERS = {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "GANGLION_HOME"}
+pytestmark = [pytest.mark.feature("O5"), pytest.mark.feature("O10")]
+
+
+def test_every_setting_is_named_once() -> None:
+    names = [name for _, name, _ in LINES]
+    assert FIELDS - set(names) == set()
+    assert len(names) == len(set(names))
+
+
+def test_no_name_is_read_by_nobody() -> None:
+    assert {name for _, name, _ in LINES} - FIELDS - OTHERS == set()
+
+
+def test_secrets_have_no_value() -> None:
+    secret = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY$|DATABASE_URL|REDIS_URL")
+    given = [
+        name for _, name, value in LINES if secret.search(name) and value and not value.isdigit()
+    ]
+    assert given == []
+
+
+@pytest.mark.parametrize("kind", SETTINGS, ids=lambda k: k.__module__.split(".")[0])
+def test_a_default_that_is_shown_is_the_default(kind: type) -> None:
+    shown = {name.lower(): value for mark, name, value in LINES if mark}
+    for name, field in kind.model_fields.items():  # type: ignore[attr-defined]
+        if name in shown and isinstance(field.default, int | float) and field.default is not False:
+            default = str(field.default).lower()
+            assert shown[name] == default, name
