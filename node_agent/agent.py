@@ -1,0 +1,307 @@
+"""The loop: see, decide, act, tell. It owns its pace, and goes on while the brain is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from msgspec.structs import replace
+from tenacity import RetryCallState, Retrying
+from tenacity.wait import wait_random_exponential
+
+from kernel.clock import NS, Clock
+from kernel.errors import GanglionError
+from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState
+from node_agent import core
+from node_agent.bell import Bell
+from node_agent.engine import Engine, EngineAway, Order
+from node_agent.gpu import Gpus, is_simulated
+from node_agent.health import HealthBook
+from node_agent.host import read_host
+from node_agent.identity import Identity
+from node_agent.link import Brain
+from node_agent.logs import LogShelf
+from node_agent.probe import Probe
+from node_agent.records import AgentState, Doing, Phase, Start
+from node_agent.report import Told, report
+from node_agent.shipping import ship_logs
+from node_agent.sight import Sight
+from node_agent.state import StateFile
+from node_agent.workshop import Workshop
+
+log = structlog.get_logger(__name__)
+BUSY_SECONDS = 0.25  # pause between looks while something changes
+CALM_SECONDS = 2.0
+GPU_SECONDS = 5.0
+PULL_BEAT_SECONDS = 2.0
+BEAT_SECONDS_MIN = 0.1
+WAKE_PAUSE_SECONDS = 1.0
+LOG_SECONDS = 1.0
+STOP_SECONDS_MAX = 30.0
+STOPPED = "The agent was told to stop, and its work with it."
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The agent's hands."""
+
+    brain: Brain
+    engine: Engine
+    gpus: Gpus
+    probe: Probe
+    shelf: LogShelf
+    store: StateFile
+    clock: Clock
+    boot_ns: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Self:
+    """Who and where this agent is."""
+
+    identity: Identity
+    host_boot_id: str
+    home: Path
+    version: str
+
+
+class Agent:
+    """One node's agent. Its records are saved before it acts on them."""
+
+    def __init__(self, parts: Parts, me: Self) -> None:
+        self._parts = parts
+        self._me = me
+        self._state = core.reboot(parts.store.load(me.host_boot_id), me.host_boot_id)
+        self._look_bell, self._beat_bell, self._gpu_bell = (Bell(parts.clock) for _ in range(3))
+        health = HealthBook(parts.probe, parts.boot_ns, on_change=self._look_bell.ring)
+        self._sight = Sight(
+            parts.engine,
+            parts.gpus,
+            health,
+            installation_id=me.identity.installation_id,
+            boot_ns=parts.boot_ns,
+        )
+        self._workshop = Workshop(
+            parts.engine,
+            parts.shelf,
+            parts.clock,
+            on_change=self._look_bell.ring,
+            on_start_failed=self._start_failed,
+            on_end=self._work_ended,
+        )
+        self._beat_seconds = float(me.identity.beat_seconds)
+        self._failures = 0
+        self._shown: object = None
+
+    async def run(self) -> None:
+        """Runs until it is cancelled. Work goes on when it ends (see ``stop_work``)."""
+        await self._sight.read_gpus()
+        await self._sight.look()
+        await self._sight.health.round(self._sight.patients(self._state))
+        async with asyncio.TaskGroup() as tasks:
+            for loop in (
+                self._watch_loop,
+                self._beat_loop,
+                self._wake_loop,
+                self._gpu_loop,
+                self._health_loop,
+                self._log_loop,
+            ):
+                tasks.create_task(loop(), name=loop.__name__)
+
+    async def stop_work(self) -> None:
+        """End all work of this installation and tell the brain so, within limits."""
+        leases = {
+            lease_id: replace(held, ended=held.ended or STOPPED)
+            for lease_id, held in self._state.leases.items()
+        }
+        self._keep(replace(self._state, leases=leases))
+        self._sight.heard = True
+        end_ns = self._parts.clock.monotonic_ns() + int(STOP_SECONDS_MAX * NS)
+        while self._parts.clock.monotonic_ns() < end_ns:
+            await self._tick()
+            idle = self._sight.engine_ok and not self._workshop.doing()
+            if idle and not self._sight.own_works():
+                break
+            await self._look_bell.wait(BUSY_SECONDS)
+        await self._sight.read_gpus()
+        await self._tick()
+        try:
+            async with asyncio.timeout(3.0):
+                await self._beat()
+        except (GanglionError, TimeoutError) as error:
+            log.warning("last_beat_failed", reason=str(error))
+
+    async def close(self) -> None:
+        """Give up the jobs in flight; what runs is left running."""
+        await self._workshop.close()
+
+    # See, decide, act.
+
+    async def _watch_loop(self) -> None:
+        while True:
+            await self._tick()
+            await self._look_bell.wait(CALM_SECONDS if self._settled() else BUSY_SECONDS)
+
+    async def _tick(self) -> None:
+        doing = self._workshop.doing()
+        await self._sight.look()
+        seen = self._sight.seen(doing)
+        now_ns = self._parts.boot_ns()
+        self._keep(core.judge(self._state, seen, now_ns))
+        for action in core.diff(self._state, seen, now_ns):
+            if isinstance(action, Start):
+                self._start(action, now_ns)
+            else:
+                self._workshop.end(action)
+        self._cancel_unwanted_starts(doing)
+        self._notice_change(doing)
+
+    def _start(self, action: Start, now_ns: int) -> None:
+        lease = action.lease
+        self._keep(core.starting(self._state, lease.lease_id, now_ns))
+        simulated = all(is_simulated(uuid) for uuid in lease.gpu_uuids)
+        self._workshop.start(Order(lease, self._me.identity.installation_id, simulated))
+
+    def _start_failed(self, lease_id: str, reason: str, permanent: bool) -> None:
+        now_ns = self._parts.boot_ns()
+        self._keep(
+            core.start_failed(self._state, lease_id, reason, permanent=permanent, now_ns=now_ns)
+        )
+
+    def _work_ended(self) -> None:
+        self._sight.last_end_ns = self._parts.boot_ns()
+        self._gpu_bell.ring()
+
+    def _cancel_unwanted_starts(self, doing: Mapping[str, Doing]) -> None:
+        for lease_id, kind in doing.items():
+            held = self._state.leases.get(lease_id)
+            if kind is Doing.STARTING and (held is None or not core.may_run(held)):
+                self._workshop.cancel_start(lease_id)
+
+    def _settled(self) -> bool:
+        """Nothing is under way, so that looking less often loses nothing."""
+        if self._workshop.doing():
+            return False
+        lines = self._lines(self._workshop.doing())
+        calm = (LeaseSeenState.READY, LeaseSeenState.GONE, LeaseSeenState.FAILED)
+        return all(line.state in calm for line in lines)
+
+    def _keep(self, state: AgentState) -> None:
+        self._state = state
+        self._parts.store.save(state)
+
+    # Tell.
+
+    def _lines(self, doing: Mapping[str, Doing]) -> list[LeaseSeen]:
+        told = Told(self._workshop.pulls, self._sight.health.metrics)
+        return report(self._state, self._sight.seen(doing), told, self._parts.boot_ns())
+
+    def _notice_change(self, doing: Mapping[str, Doing]) -> None:
+        """A change of what is seen is told at once, not at the next beat."""
+        view = self._sight.view
+        shown = (
+            [(x.lease_id, x.state, x.reason, x.port, x.restarts) for x in self._lines(doing)],
+            view.state,
+            [(gpu.uuid, gpu.lost) for gpu in view.gpus],
+        )
+        if shown != self._shown:
+            self._shown = shown
+            self._beat_bell.ring()
+
+    async def _beat_loop(self) -> None:
+        while True:
+            try:
+                await self._beat()
+                self._failures = 0
+                wait = PULL_BEAT_SECONDS if self._workshop.pulls else self._beat_seconds
+            except GanglionError as error:
+                self._failures += 1
+                wait = self._wait_after_failure()
+                log.warning("beat_failed", code=error.error_code, reason=error.detail)
+            await self._parts.clock.sleep(BEAT_SECONDS_MIN)
+            await self._beat_bell.wait(min(wait, self._beat_seconds))
+
+    async def _beat(self) -> None:
+        doing = self._workshop.doing()
+        sent_ns = self._parts.boot_ns()
+        beat = self._compose(doing, sent_ns)
+        answer = await self._parts.brain.beat(beat)
+        gone = [x.lease_id for x in beat.leases if x.state is LeaseSeenState.GONE]
+        self._apply(answer, gone, sent_ns)
+
+    def _compose(self, doing: Mapping[str, Doing], sent_ns: int) -> Beat:
+        view = self._sight.view
+        host = read_host(
+            self._me.home,
+            engine=self._parts.engine.kind,
+            engine_version=self._sight.engine_version,
+            driver_version=view.driver_version,
+        )
+        return Beat(
+            node_id=self._me.identity.node_id,
+            host_boot_id=self._me.host_boot_id,
+            generation=self._state.generation,
+            nvml=view.state,
+            gpus=list(view.gpus),
+            host=host,
+            leases=self._lines(doing),
+            agent_version=self._me.version,
+            renewal_sent_boot_ns=sent_ns,
+        )
+
+    def _apply(self, answer: BeatAnswer, gone: list[str], sent_ns: int) -> None:
+        state = core.forget(self._state, gone)
+        if answer.desired is not None:
+            state = core.accept(state, answer.desired, sent_ns)
+        self._keep(core.renew(state, answer.renewed, sent_ns))
+        if not self._sight.heard or answer.desired is not None:
+            log.info("heard", generation=state.generation, leases=len(state.leases))
+            self._look_bell.ring()
+        self._sight.heard = True
+        self._beat_seconds = float(min(max(answer.beat_seconds, 1), 300))
+
+    def _wait_after_failure(self) -> float:
+        """Longer after each failure and never the same on two nodes, up to the usual beat."""
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = min(self._failures, 10)
+        return float(wait_random_exponential(multiplier=0.5, max=self._beat_seconds)(state))
+
+    async def _wake_loop(self) -> None:
+        while True:
+            if self._sight.heard and not self._failures:
+                try:
+                    await self._parts.brain.wake(self._state.generation)
+                    self._beat_bell.ring()
+                except GanglionError as error:
+                    log.debug("wake_failed", reason=error.detail)
+            await self._parts.clock.sleep(WAKE_PAUSE_SECONDS)
+
+    # Rounds.
+
+    async def _gpu_loop(self) -> None:
+        while True:
+            await self._gpu_bell.wait(GPU_SECONDS)
+            await self._sight.read_gpus()
+            self._look_bell.ring()
+
+    async def _health_loop(self) -> None:
+        while True:
+            await self._sight.health.round(self._sight.patients(self._state))
+            await self._parts.clock.sleep(BUSY_SECONDS)
+
+    async def _log_loop(self) -> None:
+        while True:
+            running = {w.lease_id for w in self._sight.own_works() if w.phase is Phase.RUNNING}
+            for work in self._sight.own_works():
+                try:
+                    await self._parts.engine.collect_logs(work)
+                except EngineAway as away:
+                    log.debug("logs_not_collected", reason=away.detail)
+            known = self._state.leases
+            busy = running | set(self._workshop.doing())
+            await ship_logs(self._parts.brain, self._parts.shelf, known=known, running=busy)
+            await self._parts.clock.sleep(LOG_SECONDS)

@@ -1,0 +1,236 @@
+"""The agent's one way out: signed calls to the brain. It opens no inbound port.
+
+A session is signed by the node's Ed25519 key and lasts about an hour; every call carries the
+session's HMAC and a rising number. A call refused with 401 gets a new session once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from kernel.clock import NS
+from kernel.errors import Forbidden, GanglionError, Unauthenticated, Unavailable
+from kernel.wire import decode, encode
+from kernel.wire.agent import (
+    MAC_HEADER,
+    SEQ_HEADER,
+    SESSION_HEADER,
+    Beat,
+    BeatAnswer,
+    EnrollAnswer,
+    EnrollRequest,
+    LogBatch,
+    SessionAnswer,
+    SessionRequest,
+    mac,
+    session_input,
+)
+from node_agent.identity import Identity, NodeKey
+
+ANSWER_BYTES_MAX = 8 << 20
+CALL_SECONDS_MAX = 10.0
+WAKE_SECONDS_MAX = 35.0
+REPLAYS_MAX = 3
+SESSION_RENEW_SHARE = 0.8
+T = TypeVar("T")
+
+
+class BrainAway(Unavailable):
+    """The brain does not answer, or says that it cannot now."""
+
+    code = "brain_away"
+
+
+class BrainRefused(GanglionError):
+    """The brain understood the call and refused it; repeating it changes nothing."""
+
+    status, code, title = 400, "brain_refused", "The brain refused the call"
+
+
+class Brain(Protocol):
+    """The calls of an enrolled agent. All raise ``BrainAway``, ``BrainRefused`` or
+    ``Unauthenticated``; all may be repeated."""
+
+    async def beat(self, beat: Beat) -> BeatAnswer: ...
+    async def wake(self, generation: int) -> None: ...
+    async def ship(self, batch: LogBatch) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Session:
+    session_id: str
+    key: bytes
+    renew_ns: int
+
+
+def brain_client(brain_url: str) -> httpx.AsyncClient:
+    """A client with limits; proxies of the environment are not used for a brain on this host."""
+    host = urlsplit(brain_url).hostname or ""
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    return httpx.AsyncClient(
+        base_url=brain_url.rstrip("/"),
+        timeout=httpx.Timeout(CALL_SECONDS_MAX, connect=5.0),
+        limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
+        trust_env=not local,
+        follow_redirects=False,
+    )
+
+
+async def enroll(client: httpx.AsyncClient, request: EnrollRequest) -> EnrollAnswer:
+    """Turn the join token into a node; the brain answers the same key the same again."""
+    content = await _send(client, "POST", "/agent/v1/enroll", encode(request), {})
+    return decode(content, EnrollAnswer)
+
+
+class BrainLink:
+    """A session with the brain, and the signed calls over it."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        identity: Identity,
+        key: NodeKey,
+        host_boot_id: str,
+        agent_version: str,
+        boot_ns: Callable[[], int],
+    ) -> None:
+        self._client = client
+        self._identity = identity
+        self._key = key
+        self._host_boot_id = host_boot_id
+        self._agent_version = agent_version
+        self._boot_ns = boot_ns
+        self._start_id = secrets.token_hex(16)
+        self._session: _Session | None = None
+        self._seq = 0
+
+    async def beat(self, beat: Beat) -> BeatAnswer:
+        content = await self._call("POST", "/agent/v1/beat", encode(beat))
+        return decode(content, BeatAnswer)
+
+    async def wake(self, generation: int) -> None:
+        """Returns when the node's generation is newer, or after the brain's long poll."""
+        path = f"/agent/v1/wake?generation={generation}"
+        await self._call("GET", path, b"", seconds=WAKE_SECONDS_MAX)
+
+    async def ship(self, batch: LogBatch) -> None:
+        await self._call("POST", "/agent/v1/logs", encode(batch))
+
+    async def _call(
+        self, method: str, path: str, body: bytes, *, seconds: float = CALL_SECONDS_MAX
+    ) -> bytes:
+        renewed = False
+        for _ in range(REPLAYS_MAX):
+            session = await self._open_session()
+            try:
+                return await self._signed(session, method, path, body, seconds)
+            except Unauthenticated:
+                if self._session is session:
+                    self._session = None
+                if renewed:
+                    raise
+                renewed = True
+            except BrainRefused as refusal:
+                # Two calls can overtake each other on their way; a new number mends that.
+                if refusal.error_code != "replayed":
+                    raise
+        raise BrainAway("The brain calls our numbers old again and again.")
+
+    async def _signed(
+        self, session: _Session, method: str, path: str, body: bytes, seconds: float
+    ) -> bytes:
+        self._seq += 1
+        headers = {
+            SESSION_HEADER: session.session_id,
+            SEQ_HEADER: str(self._seq),
+            MAC_HEADER: mac(session.key, method, path, self._seq, body),
+        }
+        return await _send(self._client, method, path, body, headers, seconds=seconds)
+
+    async def _open_session(self) -> _Session:
+        if self._session is not None and self._boot_ns() < self._session.renew_ns:
+            return self._session
+        began_ns = self._boot_ns()
+        request = SessionRequest(
+            node_id=self._identity.node_id,
+            host_boot_id=self._host_boot_id,
+            agent_start_id=self._start_id,
+            nonce=secrets.token_hex(16),
+            signature="0" * 128,
+            agent_version=self._agent_version,
+        )
+        signature = self._key.sign(session_input(request)).hex()
+        request = msgspec.structs.replace(request, signature=signature)
+        content = await _send(self._client, "POST", "/agent/v1/session", encode(request), {})
+        answer = decode(content, SessionAnswer)
+        if answer.installation_id != self._identity.installation_id:
+            raise Forbidden(
+                "The brain at this address belongs to another installation than the one this"
+                " node joined. Use another --home, or the address of the right brain."
+            )
+        lasts_ns = int(answer.expires_in_seconds * SESSION_RENEW_SHARE * NS)
+        self._session = _Session(
+            answer.session_id, bytes.fromhex(answer.session_key), began_ns + lasts_ns
+        )
+        return self._session
+
+
+async def _send(
+    client: httpx.AsyncClient,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    *,
+    seconds: float = CALL_SECONDS_MAX,
+) -> bytes:
+    """One call; its answer's body, of bounded size."""
+    content = bytearray()
+    sent = {**headers, "Content-Type": "application/json"} if body else headers
+    timeout = httpx.Timeout(seconds, connect=5.0)
+    try:
+        async with client.stream(
+            method, path, content=body, headers=sent, timeout=timeout
+        ) as answer:
+            async for chunk in answer.aiter_bytes():
+                content += chunk
+                if len(content) > ANSWER_BYTES_MAX:
+                    raise BrainAway("The brain's answer is larger than an answer can be.")
+            status = answer.status_code
+    except httpx.HTTPError as error:
+        raise BrainAway(
+            f"The brain at {client.base_url} does not answer.", internal=repr(error)
+        ) from None
+    if status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
+        return bytes(content)
+    raise _failure(status, bytes(content))
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+    code: str = ""
+
+
+def _failure(status: int, content: bytes) -> GanglionError:
+    try:
+        told = msgspec.json.decode(content, type=_Problem)
+    except msgspec.MsgspecError:
+        told = _Problem()
+    detail = told.detail or f"The brain answered with status {status}."
+    code = told.code or None
+    if status == HTTPStatus.UNAUTHORIZED:
+        return Unauthenticated(detail, code=code)
+    if status == HTTPStatus.FORBIDDEN:
+        return Forbidden(detail, code=code)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return BrainAway(detail, code=code)
+    return BrainRefused(detail, code=code, internal=status)

@@ -1,0 +1,85 @@
+"""The real agent as a process of its own, as a host runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class AgentProcess:
+    """Starts, stops and kills the agent of one home."""
+
+    def __init__(self, home: Path, brain_url: str, **environment: str) -> None:
+        self.home = home
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "BRAIN_URL": brain_url,
+            "AGENT_HOME": str(home),
+            "AGENT_ENGINE": "process",
+            "SIMULATE_GPUS": "2",
+            "JOIN_TOKEN": "join-token",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = home.parent / f"{home.name}.log"
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "node_agent.main"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+            )
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def rss_mib(self) -> float:
+        assert self.process is not None
+        return float(psutil.Process(self.process.pid).memory_info().rss / (1 << 20))
+
+    def printed(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def clean(self) -> None:
+        """End the agent and every worker that it left, so that a test leaves nothing."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        for worker in workers(self.home):
+            worker.kill()
+
+
+def workers(home: Path) -> list[psutil.Process]:
+    """Live processes whose scratch folder lies in this home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOME", "").startswith(str(home)):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def agent_at(home: Path, brain_url: str, **environment: str) -> Iterator[AgentProcess]:
+    agent = AgentProcess(home, brain_url, **environment)
+    agent.start()
+    try:
+        yield agent
+    finally:
+        agent.clean()
