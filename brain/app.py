@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from brain import health, pages
 from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
+from brain.identity import Passwords
 from brain.identity import routes as identity_routes
 from brain.plumbing import Ctx
 from brain.settings import Environment, Settings, UnsafeSettings, load
@@ -28,9 +29,11 @@ GRACE_SECONDS = 10
 _log = structlog.get_logger()
 
 
-def create_app(settings: Settings, *, ctx: Ctx | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, ctx: Ctx | None = None, passwords: Passwords | None = None
+) -> FastAPI:
     """The whole management API over ``settings``; ``ctx`` replaces database, clock and ids."""
-    parts = assemble(settings, ctx=ctx)
+    parts = assemble(settings, ctx=ctx, passwords=passwords)
     app = FastAPI(
         title="Ganglion",
         version=pages.VERSION,
@@ -43,6 +46,7 @@ def create_app(settings: Settings, *, ctx: Ctx | None = None) -> FastAPI:
     app.state.parts = parts
     app.state.ctx = parts.ctx
     app.state.identity = parts.identity
+    app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
     problems.install(app)
     for router in _routers():
@@ -64,9 +68,11 @@ def _routers() -> list[APIRouter]:
         "brain.deployments.feed_routes",
     ):
         try:
-            found.append(import_module(name).router)
+            router = getattr(import_module(name), "router", None)
         except ModuleNotFoundError:
             continue
+        if router is not None:
+            found.append(router)
     return found
 
 

@@ -45,8 +45,13 @@ def system_ctx(settings: Settings) -> Ctx:
     return Ctx(db=db, clock=clock, ids=SystemIds(clock))
 
 
-def assemble(settings: Settings, *, ctx: Ctx | None = None) -> Parts:
-    """Every part, made but not yet connected: nothing here waits. Tests hand their own context."""
+def assemble(
+    settings: Settings, *, ctx: Ctx | None = None, passwords: Passwords | None = None
+) -> Parts:
+    """Every part, made but not yet connected: nothing here waits.
+
+    Tests hand their own context, and passwords that are quick to hash.
+    """
     made = ctx or system_ctx(settings)
     return Parts(
         settings=settings,
@@ -59,9 +64,8 @@ def assemble(settings: Settings, *, ctx: Ctx | None = None) -> Parts:
                 made.clock,
                 lasts_seconds=settings.access_token_seconds,
             ),
-            passwords=Passwords(),
+            passwords=passwords or Passwords(),
             gate=BillingGate(),
             credits_for_key_min=settings.minimum_credits_for_api_key,
-            gateway_token=settings.gateway_token.get_secret_value(),
         ),
     )

@@ -1,6 +1,7 @@
 """HTTP furniture of the management API: problems, pages, idempotency keys, ids, limits, logs."""
 
 from brain.edge.context import get_ctx, request_id
+from brain.edge.gateway import gateway_link
 from brain.edge.idempotency import Attempt, attempt, idempotency_key, recall, remember
 from brain.edge.paging import (
     Page,
@@ -24,6 +25,7 @@ __all__ = [
     "attempt",
     "decode_cursor",
     "encode_cursor",
+    "gateway_link",
     "get_ctx",
     "idempotency_key",
     "page_of",

@@ -46,6 +46,12 @@ def hide(value: Any, depth: int = 0) -> Any:
     return hide(str(value), depth + 1)
 
 
+def drop_colours(_logger: object, _method: str, event: Event) -> Event:
+    """uvicorn adds its message once more, with colours."""
+    event.pop("color_message", None)
+    return event
+
+
 def hide_secrets(_logger: object, _method: str, event: Event) -> Event:
     """structlog processor; runs last before the rendering, when exceptions are text already."""
     hidden: Event = hide(dict(event))
@@ -70,6 +76,7 @@ def configure(*, debug: bool) -> None:
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            drop_colours,
             structlog.processors.format_exc_info,
             hide_secrets,
             structlog.processors.JSONRenderer(),
@@ -83,5 +90,5 @@ def configure(*, debug: bool) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    for noisy in ("uvicorn.access", "sqlalchemy.engine", "asyncio", "httpx", "httpcore"):
+    for noisy in ("uvicorn.access", "sqlalchemy.engine", "asyncio", "httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

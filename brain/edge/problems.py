@@ -128,6 +128,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 # PostgreSQL's classes of trouble that pass by themselves: the same request can be sent again.
 _COLLISIONS = ("40001", "40P01", "55P03")
+_UNSTORABLE = ("22021", "22P05")
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -136,8 +137,11 @@ async def _database(request: Request, error: Exception) -> Response:
     away = isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError)) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     )
-    if state in _COLLISIONS:
-        found: GanglionError = Conflict(
+    found: GanglionError
+    if state in _UNSTORABLE:
+        found = BadInput("The request holds a character that cannot be stored, such as NUL.")
+    elif state in _COLLISIONS:
+        found = Conflict(
             "Someone else changed the same thing meanwhile; send the request again.",
             retry_after=1,
         )

@@ -1,5 +1,6 @@
 """Who is who: accounts, users, access tokens, API keys, and what each may do."""
 
+from brain.edge import gateway_link
 from brain.identity.core import Principal, Role, Scope
 from brain.identity.passwords import Passwords
 from brain.identity.platform import PLATFORM_ACCOUNT
@@ -9,7 +10,6 @@ from brain.identity.principal import (
     account_user,
     admin_user,
     anyone,
-    gateway_link,
     service_key,
 )
 from brain.identity.service import NewUser, Registered, ensure_admin, register

@@ -5,7 +5,6 @@ Account routes take an access token, service routes an API key, neither in the o
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
@@ -47,11 +46,6 @@ api_key = HTTPBearer(
     description="A key of POST /api/v1/keys. For service routes.",
     auto_error=False,
 )
-gateway_token = HTTPBearer(
-    scheme_name="gatewayToken",
-    description="GATEWAY_TOKEN. For this installation's gateways only.",
-    auto_error=False,
-)
 
 Given = HTTPAuthorizationCredentials | None
 
@@ -64,7 +58,6 @@ class Identity:
     passwords: Passwords
     gate: CreditGate
     credits_for_key_min: int
-    gateway_token: str
 
 
 def get_identity(request: Request) -> Identity:
@@ -116,13 +109,6 @@ def anyone(scope: str) -> Judge:
         return await _user(get_identity(request), ctx, text)
 
     return with_either
-
-
-async def gateway_link(request: Request, given: Annotated[Given, Depends(gateway_token)]) -> None:
-    """One of our gateways, by ``GATEWAY_TOKEN``."""
-    text = _text(given, "the gateway's token").encode("utf-8", "surrogatepass")
-    if not hmac.compare_digest(text, get_identity(request).gateway_token.encode()):
-        raise Unauthenticated("This is not the gateway's token.")
 
 
 def _text(given: Given, needed: str) -> str:

@@ -17,6 +17,7 @@ from tests.support.shared import RUN_PID
 
 pytest_plugins = [
     "tests.support.features",
+    "tests.support.brain",
     "tests.support.postgres",
     "tests.support.valkey",
 ]
