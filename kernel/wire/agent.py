@@ -29,6 +29,7 @@ MAC_HEADER = "X-Ganglion-Mac"
 Short = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=4000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # 2**53 would be 104 days of uptime
 
 
 class NvmlState(StrEnum):
@@ -148,7 +149,7 @@ class Beat(Struct, forbid_unknown_fields=True):
     host: HostReading
     leases: Annotated[list[LeaseSeen], Meta(max_length=256)]
     agent_version: Short = "0"
-    renewal_sent_boot_ns: Count = 0  # agent's boot clock, taken before sending
+    renewal_sent_boot_ns: Nanoseconds = 0  # agent's boot clock, taken before sending
     v: int = VERSION
 
 
@@ -201,7 +202,7 @@ class BeatAnswer(Struct):
 
 
 class LogLine(Struct, forbid_unknown_fields=True):
-    at_ns: Count
+    at_ns: Nanoseconds
     stream: Annotated[str, Meta(max_length=8)]  # stdout, stderr, agent
     text: Text
 
