@@ -1,7 +1,7 @@
 """Pure: a template and its GPUs -> what the agent starts (image, arguments, environment).
 
-Placeholders are filled in by the agent: ``{port}`` in all, and for the process hand also
-``{python}``, ``{vllm}`` (AGENT_VLLM) and ``{model_path}`` (below AGENT_MODELS_DIR).
+The agent fills in ``{port}`` everywhere, and for the process hand also ``{python}``, ``{vllm}``
+(AGENT_VLLM) and ``{model_path}`` (AGENT_MODELS_DIR / the served model's name).
 """
 
 from __future__ import annotations
@@ -37,19 +37,10 @@ def launch(template: Template, use: Use, gpus: int) -> LaunchSpec:
 
 
 def _vllm_arguments(template: Template, use: Use, gpus: int) -> list[str]:
-    if not template.start.process:
-        served = ["--model", template.id, "--host", "0.0.0.0", "--port", "{port}"]
-    else:
-        served = ["--model", "{model_path}", "--host", "0.0.0.0", "--port", "{port}"]
-    arguments = [
-        *served,
-        "--served-model-name",
-        template.id,
-        "--max-model-len",
-        str(use.context),
-        "--max-num-seqs",
-        str(use.concurrency),
-    ]
+    model = "{model_path}" if template.start.process else template.id
+    arguments = ["--model", model, "--served-model-name", template.id]
+    arguments += ["--host", "0.0.0.0", "--port", "{port}"]
+    arguments += ["--max-model-len", str(use.context), "--max-num-seqs", str(use.concurrency)]
     if template.shape is None:
         return arguments
     arguments += ["--tensor-parallel-size", str(gpus)]

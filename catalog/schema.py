@@ -126,7 +126,6 @@ class Start(Part):
     arguments: Annotated[list[Line], Field(max_length=64)] = []
     environment: dict[str, Line] = {}
     process: Annotated[list[Line], Field(max_length=64)] = []
-    model_folder: Line | None = None  # below the agent's models folder; None = the model's id
     memory_mib: Annotated[int, Field(ge=0, le=4_194_304)] = 0
     shm_mib: Annotated[int, Field(ge=0, le=1_048_576)] = 1024
     start_seconds_max: Annotated[int, Field(ge=5, le=7200)] = 1800

@@ -1,0 +1,23 @@
+"""Deployments: what an account asked to run, the replicas that run it, what gateways are told."""
+
+from brain.deployments.feed import Feed, Functions, Source
+from brain.deployments.reconcile import reconcile_due
+from brain.deployments.rows import (
+    all_deployment_rows,
+    all_replica_rows,
+    deployment_row,
+    replica_row,
+)
+from brain.deployments.service import lease_changed
+
+__all__ = [
+    "Feed",
+    "Functions",
+    "Source",
+    "all_deployment_rows",
+    "all_replica_rows",
+    "deployment_row",
+    "lease_changed",
+    "reconcile_due",
+    "replica_row",
+]

@@ -1,0 +1,274 @@
+"""Pure decisions: what a deployment and each of its replicas should do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from brain.deployments.states import (
+    TERMINAL,
+    Asked,
+    DeploymentState,
+    ReplicaEvent,
+    ReplicaState,
+)
+from kernel.clock import NS
+from kernel.ids import ReplicaId
+from kernel.wire.agent import LeaseSeenState
+
+CRASHES_MAX = 5
+CRASH_WINDOW_NS = 600 * NS
+# Seconds until the next attempt, by the number of crashes in the window.
+BACK_OFF_SECONDS = (0, 1, 5, 15, 30)
+# Seconds until a waiting replica looks for a place again, by how often it has looked.
+PLACE_AGAIN_SECONDS = (1, 1, 2, 3, 5)
+CLAIM_SECONDS_MAX = 90  # an agent takes up a lease within a few beats, or another node may
+# The order in which surplus replicas go: those that cost least to lose first.
+SURPLUS_ORDER = (
+    ReplicaState.PENDING,
+    ReplicaState.CLAIMED,
+    ReplicaState.LOADING,
+    ReplicaState.READY,
+)
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """What the decision needs of a deployment, its account and its use."""
+
+    asked: Asked
+    replicas: int
+    broken: bool
+    account_stopped: bool
+    started_ns: int  # when it was last asked to run
+    max_duration_seconds: int | None = None
+    idle_stop_seconds: int | None = None
+    last_used_ns: int | None = None  # None: not known
+
+
+@dataclass(frozen=True)
+class ReplicaView:
+    replica_id: ReplicaId
+    state: ReplicaState
+    stop_asked: bool
+    crashed_ns: int | None = None
+    crashes: int = 0
+    state_ns: int = 0  # since when it is in this state
+    claimed_ns: int = 0
+    start_seconds_max: int = 1800
+    drain_seconds_max: int = 300
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do for a deployment. ``again_ns`` is when to look at the latest."""
+
+    add: int = 0
+    add_due_ns: int = 0
+    stop: tuple[tuple[ReplicaId, str], ...] = ()
+    ask_stop: str | None = None
+    breaks: str | None = None
+    again_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the fleet knows of a replica's lease. ``silent``: its node is not heard."""
+
+    state: LeaseSeenState | None = None
+    closed: bool = False
+    stopping: bool = False
+    silent: bool = False
+    failed: bool = False
+    reason: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Move:
+    event: ReplicaEvent
+    reason: str
+    stops_lease: bool = False
+    crashes: int = 0  # failed starts to count against the deployment
+
+
+def derive(
+    asked: Asked, replicas_asked: int, broken: bool, states: Sequence[ReplicaState]
+) -> DeploymentState:
+    """A deployment's state from what was asked and what its replicas are."""
+    live = [state for state in states if state not in TERMINAL]
+    if asked is Asked.STOPPED:
+        return DeploymentState.STOPPING if live else DeploymentState.STOPPED
+    ready = live.count(ReplicaState.READY)
+    if broken:
+        return DeploymentState.DEGRADED if ready else DeploymentState.FAILED
+    if replicas_asked == 0:
+        return DeploymentState.STOPPING if live else DeploymentState.ASLEEP
+    if ready >= replicas_asked:
+        return DeploymentState.RUNNING
+    if ready:
+        return DeploymentState.DEGRADED
+    if ReplicaState.CLAIMED in live or ReplicaState.LOADING in live:
+        return DeploymentState.STARTING
+    return DeploymentState.WAITING
+
+
+def decide(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -> Decision:
+    """How a deployment gets from what it has to what was asked, its guards first."""
+    wanted = [r for r in replicas if not r.stop_asked and r.state not in TERMINAL]
+    wanted = [r for r in wanted if r.state is not ReplicaState.STOPPING]
+    if view.asked is Asked.STOPPED:
+        return Decision(stop=_all(wanted, "the deployment was stopped"))
+    halt = guard(view, now_ns)
+    if halt is not None:
+        return Decision(ask_stop=halt, stop=_all(wanted, halt))
+    if view.broken:
+        return Decision(stop=_not_ready(wanted), again_ns=_guard_due(view, now_ns))
+    since_ns = now_ns - CRASH_WINDOW_NS
+    recent = [r for r in replicas if r.crashed_ns is not None and r.crashed_ns > since_ns]
+    crashes = sum(r.crashes for r in recent)
+    if crashes >= CRASHES_MAX:
+        reason = f"{crashes} starts of its workers failed within 10 minutes"
+        return Decision(breaks=reason, stop=_not_ready(wanted), again_ns=now_ns)
+    surplus = len(wanted) - view.replicas
+    if surplus > 0:
+        return Decision(stop=_surplus(wanted, surplus), again_ns=_guard_due(view, now_ns))
+    due = now_ns
+    if crashes:
+        last = max(r.crashed_ns or 0 for r in recent)
+        due = max(now_ns, last + BACK_OFF_SECONDS[crashes] * NS)
+    return Decision(add=-surplus, add_due_ns=due, again_ns=_guard_due(view, now_ns))
+
+
+def guard(view: DeploymentView, now_ns: int) -> str | None:
+    """Why a running deployment must stop now, or None. Guards are the owner's standing orders."""
+    if view.account_stopped:
+        return "the account is out of credit"
+    limit = view.max_duration_seconds
+    if limit is not None and now_ns >= view.started_ns + limit * NS:
+        return f"its longest duration of {limit} s is over"
+    idle = view.idle_stop_seconds
+    if idle is not None and view.last_used_ns is not None:
+        since = max(view.last_used_ns, view.started_ns)
+        if now_ns >= since + idle * NS:
+            return f"it was idle for {idle} s"
+    return None
+
+
+def step(view: ReplicaView, seen: Seen | None, *, drained: bool, now_ns: int) -> Move | None:
+    """The next move of a replica that holds a lease; None when all is as it should be.
+
+    ``seen`` None: the fleet does not know the lease.
+    """
+    state = view.state
+    open_ = seen is not None and not seen.closed
+    if state is ReplicaState.STOPPING:
+        return None if open_ else _ended(view, seen)
+    if seen is not None and _gave_up(seen):
+        why = seen.reason or "the worker ended by itself"
+        return Move(ReplicaEvent.CRASH, why, stops_lease=open_, crashes=_count(view, seen))
+    if seen is None or seen.closed or seen.silent:
+        why = "the node is not heard" if seen and not seen.closed else "the lease was lost"
+        return Move(ReplicaEvent.LOSE, why, stops_lease=open_)
+    if seen.stopping:
+        return Move(ReplicaEvent.CRASH, seen.reason or "the fleet took the lease back")
+    if state is ReplicaState.DRAINING:
+        return _drain(view, drained, now_ns)
+    if view.stop_asked:
+        if state is ReplicaState.READY:
+            return Move(ReplicaEvent.DRAIN, "asked to stop")
+        return Move(ReplicaEvent.STOP, "asked to stop before it was ready", stops_lease=True)
+    return _follow(view, seen, now_ns)
+
+
+def again_seconds(state: ReplicaState) -> float | None:
+    """How long until a replica in this state is looked at again, if nothing wakes it."""
+    if state in TERMINAL:
+        return None
+    if state is ReplicaState.DRAINING:
+        return 0.5
+    return 5.0 if state is ReplicaState.READY else 2.0
+
+
+def _gave_up(seen: Seen) -> bool:
+    return seen.failed or seen.state in (LeaseSeenState.FAILED, LeaseSeenState.GONE)
+
+
+def _follow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:
+    state = view.state
+    if seen.state is LeaseSeenState.READY:
+        if state is ReplicaState.READY:
+            return None
+        return Move(ReplicaEvent.ANSWER, "the worker answers")
+    if seen.state is LeaseSeenState.LOADING:
+        if state is ReplicaState.CLAIMED:
+            return Move(ReplicaEvent.LOAD, "the worker runs and loads the model")
+        if state is ReplicaState.READY:
+            return Move(ReplicaEvent.FALTER, seen.reason or "the worker stopped answering")
+    if seen.restarts >= CRASHES_MAX:
+        why = f"the worker was restarted {seen.restarts} times"
+        return Move(ReplicaEvent.CRASH, why, stops_lease=True, crashes=_count(view, seen))
+    return _too_slow(view, seen, now_ns)
+
+
+def _too_slow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:
+    """A stage that takes too long is given up, so that another node may do better."""
+    waited = now_ns - view.claimed_ns
+    if view.state is ReplicaState.CLAIMED and seen.state is None:
+        if waited < CLAIM_SECONDS_MAX * NS:
+            return None
+        why = f"the node did not take up the lease within {CLAIM_SECONDS_MAX} s"
+        return Move(ReplicaEvent.CRASH, why, stops_lease=True, crashes=_count(view, seen))
+    if view.state is ReplicaState.LOADING:
+        waited = now_ns - view.state_ns
+    if view.state is ReplicaState.READY or waited < view.start_seconds_max * NS:
+        return None
+    why = f"the worker was not ready within {view.start_seconds_max} s"
+    return Move(ReplicaEvent.CRASH, why, stops_lease=True, crashes=_count(view, seen))
+
+
+def _count(view: ReplicaView, seen: Seen) -> int:
+    """The agent starts a worker anew by itself; its failed starts count as well."""
+    return 0 if view.stop_asked else 1 + seen.restarts
+
+
+def _drain(view: ReplicaView, drained: bool, now_ns: int) -> Move | None:
+    if drained:
+        return Move(ReplicaEvent.STOP, "nothing is in flight any more", stops_lease=True)
+    if now_ns >= view.state_ns + view.drain_seconds_max * NS:
+        why = f"{view.drain_seconds_max} s to drain are over"
+        return Move(ReplicaEvent.STOP, why, stops_lease=True)
+    return None
+
+
+def _ended(view: ReplicaView, seen: Seen | None) -> Move:
+    why = (seen.reason if seen else "") or "the GPUs are free"
+    event = ReplicaEvent.END if view.crashed_ns is None else ReplicaEvent.END_FAILED
+    return Move(event, why)
+
+
+def _guard_due(view: DeploymentView, now_ns: int) -> int | None:
+    """When a guard may next say stop; None when there is none."""
+    dues = []
+    if view.max_duration_seconds is not None:
+        dues.append(view.started_ns + view.max_duration_seconds * NS)
+    if view.idle_stop_seconds is not None and view.last_used_ns is not None:
+        dues.append(max(view.last_used_ns, view.started_ns) + view.idle_stop_seconds * NS)
+    return min((max(due, now_ns) for due in dues), default=None)
+
+
+def _all(replicas: Sequence[ReplicaView], reason: str) -> tuple[tuple[ReplicaId, str], ...]:
+    return tuple((replica.replica_id, reason) for replica in replicas)
+
+
+def _not_ready(replicas: Sequence[ReplicaView]) -> tuple[tuple[ReplicaId, str], ...]:
+    unready = [r for r in replicas if r.state is not ReplicaState.READY]
+    return _all(unready, "workers of this deployment fail again and again")
+
+
+def _surplus(replicas: Sequence[ReplicaView], count: int) -> tuple[tuple[ReplicaId, str], ...]:
+    """Those that cost least to lose: not yet placed first, then the youngest."""
+    rank = {state: place for place, state in enumerate(SURPLUS_ORDER)}
+    ordered = sorted(replicas, key=lambda r: r.replica_id, reverse=True)
+    ordered.sort(key=lambda r: rank.get(r.state, len(rank)))
+    return _all(ordered[:count], "scaled down")

@@ -1,0 +1,38 @@
+"""GET /internal/changes: the snapshot, then what changes, one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from brain.deployments.feed import Feed
+from brain.edge import gateway_link
+from kernel.wire import encode
+
+log = structlog.get_logger(__name__)
+router = APIRouter(tags=["internal"], dependencies=[Depends(gateway_link)])
+
+
+@router.get("/internal/changes", response_class=StreamingResponse, include_in_schema=False)
+async def changes(
+    request: Request,
+    boot_id: Annotated[str, Query(min_length=1, max_length=200)] = "unnamed",
+) -> StreamingResponse:
+    """For gateways. The stream ends when the gateway lags too far behind: it asks anew."""
+    feed: Feed = request.app.state.feed
+    return StreamingResponse(_lines(feed, boot_id), media_type="application/x-ndjson")
+
+
+async def _lines(feed: Feed, boot_id: str) -> AsyncIterator[bytes]:
+    async with feed.subscribe() as subscriber:
+        log.info("gateway_listens", boot_id=boot_id)
+        while True:
+            line = await subscriber.lines.get()
+            if line is None:
+                log.info("gateway_let_go", boot_id=boot_id)
+                return
+            yield encode(line) + b"\n"

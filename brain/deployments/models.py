@@ -1,0 +1,128 @@
+"""Tables of deployments: what was asked, each replica, what happened, where it may stand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from brain.plumbing import Base, IdColumn, Stated, Work
+from kernel.ids import AccountId, DeploymentId, EventId, LeaseId, NodeId, ReplicaId
+
+
+class Deployment(Work, Base):
+    """``asked`` and what follows it are the owner's; ``broken_*`` are the reconciler's.
+
+    Cost guards have columns of their own, which no change of state clears.
+    """
+
+    __tablename__ = "deployment"
+    __table_args__ = (
+        Index(
+            "uq_deployment_name",
+            "account_id",
+            "name",
+            unique=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    deployment_id: Mapped[DeploymentId] = mapped_column(IdColumn(DeploymentId), primary_key=True)
+    account_id: Mapped[AccountId] = mapped_column(IdColumn(AccountId))
+    name: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    pool: Mapped[bool] = mapped_column(Boolean)
+    rate_nano: Mapped[int] = mapped_column(BigInteger)
+    ceiling_prompt_nano: Mapped[int] = mapped_column(BigInteger)
+    ceiling_completion_nano: Mapped[int] = mapped_column(BigInteger)
+    gpu: Mapped[str | None] = mapped_column(Text)
+    context: Mapped[int] = mapped_column(Integer)
+    concurrency: Mapped[int] = mapped_column(Integer)
+    asked: Mapped[str] = mapped_column(Text)
+    asked_reason: Mapped[str] = mapped_column(Text)
+    asked_ns: Mapped[int] = mapped_column(BigInteger)
+    replicas: Mapped[int] = mapped_column(Integer)
+    price_max_nano: Mapped[int | None] = mapped_column(BigInteger)
+    max_duration_seconds: Mapped[int | None] = mapped_column(Integer)
+    idle_stop_seconds: Mapped[int | None] = mapped_column(Integer)
+    broken_reason: Mapped[str | None] = mapped_column(Text)
+    broken_ns: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Replica(Stated, Work, Base):
+    """One worker. ``stop_*`` is what the deployment asks of it, ``state`` what it is."""
+
+    __tablename__ = "replica"
+    __table_args__ = (Index("ix_replica_deployment_id", "deployment_id"),)
+
+    replica_id: Mapped[ReplicaId] = mapped_column(IdColumn(ReplicaId), primary_key=True)
+    deployment_id: Mapped[DeploymentId] = mapped_column(
+        IdColumn(DeploymentId), ForeignKey("deployment.deployment_id")
+    )
+    lease_id: Mapped[LeaseId | None] = mapped_column(IdColumn(LeaseId), unique=True)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    node_id: Mapped[NodeId | None] = mapped_column(IdColumn(NodeId))
+    gpus: Mapped[int] = mapped_column(Integer)
+    port: Mapped[int] = mapped_column(Integer)
+    start_seconds_max: Mapped[int] = mapped_column(Integer)
+    drain_seconds_max: Mapped[int] = mapped_column(Integer)
+    stop_asked_ns: Mapped[int | None] = mapped_column(BigInteger)
+    stop_reason: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer)  # how often a place was looked for
+    waiting_reason: Mapped[str] = mapped_column(Text)
+    state_ns: Mapped[int] = mapped_column(BigInteger)  # business time of ``state_at``
+    claimed_ns: Mapped[int | None] = mapped_column(BigInteger)
+    ready_ns: Mapped[int | None] = mapped_column(BigInteger)
+    crashed_ns: Mapped[int | None] = mapped_column(BigInteger)
+    crashes: Mapped[int] = mapped_column(Integer)  # starts that failed, the agent's own included
+    ended_ns: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class DeploymentEvent(Base):
+    """What happened, for people: asks, moves of replicas, and why."""
+
+    __tablename__ = "deployment_event"
+    __table_args__ = (
+        Index("ix_deployment_event_deployment_id", "deployment_id", "at_ns", "event_id"),
+    )
+
+    event_id: Mapped[EventId] = mapped_column(IdColumn(EventId), primary_key=True)
+    deployment_id: Mapped[DeploymentId] = mapped_column(
+        IdColumn(DeploymentId), ForeignKey("deployment.deployment_id")
+    )
+    replica_id: Mapped[ReplicaId | None] = mapped_column(IdColumn(ReplicaId))
+    what: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    at_ns: Mapped[int] = mapped_column(BigInteger)
+
+
+class Placement(Base):
+    """The last plan made for a deployment: each candidate with its reasons."""
+
+    __tablename__ = "placement"
+
+    deployment_id: Mapped[DeploymentId] = mapped_column(
+        IdColumn(DeploymentId), ForeignKey("deployment.deployment_id"), primary_key=True
+    )
+    replica_id: Mapped[ReplicaId] = mapped_column(IdColumn(ReplicaId))
+    at_ns: Mapped[int] = mapped_column(BigInteger)
+    outcome: Mapped[str] = mapped_column(Text)
+    asked: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    candidates: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    candidate_count: Mapped[int] = mapped_column(Integer)

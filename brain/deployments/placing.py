@@ -1,0 +1,229 @@
+"""Finds a replica its place: plan over the fleet's offers, then claim, bill and move as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from brain import fleet
+from brain.deployments import core, store
+from brain.deployments.models import Deployment, Replica
+from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
+from brain.plumbing import Ctx, Tx
+from brain.scheduling import Board, Candidate, Choice, Plan, PlanRequest, Shape
+from catalog import Catalog, Template, Use, launch, need, parallel_choices, use_of
+from kernel.clock import NS
+from kernel.errors import Conflict, NoCapacity, OutOfCredit
+from kernel.ids import ReplicaId
+from kernel.money import Money
+
+CANDIDATES_KEPT = 50
+BOARD_NS_MAX = NS  # offers older than this are read again
+EXPECTED_SECONDS = 3600  # what a deployment with no longest duration is planned for
+CREDIT_AGAIN_SECONDS = 15
+
+
+@dataclass
+class Places:
+    """The fleet's offers, kept for a moment so that many plans share one reading."""
+
+    ctx: Ctx
+    _board: Board | None = None
+    _read_ns: int = field(default=0)
+
+    async def board(self) -> Board:
+        now_ns = self.ctx.clock.monotonic_ns()
+        if self._board is None or now_ns - self._read_ns > BOARD_NS_MAX:
+            self._board = Board(await fleet.offers(self.ctx))
+            self._read_ns = now_ns
+        return self._board
+
+    def forget(self) -> None:
+        """Somebody claimed: what was read is no longer so."""
+        self._board = None
+
+
+def request_for(deployment: Deployment, template: Template, avoid: dict[str, str]) -> PlanRequest:
+    """What the planner is asked for a deployment."""
+    use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
+    return replace(
+        request_for_template(template, use),
+        gpu_names=frozenset({deployment.gpu}) if deployment.gpu else frozenset(),
+        price_nano_max=deployment.price_max_nano,
+        seconds=deployment.max_duration_seconds or EXPECTED_SECONDS,
+        avoid=avoid,
+    )
+
+
+def request_for_template(template: Template, use: Use) -> PlanRequest:
+    """What the model alone asks of a place. Only what needs no real GPU runs on a simulated one."""
+    return PlanRequest(
+        shapes=tuple(
+            Shape(gpus, need(template, use, gpus).memory_mib) for gpus in parallel_choices(template)
+        ),
+        simulated=template.shape is None,
+        containers=not template.start.process,
+        seconds=EXPECTED_SECONDS,
+    )
+
+
+async def place(
+    ctx: Ctx, catalog: Catalog, places: Places, replica_id: ReplicaId, saved: store.Saved
+) -> None:
+    """One try. The replica ends CLAIMED, or still PENDING with the reason and a later due time.
+
+    ``saved`` guards each write: it raises ``Stale`` when another took the row over.
+    """
+    async with ctx.db.begin() as tx:
+        row = await store.replica(tx, replica_id)
+        deployment = None if row is None else await store.find(tx, row.deployment_id)
+        if row is None or deployment is None:
+            return
+        avoid = await _avoid(tx, ctx, deployment)
+    template = catalog.get(deployment.model)
+    plan = await _plan(ctx, places, deployment, template, avoid)
+    try:
+        await _claim(ctx, template, plan, replica_id, saved)
+    except (NoCapacity, Conflict) as lost:
+        places.forget()
+        await _wait(ctx, plan, replica_id, saved, lost.detail)
+    except OutOfCredit as broke:
+        await _wait(ctx, plan, replica_id, saved, broke.detail, CREDIT_AGAIN_SECONDS)
+
+
+async def _plan(
+    ctx: Ctx, places: Places, deployment: Deployment, template: Template, avoid: dict[str, str]
+) -> Plan:
+    """Nodes on which it failed of late are used only when nothing else will do."""
+    board = await places.board()
+    now_ns = ctx.clock.now_ns()
+    plan = board.plan(request_for(deployment, template, avoid), now_ns)
+    if plan.chosen is None and avoid:
+        return board.plan(request_for(deployment, template, {}), now_ns)
+    return plan
+
+
+async def _avoid(tx: Tx, ctx: Ctx, deployment: Deployment) -> dict[str, str]:
+    since_ns = ctx.clock.now_ns() - core.CRASH_WINDOW_NS
+    rows = await store.replicas(tx, [deployment.deployment_id], since_ns=since_ns)
+    return {
+        row.node_id: f"A worker failed there: {row.state_reason}"
+        for row in rows
+        if row.node_id is not None and row.crashed_ns is not None and row.crashed_ns > since_ns
+    }
+
+
+async def _claim(
+    ctx: Ctx, template: Template, plan: Plan, replica_id: ReplicaId, saved: store.Saved
+) -> None:
+    """Lease, bill and state in one transaction; ``NoCapacity`` when there is no place."""
+    if plan.chosen is None:
+        raise NoCapacity(plan.summary)
+    async with ctx.db.begin() as tx:
+        row, deployment = await store.held_replica(tx, replica_id)
+        if row.state != ReplicaState.PENDING.value or row.stop_asked_ns is not None:
+            return
+        if deployment.asked != Asked.RUNNING.value:
+            return  # the deployment's own step is about to say so to this replica
+        lease = await _open(tx, ctx, template, deployment, row, plan.chosen)
+        row.lease_id, row.epoch, row.node_id = lease.lease_id, lease.epoch, lease.node_id
+        row.gpus = plan.chosen.gpus
+        row.attempts += 1
+        row.waiting_reason = ""
+        await store.move_replica(tx, ctx, row, ReplicaEvent.CLAIM, plan.summary)
+        await _keep_plan(tx, ctx, row, deployment, plan, plan.summary)
+        await saved(tx, row, core.again_seconds(ReplicaState.CLAIMED))
+
+
+async def _open(
+    tx: Tx, ctx: Ctx, template: Template, deployment: Deployment, row: Replica, chosen: Choice
+) -> fleet.LeaseView:
+    use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
+    return await fleet.claim(
+        tx,
+        fleet.Claim(
+            replica_id=row.replica_id,
+            deployment_id=row.deployment_id,
+            node_id=chosen.node_id,
+            gpu_count=chosen.gpus,
+            launch=launch(template, use, chosen.gpus),
+            payer=deployment.account_id,
+            vram_mib=chosen.offer.vram_mib,
+            price_nano_max=chosen.offer.price_nano,
+            mode="pool" if deployment.pool else "dedicated",
+            pool_rate_nano=deployment.rate_nano,
+            ceiling_prompt_nano=deployment.ceiling_prompt_nano,
+            ceiling_completion_nano=deployment.ceiling_completion_nano,
+        ),
+        now_ns=ctx.clock.now_ns(),
+        ids=ctx.ids,
+    )
+
+
+async def _wait(
+    ctx: Ctx,
+    plan: Plan,
+    replica_id: ReplicaId,
+    saved: store.Saved,
+    reason: str,
+    seconds: float | None = None,
+) -> None:
+    """Nothing was claimed: say why, and look again a little later."""
+    async with ctx.db.begin() as tx:
+        row, deployment = await store.held_replica(tx, replica_id)
+        tries = core.PLACE_AGAIN_SECONDS
+        again = seconds or tries[min(row.attempts, len(tries) - 1)]
+        row.attempts += 1
+        if row.waiting_reason != reason:
+            row.waiting_reason = reason[:1000]
+            await store.note(tx, ctx, row.deployment_id, "replica waiting", reason, row.replica_id)
+        await _keep_plan(tx, ctx, row, deployment, plan, reason)
+        await saved(tx, row, again)
+
+
+async def _keep_plan(
+    tx: Tx, ctx: Ctx, row: Replica, deployment: Deployment, plan: Plan, outcome: str
+) -> None:
+    price = deployment.price_max_nano
+    await store.save_placement(
+        tx,
+        {
+            "deployment_id": row.deployment_id,
+            "replica_id": row.replica_id,
+            "at_ns": ctx.clock.now_ns(),
+            "outcome": outcome,
+            "asked": {
+                "model": deployment.model,
+                "gpu": deployment.gpu,
+                "context": deployment.context,
+                "concurrency": deployment.concurrency,
+                "max_price_usd_per_gpu_hour": None if price is None else plain(price),
+            },
+            "candidates": [show_candidate(c) for c in plan.candidates[:CANDIDATES_KEPT]],
+            "candidate_count": len(plan.candidates),
+        },
+    )
+
+
+def show_candidate(candidate: Candidate) -> dict[str, Any]:
+    """One offer as people see it, with its reasons."""
+    offer = candidate.offer
+    return {
+        "node_id": offer.node_id,
+        "node_name": offer.node_name,
+        "gpu_name": offer.gpu_name,
+        "vram_mib": offer.vram_mib,
+        "free": offer.free,
+        "total": offer.total,
+        "price_usd_per_gpu_hour": plain(offer.price_nano),
+        "simulated": offer.simulated,
+        "ok": candidate.ok,
+        "gpus": candidate.gpus,
+        "expected_cost_usd": None if candidate.score is None else plain(candidate.score),
+        "reasons": list(candidate.reasons),
+    }
+
+
+def plain(nano: int) -> str:
+    """Dollars as a plain decimal: no sign, no thousands' commas."""
+    return str(Money(nano)).replace("$", "").replace(",", "")

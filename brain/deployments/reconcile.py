@@ -1,0 +1,299 @@
+"""Brings deployments and replicas to what was asked, from the database alone. Safe to run many
+times at once; a tick only wakes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from brain import billing, fleet
+from brain.deployments import core, store
+from brain.deployments.models import Deployment, Replica
+from brain.deployments.placing import Places, place
+from brain.deployments.service import ask_stop
+from brain.deployments.states import TERMINAL, Asked, ReplicaEvent, ReplicaState
+from brain.plumbing import Ctx, Tx, changes, work
+from catalog import Catalog
+from kernel.clock import NS
+from kernel.errors import Conflict, NotFound
+from kernel.ids import DeploymentId, ReplicaId, WorkId
+
+log = structlog.get_logger(__name__)
+
+BATCH = 32
+AT_ONCE = 8
+HOLD_SECONDS = 30  # a row is another's after this, should we die
+PASS_SECONDS = 5  # one call works no longer than this
+RUNNING_SECONDS = 10  # how often a running deployment is looked at with no news
+STOPPING_SECONDS = 30
+FAULT_SECONDS = 5  # until a row whose step failed is tried again
+MOVES_MAX = 4  # states passed in one step, such as CLAIMED to READY to DRAINING
+
+Step = Callable[[store.Saved], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one pass works with."""
+
+    ctx: Ctx
+    catalog: Catalog
+    places: Places
+    owner: str
+
+
+async def reconcile_due(ctx: Ctx, catalog: Catalog, *, owner: str) -> int:
+    """Work on what is due until nothing is, or five seconds are over. Returns the steps made."""
+    turn = Round(ctx, catalog, Places(ctx), owner)
+    until_ns = ctx.clock.monotonic_ns() + PASS_SECONDS * NS
+    steps = 0
+    while ctx.clock.monotonic_ns() < until_ns:
+        done = await _deployments(turn) + await _replicas(turn)
+        if not done:
+            break
+        steps += done
+    return steps
+
+
+async def _deployments(turn: Round) -> int:
+    token = str(turn.ctx.ids.new(WorkId))
+    rows = await _take(turn, Deployment, token)
+    ids = [row.deployment_id for row in rows]
+    await _each([_guarded(turn, Deployment, i, token, _deployment_step(turn, i)) for i in ids])
+    return len(ids)
+
+
+async def _replicas(turn: Round) -> int:
+    token = str(turn.ctx.ids.new(WorkId))
+    rows = await _take(turn, Replica, token)
+    ids = [row.replica_id for row in rows]
+    await _each([_guarded(turn, Replica, i, token, _replica_step(turn, i)) for i in ids])
+    return len(ids)
+
+
+async def _take(turn: Round, model: type[work.WorkT], token: str) -> list[work.WorkT]:
+    async with turn.ctx.db.begin() as tx:
+        return await work.take(
+            tx,
+            model,
+            now=turn.ctx.clock.now(),
+            owner=turn.owner,
+            token=token,
+            lease_seconds=HOLD_SECONDS,
+            limit=BATCH,
+        )
+
+
+async def _each(steps: list[Awaitable[None]]) -> None:
+    """All of them, a few at once; each meets its own failures."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(awaited: Awaitable[None]) -> None:
+        async with gate:
+            await awaited
+
+    await asyncio.gather(*(one(step) for step in steps))
+
+
+async def _guarded(
+    turn: Round, model: type[work.Work], row_id: str, token: str, step: Step
+) -> None:
+    """One step whose failure touches no other row: it is logged, and the row is due again."""
+    ctx = turn.ctx
+
+    async def saved(tx: Tx, row: work.Work, seconds: float | None) -> None:
+        due = None if seconds is None else store.later(ctx, seconds)
+        await tx.flush()
+        if not await work.finish(tx, row, token, due_at=due):
+            raise store.Stale
+
+    try:
+        await step(saved)
+        return
+    except store.Stale:
+        log.info("step_was_late", row=row_id)
+        return
+    except Conflict as raced:
+        log.info("step_raced", row=row_id, detail=raced.detail)
+    except Exception as failure:  # whatever it is, the other rows go on
+        log.error("step_failed", row=row_id, failure=type(failure).__name__, exc_info=failure)
+    await _again(turn, model, row_id, token)
+
+
+async def _again(turn: Round, model: type[work.Work], row_id: str, token: str) -> None:
+    """Let go of a row whose step failed. Should this fail too, its hold runs out."""
+    try:
+        async with turn.ctx.db.begin() as tx:
+            row = await tx.get(model, row_id)
+            if row is not None:
+                await work.finish(tx, row, token, due_at=store.later(turn.ctx, FAULT_SECONDS))
+    except Exception as failure:  # the database is away: the hold runs out by itself
+        log.warning("row_not_released", row=row_id, failure=type(failure).__name__)
+
+
+def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
+    async def step(saved: store.Saved) -> None:
+        ctx = turn.ctx
+        async with ctx.db.begin() as tx:
+            row = await store.find_held(tx, deployment_id)
+            assert row is not None, "a deployment's row is never deleted"
+            now_ns = ctx.clock.now_ns()
+            since_ns = now_ns - core.CRASH_WINDOW_NS
+            replicas = await store.replicas(tx, [deployment_id], since_ns=since_ns)
+            view = await _view(tx, row)
+            decision = core.decide(view, [_replica_view(r) for r in replicas], now_ns)
+            await _apply(tx, turn, row, replicas, decision)
+            await saved(tx, row, _deployment_due(row, replicas, decision, now_ns))
+
+    return step
+
+
+async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
+    stopped = not row.pool and await billing.account_stopped(tx, row.account_id)
+    used_ns = None
+    if row.idle_stop_seconds is not None:
+        used_ns = await billing.last_used_ns(tx, row.deployment_id) or row.asked_ns
+    return core.DeploymentView(
+        asked=Asked(row.asked),
+        replicas=row.replicas,
+        broken=row.broken_ns is not None,
+        account_stopped=stopped,
+        started_ns=row.asked_ns,
+        max_duration_seconds=row.max_duration_seconds,
+        idle_stop_seconds=row.idle_stop_seconds,
+        last_used_ns=used_ns,
+    )
+
+
+async def _apply(
+    tx: Tx, turn: Round, row: Deployment, replicas: list[Replica], decision: core.Decision
+) -> None:
+    ctx = turn.ctx
+    if decision.ask_stop is not None:
+        ask_stop(ctx, row, decision.ask_stop)
+        await store.note(tx, ctx, row.deployment_id, "stop asked", decision.ask_stop)
+        await changes.mark(tx, "deployment", row.deployment_id)
+    if decision.breaks is not None:
+        row.broken_ns = ctx.clock.now_ns()
+        row.broken_reason = decision.breaks
+        await store.note(tx, ctx, row.deployment_id, "failed", decision.breaks)
+    by_id = {replica.replica_id: replica for replica in replicas}
+    for replica_id, reason in decision.stop:
+        replica = by_id[replica_id]
+        replica.stop_asked_ns = ctx.clock.now_ns()
+        replica.stop_reason = reason
+        await tx.flush()
+        await work.nudge(tx, Replica, replica_id, ctx.clock.now())
+    if decision.add:
+        start = turn.catalog.get(row.model).start
+        for _ in range(decision.add):
+            await store.add_replica(
+                tx,
+                ctx,
+                row,
+                due_ns=decision.add_due_ns,
+                start_max=start.start_seconds_max,
+                drain_max=start.drain_seconds_max,
+            )
+
+
+def _deployment_due(
+    row: Deployment, replicas: list[Replica], decision: core.Decision, now_ns: int
+) -> float | None:
+    if row.deleted_at is not None:
+        return None
+    if row.asked == Asked.STOPPED.value:
+        live = any(ReplicaState(r.state) not in TERMINAL for r in replicas)
+        return STOPPING_SECONDS if live else None
+    if decision.again_ns is None:
+        return RUNNING_SECONDS
+    return min(RUNNING_SECONDS, max(decision.again_ns - now_ns, 0) / NS)
+
+
+def _replica_step(turn: Round, replica_id: ReplicaId) -> Step:
+    async def step(saved: store.Saved) -> None:
+        async with turn.ctx.db.begin() as tx:
+            row, _ = await store.held_replica(tx, replica_id)
+            waits = row.state == ReplicaState.PENDING.value
+            if not waits or row.stop_asked_ns is not None:
+                await _follow(tx, turn.ctx, row)
+                await saved(tx, row, core.again_seconds(ReplicaState(row.state)))
+                return
+        try:
+            await place(turn.ctx, turn.catalog, turn.places, replica_id, saved)
+        except NotFound as unknown:
+            log.error("model_left_the_catalog", row=replica_id, detail=unknown.detail)
+            raise
+
+    return step
+
+
+async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
+    """Move a replica as far as what is asked of it and seen of its lease goes."""
+    if row.state == ReplicaState.PENDING.value:
+        await store.move_replica(tx, ctx, row, ReplicaEvent.CANCEL, row.stop_reason)
+        return
+    for _ in range(MOVES_MAX):
+        state = ReplicaState(row.state)
+        if state in TERMINAL:
+            return
+        assert row.lease_id is not None, "a replica that is placed holds a lease"
+        lease = await fleet.lease(tx, row.lease_id)
+        drained = state is ReplicaState.DRAINING and await billing.drained(
+            tx, row.replica_id, row.state_ns
+        )
+        seen = _seen(lease)
+        decided = core.step(_replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns())
+        if decided is None:
+            return
+        await _make(tx, ctx, row, lease, decided)
+
+
+async def _make(
+    tx: Tx, ctx: Ctx, row: Replica, lease: fleet.LeaseView | None, decided: core.Move
+) -> None:
+    """The replica's row is locked already; lease and node follow, as in the fleet's own order."""
+    assert row.lease_id is not None, "a replica that is placed holds a lease"
+    now_ns = ctx.clock.now_ns()
+    if decided.event is ReplicaEvent.DRAIN:
+        await billing.lease_mark(tx, row.lease_id, billing.LeaseMark.DRAINING, now_ns)
+    if decided.stops_lease:
+        await fleet.stop_lease(tx, row.lease_id, decided.reason, now_ns=now_ns)
+    if decided.event is ReplicaEvent.ANSWER and lease is not None:
+        row.port = lease.port
+    row.crashes += decided.crashes
+    reason = decided.reason
+    if decided.event in (ReplicaEvent.DRAIN, ReplicaEvent.STOP) and row.stop_reason:
+        reason = f"{row.stop_reason}: {reason}"
+    await store.move_replica(tx, ctx, row, decided.event, reason)
+
+
+def _seen(lease: fleet.LeaseView | None) -> core.Seen | None:
+    if lease is None:
+        return None
+    return core.Seen(
+        state=lease.seen_state,
+        closed=lease.closed,
+        stopping=lease.state == "stopping",
+        silent=lease.silent,
+        failed=lease.outcome == "failed",
+        reason=lease.reason,
+        restarts=lease.restarts,
+    )
+
+
+def _replica_view(row: Replica) -> core.ReplicaView:
+    return core.ReplicaView(
+        replica_id=row.replica_id,
+        state=ReplicaState(row.state),
+        stop_asked=row.stop_asked_ns is not None,
+        crashed_ns=row.crashed_ns,
+        crashes=row.crashes,
+        state_ns=row.state_ns,
+        claimed_ns=row.claimed_ns or 0,
+        start_seconds_max=row.start_seconds_max,
+        drain_seconds_max=row.drain_seconds_max,
+    )

@@ -1,0 +1,87 @@
+"""The rows that gateways are told of: what a deployment and a replica look like to them."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from brain.deployments.models import Deployment, Replica
+from brain.deployments.states import SERVING, TERMINAL, Asked, ReplicaState
+from brain.plumbing import Tx
+from kernel.wire import gateway as wire
+
+_SERVING = [state.value for state in SERVING]
+_TERMINAL = [state.value for state in TERMINAL]
+
+
+def _told() -> object:
+    """A deployment is told while it is asked to run, and while a worker of it may still serve."""
+    serving = select(Replica.replica_id).where(
+        Replica.deployment_id == Deployment.deployment_id, Replica.state.in_(_SERVING)
+    )
+    return Deployment.deleted_at.is_(None) & (
+        (Deployment.asked == Asked.RUNNING.value) | serving.exists()
+    )
+
+
+async def deployment_row(tx: Tx, deployment_id: str) -> wire.DeploymentRow | None:
+    """As gateways are told of it; None: they are not."""
+    found = await tx.scalar(
+        select(Deployment).where(Deployment.deployment_id == deployment_id, _told())  # type: ignore[arg-type]
+    )
+    return None if found is None else _deployment(found)
+
+
+async def all_deployment_rows(tx: Tx) -> list[wire.DeploymentRow]:
+    found = await tx.scalars(select(Deployment).where(_told()))  # type: ignore[arg-type]
+    return [_deployment(row) for row in found]
+
+
+async def replica_row(tx: Tx, replica_id: str) -> wire.ReplicaRow | None:
+    """As gateways are told of it: ready or draining, with a lease; else None."""
+    found = (
+        await tx.execute(
+            select(Replica, Deployment.model)
+            .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
+            .where(Replica.replica_id == replica_id, Replica.state.in_(_SERVING))
+        )
+    ).one_or_none()
+    return None if found is None else _replica(found[0], found[1])
+
+
+async def all_replica_rows(tx: Tx) -> list[wire.ReplicaRow]:
+    found = await tx.execute(
+        select(Replica, Deployment.model)
+        .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
+        .where(Replica.state.in_(_SERVING))
+    )
+    return [_replica(replica, model) for replica, model in found]
+
+
+def _deployment(row: Deployment) -> wire.DeploymentRow:
+    return wire.DeploymentRow(
+        deployment_id=row.deployment_id,
+        account_id=row.account_id,
+        name=row.name,
+        model=row.model,
+        kind=row.kind,
+        pool=row.pool,
+        rate_nano=row.rate_nano,
+        ceiling_prompt_nano=row.ceiling_prompt_nano,
+        ceiling_completion_nano=row.ceiling_completion_nano,
+        created=int(row.created_at.timestamp()),
+    )
+
+
+def _replica(row: Replica, model: str) -> wire.ReplicaRow:
+    assert row.lease_id is not None, "a replica that serves holds a lease"
+    draining = row.state == ReplicaState.DRAINING.value
+    return wire.ReplicaRow(
+        replica_id=row.replica_id,
+        deployment_id=row.deployment_id,
+        lease_id=row.lease_id,
+        epoch=row.epoch,
+        gpus=row.gpus,
+        link=wire.LinkRow(kind="loopback", port=row.port),
+        state=wire.ReplicaState.DRAINING if draining else wire.ReplicaState.READY,
+        upstream_model=model,
+    )

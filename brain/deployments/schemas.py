@@ -1,0 +1,240 @@
+"""What the deployment routes take and give."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from brain.deployments.models import Deployment, DeploymentEvent, Placement, Replica
+from brain.deployments.service import Wanted, Whole
+from brain.deployments.store import at_ns
+from brain.edge import Body
+from kernel.money import Money
+
+Dollars = Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,9})?$", examples=["1.50"])]
+
+
+class DeploymentCreate(Body):
+    """``name`` is what clients write in ``model``; without it that is the model's own id."""
+
+    model: Annotated[str, Field(min_length=1, max_length=96, examples=["ganglion/stand-in"])]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:-]{0,95}$")] | None = None
+    replicas: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
+    max_price_usd_per_gpu_hour: Dollars | None = None
+    gpu: Annotated[str, Field(pattern=r"^[\w .()/-]{1,60}$", examples=["H100"])] | None = None
+    context: Annotated[int, Field(ge=1, le=10**7, strict=True)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=1024, strict=True)] | None = None
+    pool: Annotated[bool, Field(strict=True)] = False
+    max_duration_seconds: Annotated[int, Field(ge=60, le=31_536_000, strict=True)] | None = None
+    idle_stop_seconds: Annotated[int, Field(ge=60, le=2_592_000, strict=True)] | None = None
+
+    def wanted(self) -> Wanted:
+        price = self.max_price_usd_per_gpu_hour
+        return Wanted(
+            model=self.model,
+            name=self.name,
+            replicas=self.replicas,
+            price_max=None if price is None else Money.usd(price),
+            gpu=self.gpu,
+            context=self.context,
+            concurrency=self.concurrency,
+            pool=self.pool,
+            max_duration_seconds=self.max_duration_seconds,
+            idle_stop_seconds=self.idle_stop_seconds,
+        )
+
+
+class Scale(Body):
+    replicas: Annotated[int, Field(ge=0, le=64, strict=True)]
+
+
+class ReplicaOut(BaseModel):
+    """``since`` is when it came into this state; ``reason`` is why."""
+
+    replica_id: str
+    state: str
+    reason: str
+    since: datetime
+    waiting_reason: str
+    stop_asked: bool
+    lease_id: str | None
+    epoch: int
+    node_id: str | None
+    gpus: int
+    port: int
+    created_at: datetime
+    claimed_at: datetime | None
+    ready_at: datetime | None
+    crashed_at: datetime | None
+    ended_at: datetime | None
+
+
+class DeploymentOut(BaseModel):
+    """``state`` is derived from the replicas; ``asked`` is what its owner asked for."""
+
+    deployment_id: str
+    name: str
+    model: str
+    kind: str
+    pool: bool
+    state: str
+    asked: str
+    asked_reason: str
+    broken_reason: str | None
+    replicas: int
+    ready_replicas: int
+    context: int
+    concurrency: int
+    gpu: str | None
+    max_price_usd_per_gpu_hour: str | None
+    pool_price_usd_per_gpu_hour: str | None
+    max_duration_seconds: int | None
+    idle_stop_seconds: int | None
+    created_at: datetime
+    replica_list: list[ReplicaOut]
+
+
+class EventOut(BaseModel):
+    event_id: str
+    at: datetime
+    what: str
+    reason: str
+    replica_id: str | None
+
+
+class CandidateOut(BaseModel):
+    node_id: str
+    node_name: str
+    gpu_name: str
+    vram_mib: int
+    free: int
+    total: int
+    price_usd_per_gpu_hour: str
+    simulated: bool
+    ok: bool
+    gpus: int
+    expected_cost_usd: str | None
+    reasons: list[str]
+
+
+class WhyOut(BaseModel):
+    """``outcome`` in one sentence; ``candidates`` best first, ``candidate_count`` of all."""
+
+    deployment_id: str
+    outcome: str
+    planned_at: datetime | None
+    asked: dict[str, Any]
+    candidates: list[CandidateOut]
+    candidate_count: int
+    waiting: list[str]
+
+
+class LogLineOut(BaseModel):
+    replica_id: str
+    at: datetime
+    stream: str
+    text: str
+
+
+class LogsOut(BaseModel):
+    items: list[LogLineOut]
+
+
+class MetricsOut(BaseModel):
+    """The worker's own gauges, by vLLM's names, as last seen."""
+
+    items: list[dict[str, Any]]
+
+
+def show(found: Whole) -> DeploymentOut:
+    row: Deployment = found.deployment
+    states = [replica.state for replica in found.replicas]
+    return DeploymentOut(
+        deployment_id=row.deployment_id,
+        name=row.name,
+        model=row.model,
+        kind=row.kind,
+        pool=row.pool,
+        state=found.state.value,
+        asked=row.asked,
+        asked_reason=row.asked_reason,
+        broken_reason=row.broken_reason,
+        replicas=row.replicas,
+        ready_replicas=states.count("ready"),
+        context=row.context,
+        concurrency=row.concurrency,
+        gpu=row.gpu,
+        max_price_usd_per_gpu_hour=_dollars(row.price_max_nano),
+        pool_price_usd_per_gpu_hour=_dollars(row.rate_nano) if row.pool else None,
+        max_duration_seconds=row.max_duration_seconds,
+        idle_stop_seconds=row.idle_stop_seconds,
+        created_at=row.created_at,
+        replica_list=[show_replica(replica) for replica in found.replicas],
+    )
+
+
+def show_replica(row: Replica) -> ReplicaOut:
+    return ReplicaOut(
+        replica_id=row.replica_id,
+        state=row.state,
+        reason=row.state_reason,
+        since=row.state_at,
+        waiting_reason=row.waiting_reason,
+        stop_asked=row.stop_asked_ns is not None,
+        lease_id=row.lease_id,
+        epoch=row.epoch,
+        node_id=row.node_id,
+        gpus=row.gpus,
+        port=row.port,
+        created_at=row.created_at,
+        claimed_at=_time(row.claimed_ns),
+        ready_at=_time(row.ready_ns),
+        crashed_at=_time(row.crashed_ns),
+        ended_at=_time(row.ended_ns),
+    )
+
+
+def show_event(row: DeploymentEvent) -> EventOut:
+    return EventOut(
+        event_id=row.event_id,
+        at=at_ns(row.at_ns),
+        what=row.what,
+        reason=row.reason,
+        replica_id=row.replica_id,
+    )
+
+
+def show_why(found: Whole, placement: Placement | None) -> WhyOut:
+    waiting = [
+        r.waiting_reason for r in found.replicas if r.state == "pending" and r.waiting_reason
+    ]
+    if placement is None:
+        return WhyOut(
+            deployment_id=found.deployment.deployment_id,
+            outcome="No place was looked for yet.",
+            planned_at=None,
+            asked={},
+            candidates=[],
+            candidate_count=0,
+            waiting=waiting,
+        )
+    return WhyOut(
+        deployment_id=found.deployment.deployment_id,
+        outcome=placement.outcome,
+        planned_at=at_ns(placement.at_ns),
+        asked=placement.asked,
+        candidates=[CandidateOut.model_validate(c) for c in placement.candidates],
+        candidate_count=placement.candidate_count,
+        waiting=waiting,
+    )
+
+
+def _dollars(nano: int | None) -> str | None:
+    """A plain decimal, as it is taken: no sign, no thousands' commas."""
+    return None if nano is None else str(Money(nano)).replace("$", "").replace(",", "")
+
+
+def _time(ns: int | None) -> datetime | None:
+    return None if ns is None else at_ns(ns)

@@ -1,0 +1,95 @@
+"""Names and pace of the ticks that Celery carries, and the hint that wakes one early.
+
+Ticks find their work in PostgreSQL; losing every message costs latency, never work.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+from celery import Celery
+
+log = structlog.get_logger(__name__)
+
+DEPLOYMENTS: Final = "ganglion.deployments"
+LEASES: Final = "ganglion.leases"
+SETTLE: Final = "ganglion.settle"
+ACCRUE: Final = "ganglion.accrue"
+RELEASE: Final = "ganglion.release"
+TIDY: Final = "ganglion.tidy"
+
+# Seconds between two ticks of a kind.
+CADENCE_SECONDS: Final[dict[str, float]] = {
+    DEPLOYMENTS: 1.0,
+    LEASES: 1.0,
+    SETTLE: 1.0,
+    ACCRUE: 2.0,
+    RELEASE: 2.0,
+    TIDY: 60.0,
+}
+# A tick that waited longer is dropped: the next one does the same.
+EXPIRES_SECONDS: Final = 5
+VISIBILITY_SECONDS: Final = 3600
+QUEUE: Final = "ganglion"
+
+
+def make_celery(redis_url: str) -> Celery:
+    """The application that both sides share: JSON only, no results kept, limits on waiting."""
+    app = Celery("ganglion", broker=broker_url(redis_url))
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_default_queue=QUEUE,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=2,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+        },
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+def broker_url(redis_url: str) -> str:
+    """As Celery writes it: a socket is ``redis+socket://``."""
+    if redis_url.startswith("unix://"):
+        return "redis+socket://" + redis_url.removeprefix("unix://")
+    return redis_url
+
+
+class Wake:
+    """Sends a tick ahead of its time, in a thread of its own; one on its way is enough."""
+
+    def __init__(self, redis_url: str, task: str = DEPLOYMENTS) -> None:
+        self._app = make_celery(redis_url)
+        self._task = task
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="wake")
+        self._sending: Future[Any] | None = None
+
+    def __call__(self) -> None:
+        """Returns at once and never fails: the beat's tick comes in any case."""
+        if self._sending is None or self._sending.done():
+            self._sending = self._pool.submit(self._send)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _send(self) -> None:
+        try:
+            self._app.send_task(
+                self._task, expires=EXPIRES_SECONDS, retry=False, ignore_result=True
+            )
+        except Exception as failure:  # a hint only
+            log.info("hint_not_sent", failure=type(failure).__name__)
