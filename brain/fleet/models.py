@@ -151,6 +151,20 @@ class AgentSession(Base):
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class LeaseLog(Base):
+    """The newest lines that a lease's worker wrote; the agent numbers them."""
+
+    __tablename__ = "lease_log"
+
+    lease_id: Mapped[LeaseId] = mapped_column(
+        IdColumn(LeaseId), ForeignKey("lease.lease_id"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at_ns: Mapped[int] = mapped_column(BigInteger)
+    stream: Mapped[str] = mapped_column(Text)
+    line: Mapped[str] = mapped_column(Text)
+
+
 class Reception(Base):
     """When each brain process was receiving beats and could write: silence counts only then."""
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 
 from kernel.errors import BadInput
-from kernel.ids import NodeId
+from kernel.ids import AccountId, NodeId
 
 MILLION = 1_000_000
 
@@ -42,6 +42,7 @@ class Offer:
     storage_nano_gib_hour: int = 0
     cold_start_seconds: int = 60
     withheld: str = ""  # why the node may not be sold now; "" = it may
+    account_id: AccountId | None = None  # whose node it is
 
     @property
     def key(self) -> tuple[str, str, int, bool]:

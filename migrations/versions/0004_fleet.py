@@ -16,7 +16,9 @@ AT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     _marketplace()
     _nodes()
+    _agents()
     _leases()
+    _lease_parts()
 
 
 def _marketplace() -> None:
@@ -103,6 +105,9 @@ def _nodes() -> None:
         sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name="fk_node_gpu_node_id"),
     )
     op.create_index("ix_node_gpu_gpu_uuid", "node_gpu", ["gpu_uuid"])
+
+
+def _agents() -> None:
     op.create_table(
         "agent_session",
         sa.Column("node_id", sa.Text(), nullable=False),
@@ -160,6 +165,9 @@ def _leases() -> None:
         postgresql_where=sa.text("state <> 'closed'"),
     )
     op.create_index("uq_lease_node_epoch", "lease", ["node_id", "epoch"], unique=True)
+
+
+def _lease_parts() -> None:
     op.create_table(
         "lease_gpu",
         sa.Column("lease_id", sa.Text(), nullable=False),
@@ -181,9 +189,21 @@ def _leases() -> None:
         "ix_lease_gpu_live_uuid", "lease_gpu", ["gpu_uuid"], postgresql_where=sa.text("live")
     )
 
+    op.create_table(
+        "lease_log",
+        sa.Column("lease_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("line", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("lease_id", "number", name="pk_lease_log"),
+        sa.ForeignKeyConstraint(["lease_id"], ["lease.lease_id"], name="fk_lease_log_lease_id"),
+    )
+
 
 def downgrade() -> None:
     for table in (
+        "lease_log",
         "lease_gpu",
         "lease",
         "fleet_reception",

@@ -1,0 +1,129 @@
+"""The agents' protocol over HTTP: raw bodies, msgspec, MACs. No pydantic on the beat's path.
+
+Who calls is said by the session and proved by the MAC over method, path, number and body;
+nothing in a body is believed about that.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from brain.fleet import logs
+from brain.fleet.front import AgentFront
+from brain.fleet.session import Session
+from kernel.errors import BadInput, Malformed, TooLarge, Unauthenticated
+from kernel.wire import decode, encode
+from kernel.wire.agent import (
+    MAC_HEADER,
+    SEQ_HEADER,
+    SESSION_HEADER,
+    VERSION,
+    LogBatch,
+    SessionRequest,
+    beat_decoder,
+    mac,
+)
+
+SESSION_BYTES_MAX = 4 << 10
+BEAT_BYTES_MAX = 256 << 10
+LOG_BYTES_MAX = 1 << 20
+SESSION_ID_CHARS_MAX = 1200
+NUMBER_MAX = 2**53
+
+
+def get_front(request: Request) -> AgentFront:
+    """The front of this process; wiring puts it on the app."""
+    front: AgentFront = request.app.state.agents
+    return front
+
+
+async def session(request: Request) -> Response:
+    """POST /agent/v1/session"""
+    body = await bounded_body(request, SESSION_BYTES_MAX)
+    answer = await get_front(request).open_session(decode(body, SessionRequest))
+    return _json(answer)
+
+
+async def beat(request: Request) -> Response:
+    """POST /agent/v1/beat"""
+    front = get_front(request)
+    body = await bounded_body(request, BEAT_BYTES_MAX)
+    caller, number = _check_mac(request, front, body)
+    try:
+        message = beat_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Malformed(f"Not a valid Beat message: {error}.") from None
+    if message.v != VERSION:
+        raise BadInput(f"This brain speaks agent protocol {VERSION}; update the agent.", param="v")
+    return _json(await front.beat(caller, number, message, body))
+
+
+async def wake(request: Request) -> Response:
+    """GET /agent/v1/wake?generation=N"""
+    front = get_front(request)
+    caller, number = _check_mac(request, front, b"")
+    text = request.query_params.get("generation", "")
+    if not text.isascii() or not text.isdigit() or len(text) > 16:
+        raise BadInput("generation must be a whole number.", param="generation")
+    own = await front.admit(caller, number)
+    await front.wait(own, int(text))
+    return Response(status_code=204)
+
+
+async def log_lines(request: Request) -> Response:
+    """POST /agent/v1/logs"""
+    front = get_front(request)
+    body = await bounded_body(request, LOG_BYTES_MAX)
+    caller, number = _check_mac(request, front, body)
+    batch = decode(body, LogBatch)
+    await front.admit(caller, number)
+    await logs.add_lines(front.ctx, caller.node_id, batch)
+    return Response(status_code=204)
+
+
+async def bounded_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body, or ``TooLarge`` as soon as it is."""
+    refused = TooLarge(f"The body is larger than {bytes_max >> 10} KiB, the most taken here.")
+    length = request.headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and int(length[:20]) > bytes_max:
+        raise refused
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > bytes_max:
+            raise refused
+    return body
+
+
+def _check_mac(request: Request, front: AgentFront, body: bytes) -> tuple[Session, int]:
+    headers = request.headers
+    session_id = headers.get(SESSION_HEADER, "")
+    number_text = headers.get(SEQ_HEADER, "")
+    if not session_id or len(session_id) > SESSION_ID_CHARS_MAX:
+        raise Unauthenticated(
+            f"Send {SESSION_HEADER}, {SEQ_HEADER} and {MAC_HEADER}.", code="unsigned"
+        )
+    if not number_text.isascii() or not number_text.isdigit() or len(number_text) > 16:
+        raise Malformed(f"{SEQ_HEADER} must be a whole number.")
+    number = int(number_text)
+    if not 1 <= number <= NUMBER_MAX:
+        raise Malformed(f"{SEQ_HEADER} must be between 1 and 2**53.")
+    caller = front.session(session_id)
+    path = request.url.path
+    if request.url.query:
+        path = f"{path}?{request.url.query}"
+    wanted = mac(caller.key, request.method, path, number, body)
+    given = headers.get(MAC_HEADER, "")
+    if not hmac.compare_digest(wanted.encode(), given.encode("latin-1", "replace")):
+        raise Unauthenticated(
+            "The signature of this call is wrong; open a new session.", code="bad_mac"
+        )
+    return caller, number
+
+
+def _json(message: object) -> Response:
+    return Response(encode(message), media_type="application/json")

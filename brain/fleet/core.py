@@ -1,0 +1,235 @@
+"""Pure decisions of the fleet: who is silent, what has run out, what a report changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from brain.fleet.states import LeaseState
+from kernel.clock import NS
+from kernel.wire.agent import LeaseSeen, LeaseSeenState
+
+GAP_NS = 5 * NS  # a brain that wrote nothing for longer was not receiving
+GRACE_NS = 10 * NS  # on top of the ttl before GPUs are free without evidence
+SILENT_NS = 22 * NS  # two beats missed; seen by the next tick, so within 25 s
+GUARD_WINDOW_NS = 60 * NS
+GUARD_SHARE_PERCENT = 20
+GUARD_COUNT = 3
+MISSING_NS = 30 * NS  # a lease that the agent should report and does not
+STOPPING_BILLED_NS = 30 * NS  # a stop that takes longer is not the renter's to pay
+ALIVE = frozenset(
+    {
+        LeaseSeenState.STARTING,
+        LeaseSeenState.LOADING,
+        LeaseSeenState.READY,
+        LeaseSeenState.STOPPING,
+    }
+)
+
+
+def at_of(ns: int) -> datetime:
+    """A meter time as a record time."""
+    return datetime.fromtimestamp(ns // NS, UTC).replace(microsecond=ns % NS // 1000)
+
+
+def plain(text: str) -> str:
+    """An agent's text as PostgreSQL takes it: no NUL, nothing that is not Unicode."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+class Outcome(StrEnum):
+    """How a lease ended."""
+
+    RELEASED = "released"  # asked to stop, and gone
+    FAILED = "failed"  # the worker or the node gave up, and gone
+    LOST = "lost"  # no evidence: its time ran out, or the host booted anew
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """One brain process was receiving without a gap from ``since_ns`` to ``until_ns``."""
+
+    since_ns: int
+    until_ns: int
+
+
+def receiving_since(spans: Iterable[Receiving], now_ns: int) -> int | None:
+    """Since when some brain has been receiving without a gap; None when none is now."""
+    since = now_ns
+    for span in sorted(spans, key=lambda s: (-s.until_ns, s.since_ns)):
+        if span.until_ns < since - GAP_NS:
+            break
+        since = min(since, span.since_ns)
+    return None if since == now_ns else since
+
+
+@dataclass(frozen=True)
+class LeaseFacts:
+    """What decisions need of a lease."""
+
+    lease_id: str
+    epoch: int
+    generation: int
+    state: LeaseState
+    ttl_seconds: int
+    opened_ns: int
+    renewed_ns: int
+    stop_asked_ns: int | None = None
+    seen_state: str | None = None
+    seen_reason: str = ""
+    seen_port: int = 0
+    seen_restarts: int = 0
+
+
+def run_out(lease: LeaseFacts, since_ns: int | None, now_ns: int) -> bool:
+    """Its ttl and the grace passed with no renewal, all the time with a brain receiving.
+
+    By then the agent has stopped the work by itself, so the GPUs are free without evidence.
+    """
+    if since_ns is None:
+        return False
+    last = max(lease.renewed_ns, lease.opened_ns, since_ns)
+    return now_ns >= last + lease.ttl_seconds * NS + GRACE_NS
+
+
+@dataclass(frozen=True)
+class NodeLiveness:
+    node_id: str
+    last_seen_ns: int
+    silent_since_ns: int | None  # as marked before
+
+
+@dataclass(frozen=True)
+class Silence:
+    """``fallen`` are to be marked silent, ``risen`` are heard again; ``frozen`` says why the
+    guard holds back what would have fallen."""
+
+    fallen: tuple[str, ...] = ()
+    risen: tuple[str, ...] = ()
+    frozen: str = ""
+
+
+def silence(nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int) -> Silence:
+    """Which nodes fell silent or are back. Silence counts only while a brain was receiving.
+
+    When too many fall within one window it is more likely us than them: nobody is evicted.
+    """
+    quiet = {n.node_id for n in nodes if _is_silent(n, since_ns, now_ns)}
+    risen = tuple(
+        sorted(
+            n.node_id
+            for n in nodes
+            if n.silent_since_ns is not None and n.last_seen_ns > n.silent_since_ns
+            if n.node_id not in quiet
+        )
+    )
+    before = {n.node_id for n in nodes if _marked_before(n, now_ns)}
+    window = [n for n in nodes if n.node_id not in before]
+    falling = [n for n in window if n.node_id in quiet]
+    fresh = tuple(sorted(n.node_id for n in falling if n.silent_since_ns is None))
+    if not fresh:
+        return Silence(risen=risen)
+    many = len(falling) > GUARD_COUNT
+    share = len(falling) * 100 > len(window) * GUARD_SHARE_PERCENT
+    if (many and share) or len(falling) == len(window):
+        said = f"{len(falling)} of {len(window)} nodes fell silent together; nobody is evicted"
+        return Silence(risen=risen, frozen=said)
+    return Silence(fallen=fresh, risen=risen)
+
+
+def _is_silent(node: NodeLiveness, since_ns: int | None, now_ns: int) -> bool:
+    if since_ns is None:
+        return False
+    return now_ns - max(node.last_seen_ns, since_ns) >= SILENT_NS
+
+
+def _marked_before(node: NodeLiveness, now_ns: int) -> bool:
+    marked = node.silent_since_ns
+    return marked is not None and marked <= now_ns - GUARD_WINDOW_NS
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one ``LeaseSeen`` changes. ``stop`` and ``close`` say why, or are empty."""
+
+    lease_id: str
+    loading: bool = False
+    ready: bool = False
+    stop: str = ""
+    close: Outcome | None = None
+
+
+def changes(lease: LeaseFacts, seen: LeaseSeen) -> bool:
+    """Whether the report says anything new that must be kept."""
+    if seen.epoch != lease.epoch:
+        return False
+    now = (seen.state.value, plain(seen.reason), seen.port, seen.restarts)
+    if now != (lease.seen_state, lease.seen_reason, lease.seen_port, lease.seen_restarts):
+        return True
+    return read(lease, seen) != Report(lease.lease_id)
+
+
+def read(lease: LeaseFacts, seen: LeaseSeen) -> Report:
+    """Decide on a report with this lease's epoch. Reading it twice changes nothing more."""
+    began = lease.seen_state is not None
+    fresh = seen.state.value != lease.seen_state
+    reason = seen.reason or f"the agent reports that it {_said(seen.state)}"
+    match seen.state:
+        case LeaseSeenState.LOADING:
+            return Report(lease.lease_id, loading=fresh)
+        case LeaseSeenState.READY:
+            return Report(lease.lease_id, loading=fresh, ready=fresh)
+        case LeaseSeenState.FAILED if lease.state is LeaseState.OPEN:
+            return Report(lease.lease_id, stop=reason)
+        case LeaseSeenState.GONE if lease.state is LeaseState.STOPPING:
+            failed = lease.seen_state == LeaseSeenState.FAILED.value
+            return Report(lease.lease_id, close=Outcome.FAILED if failed else Outcome.RELEASED)
+        case LeaseSeenState.GONE if began and lease.state is LeaseState.OPEN:
+            return Report(lease.lease_id, stop=reason, close=Outcome.FAILED)
+    return Report(lease.lease_id)
+
+
+def _said(state: LeaseSeenState) -> str:
+    return "failed" if state is LeaseSeenState.FAILED else "is gone"
+
+
+@dataclass(frozen=True)
+class BeatLeases:
+    """What a beat means for the node's live leases, by id."""
+
+    changed: tuple[LeaseSeen, ...]  # to be saved
+    renewed: tuple[str, ...]
+    evidence: tuple[str, ...]  # alive now, and paid for
+    missing: tuple[str, ...]  # should have been reported
+
+
+def sort_leases(
+    live: Mapping[str, LeaseFacts],
+    reported: Iterable[LeaseSeen],
+    *,
+    generation_applied: int,
+    now_ns: int,
+) -> BeatLeases:
+    """Unknown leases and old epochs are ignored: they hold nothing any more."""
+    seen = {
+        report.lease_id: report
+        for report in reported
+        if report.lease_id in live and report.epoch == live[report.lease_id].epoch
+    }
+    changed = tuple(report for key, report in seen.items() if changes(live[key], report))
+    alive = {key for key, report in seen.items() if report.state in ALIVE}
+    absent = live.keys() - seen.keys()
+    awaited = {key for key in absent if live[key].generation > generation_applied}
+    return BeatLeases(
+        changed=changed,
+        renewed=tuple(sorted(alive | awaited)),
+        evidence=tuple(sorted(key for key in alive if _paid_for(live[key], now_ns))),
+        missing=tuple(sorted(absent - awaited)),
+    )
+
+
+def _paid_for(lease: LeaseFacts, now_ns: int) -> bool:
+    asked = lease.stop_asked_ns
+    return asked is None or now_ns <= asked + STOPPING_BILLED_NS

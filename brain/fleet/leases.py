@@ -1,0 +1,233 @@
+"""Verbs on leases: claim, stop, see what an agent reports, lose, look."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+
+from brain.billing import (
+    LeaseMark,
+    LeaseOutcome,
+    LeaseTerms,
+    lease_closed,
+    lease_mark,
+    lease_opened,
+)
+from brain.fleet import core, store
+from brain.fleet.core import LeaseFacts, Outcome, at_of
+from brain.fleet.models import Lease
+from brain.fleet.ports import LeaseWatcher
+from brain.fleet.states import LEASE, LeaseEvent, LeaseState
+from brain.fleet.views import Claim, LeaseView
+from brain.marketplace import NodeTerms, node_terms
+from brain.plumbing import Ctx, Tx
+from brain.plumbing.moves import create, move
+from kernel.errors import Conflict, NoCapacity
+from kernel.ids import Ids, LeaseId, NodeId
+from kernel.wire.agent import LeaseSeen, LeaseSeenState
+
+
+async def claim(tx: Tx, wanted: Claim, *, now_ns: int, ids: Ids) -> LeaseView:
+    """Take GPUs of one node for a replica, in the caller's transaction.
+
+    Raises ``NoCapacity`` when the node cannot be had (any more): plan again, then claim again.
+    Raises ``OutOfCredit`` when the payer cannot pay. Nothing is kept if the caller rolls back.
+    """
+    assert wanted.gpu_count >= 1, "a claim is for at least one GPU"
+    counters = await store.raise_counters(tx, wanted.node_id, epoch=True)
+    terms = await node_terms(tx, wanted.node_id)
+    if counters is None or terms is None:
+        raise NoCapacity("This node is not in the fleet.")
+    await _check_sellable(tx, wanted, terms)
+    uuids = await store.free_gpus(
+        tx, wanted.node_id, count=wanted.gpu_count, vram_mib=wanted.vram_mib
+    )
+    if len(uuids) < wanted.gpu_count:
+        raise NoCapacity("The GPUs of this node were taken by someone else meanwhile.")
+    row = Lease(
+        lease_id=ids.new(LeaseId),
+        node_id=wanted.node_id,
+        epoch=counters.epoch,
+        generation=counters.generation,
+        replica_id=wanted.replica_id,
+        deployment_id=wanted.deployment_id,
+        gpu_count=wanted.gpu_count,
+        launch=msgspec.json.encode(wanted.launch),
+        ttl_seconds=wanted.ttl_seconds,
+        opened_ns=now_ns,
+        renewed_ns=0,
+        seen_reason="",
+        seen_port=0,
+        seen_restarts=0,
+    )
+    await create(tx, row, LEASE, reason="claimed for a replica", at=at_of(now_ns))
+    try:
+        await store.add_lease_gpus(tx, row.lease_id, row.node_id, uuids)
+    except IntegrityError as error:  # the index: the last word on double claims
+        raise NoCapacity("These GPUs were taken by someone else just now.") from error
+    await lease_opened(tx, _money(row, wanted, terms), ids)
+    return _view(row, tuple(uuids), silent=False)
+
+
+async def stop_lease(tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int) -> None:
+    """Ask for the end of a lease. May be repeated; a lease that ends already is left alone."""
+    row = await store.lease(tx, lease_id, lock=True)
+    if row is None or row.state != LeaseState.OPEN.value:
+        return
+    row.stop_asked_ns = now_ns
+    await move(tx, row, LEASE, LeaseEvent.STOP, reason=core.plain(reason)[:500], at=at_of(now_ns))
+    await store.raise_counters(tx, row.node_id, epoch=False)
+
+
+async def lease(tx: Tx, lease_id: LeaseId) -> LeaseView | None:
+    """The lease as it stands, or None when there is no such lease."""
+    row = await store.lease(tx, lease_id)
+    if row is None:
+        return None
+    uuids = (await store.lease_gpus(tx, [lease_id])).get(lease_id, ())
+    node = await store.fleet_node(tx, row.node_id)
+    return _view(row, uuids, silent=node is not None and node.silent_since_ns is not None)
+
+
+async def see(
+    ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId, seen: LeaseSeen, *, now_ns: int
+) -> None:
+    """Keep what a node's agent reports of a lease, and what follows from it. May be repeated.
+
+    A report of another node's lease, of an old epoch or of a closed lease changes nothing.
+    """
+    async with ctx.db.begin() as tx:
+        row = await _locked(tx, watcher, LeaseId(seen.lease_id))
+        if row is None or row.node_id != node_id or row.epoch != seen.epoch:
+            return
+        facts = store.facts(row)
+        report = core.read(facts, seen)
+        _keep_seen(row, seen, now_ns)
+        await tx.flush()
+        if report.loading:
+            await lease_mark(tx, row.lease_id, LeaseMark.LOADING, now_ns)
+        if report.ready:
+            await lease_mark(tx, row.lease_id, LeaseMark.READY, now_ns)
+        if report.stop:
+            await stop_lease(tx, row.lease_id, report.stop, now_ns=now_ns)
+        if report.close is not None:
+            event, said = LeaseEvent.RELEASE, seen.reason or "the work is gone, the GPUs are free"
+            await _close(tx, row, event, report.close, said, now_ns)
+        elif not report.stop:
+            await store.touch_node(tx, row.node_id)
+
+
+async def give_up(ctx: Ctx, watcher: LeaseWatcher, lease_id: LeaseId, reason: str) -> None:
+    """Ask for the end of a lease on the fleet's own account. May be repeated."""
+    async with ctx.db.begin() as tx:
+        row = await _locked(tx, watcher, lease_id)
+        if row is not None:
+            await stop_lease(tx, lease_id, reason, now_ns=ctx.clock.now_ns())
+
+
+async def lose(
+    ctx: Ctx, watcher: LeaseWatcher, facts: LeaseFacts, reason: str, *, now_ns: int
+) -> bool:
+    """Close a lease without the agent's word, if it is still as ``facts`` say. True if closed."""
+    async with ctx.db.begin() as tx:
+        row = await _locked(tx, watcher, LeaseId(facts.lease_id))
+        if row is None or row.renewed_ns > facts.renewed_ns:
+            return False
+        await _close(tx, row, LeaseEvent.LOSE, Outcome.LOST, reason, now_ns)
+    return True
+
+
+async def _locked(tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId) -> Lease | None:
+    """The live lease, its watcher told first (see ``LeaseWatcher`` for why)."""
+    row = await store.lease(tx, lease_id)
+    if row is None or row.state == LeaseState.CLOSED.value:
+        return None
+    await watcher.lease_changed(tx, row.replica_id)
+    row = await store.lease(tx, lease_id, lock=True)
+    if row is None or row.state == LeaseState.CLOSED.value:
+        return None
+    return row
+
+
+async def _close(
+    tx: Tx, row: Lease, event: LeaseEvent, outcome: Outcome, reason: str, now_ns: int
+) -> None:
+    row.closed_ns = now_ns
+    row.outcome = outcome.value
+    await move(tx, row, LEASE, event, reason=core.plain(reason)[:500], at=at_of(now_ns))
+    await store.release_gpus(tx, row.lease_id)
+    await store.raise_counters(tx, row.node_id, epoch=False)
+    await lease_closed(tx, row.lease_id, now_ns, _billed_as(row, outcome, now_ns).value)
+
+
+def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:
+    """Time after the last evidence is not billed to a lease that was lost, nor to one whose
+    node took too long to stop."""
+    asked = row.stop_asked_ns
+    slow = asked is not None and now_ns > asked + core.STOPPING_BILLED_NS
+    return LeaseOutcome.LOST if slow or outcome is Outcome.LOST else LeaseOutcome.GONE
+
+
+async def _check_sellable(tx: Tx, wanted: Claim, terms: NodeTerms) -> None:
+    """What the plan saw may have changed since: look again under the node's lock."""
+    node = await store.fleet_node(tx, wanted.node_id)
+    if node is None or terms.revoked or not terms.listed:
+        raise NoCapacity("This node is not offered any more.")
+    if node.quarantined:
+        raise NoCapacity(f"This node is in quarantine: {node.quarantined}.")
+    if node.silent_since_ns is not None:
+        raise NoCapacity("This node is not heard.")
+    limit = wanted.price_nano_max
+    if limit is not None and terms.price_nano > limit:
+        raise NoCapacity("This node became dearer meanwhile.")
+
+
+def _money(row: Lease, wanted: Claim, terms: NodeTerms) -> LeaseTerms:
+    if wanted.mode not in ("dedicated", "pool"):
+        raise Conflict(f"There is no billing mode {wanted.mode!r}.")
+    return LeaseTerms(
+        lease_id=row.lease_id,
+        epoch=row.epoch,
+        payer=wanted.payer,
+        provider=terms.account_id,
+        gpus=row.gpu_count,
+        renter_rate_nano=terms.price_nano,
+        provider_rate_nano=terms.price_nano,
+        mode=wanted.mode,
+        pool_rate_nano=wanted.pool_rate_nano,
+        ceiling_prompt_nano=wanted.ceiling_prompt_nano,
+        ceiling_completion_nano=wanted.ceiling_completion_nano,
+        deployment_id=row.deployment_id,
+        replica_id=row.replica_id,
+        opened_ns=row.opened_ns,
+    )
+
+
+def _keep_seen(row: Lease, seen: LeaseSeen, now_ns: int) -> None:
+    row.seen_state = seen.state.value
+    row.seen_reason = core.plain(seen.reason)
+    row.seen_port = seen.port
+    row.seen_restarts = seen.restarts
+    row.seen_ns = now_ns
+
+
+def _view(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseView:
+    state = LeaseState(row.state)
+    said = row.seen_reason if state is LeaseState.OPEN else ""
+    return LeaseView(
+        lease_id=row.lease_id,
+        replica_id=row.replica_id,
+        deployment_id=row.deployment_id,
+        node_id=row.node_id,
+        epoch=row.epoch,
+        gpu_uuids=gpu_uuids,
+        state=state,
+        reason=said or row.state_reason,
+        opened_ns=row.opened_ns,
+        seen_state=None if row.seen_state is None else LeaseSeenState(row.seen_state),
+        port=row.seen_port,
+        restarts=row.seen_restarts,
+        silent=silent,
+        closed_ns=row.closed_ns,
+        outcome=None if row.outcome is None else Outcome(row.outcome),
+    )

@@ -1,0 +1,105 @@
+"""One look at the whole fleet: who is silent, what has run out. Levels only; safe N times at once.
+
+Nothing here depends on having seen an event: everything is read from the rows, decided by pure
+functions, and applied one lease or node a transaction, guarded by what was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+
+from brain.fleet import batch, core, leases, quarantine, store
+from brain.fleet.core import NodeLiveness, Receiving
+from brain.fleet.models import FleetNode, NodeBeat, Reception
+from brain.fleet.ports import LeaseWatcher, NobodyWatches
+from brain.marketplace import Node
+from brain.plumbing import Ctx, Tx
+from kernel.clock import NS
+from kernel.ids import NodeId
+
+PAGE = 500
+RECEPTION_KEPT_NS = 24 * 3600 * NS
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class FleetStep:
+    """What one look did. ``frozen``: why the mass-loss guard held back; people are told."""
+
+    silent: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
+    lost: int = 0
+    frozen: str = ""
+
+
+async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> FleetStep:
+    """Mark silent nodes, let heard ones back, close leases whose time ran out."""
+    watched = watcher or NobodyWatches()
+    now_ns = ctx.clock.now_ns()
+    async with ctx.db.begin() as tx:
+        since_ns = core.receiving_since(await _reception(tx), now_ns)
+        nodes = await _liveness(tx)
+        await quarantine.judge(tx, now_ns)
+        await batch.forget_old_reception(tx, now_ns - RECEPTION_KEPT_NS)
+    found = core.silence(nodes, since_ns, now_ns)
+    if found.frozen:
+        _log.error("evictions_frozen", reason=found.frozen)
+    for node_id in found.fallen:
+        await _mark(ctx, watched, NodeId(node_id), now_ns)
+    for node_id in found.risen:
+        await _mark(ctx, watched, NodeId(node_id), None)
+    lost = await _close_run_out(ctx, watched, since_ns, now_ns)
+    return FleetStep(silent=found.fallen, heard=found.risen, lost=lost, frozen=found.frozen)
+
+
+async def _reception(tx: Tx) -> list[Receiving]:
+    rows = await tx.execute(select(Reception.since_ns, Reception.until_ns))
+    return [Receiving(row.since_ns, row.until_ns) for row in rows]
+
+
+async def _liveness(tx: Tx) -> list[NodeLiveness]:
+    rows = await tx.execute(
+        select(FleetNode.node_id, NodeBeat.last_seen_ns, FleetNode.silent_since_ns)
+        .join(NodeBeat, NodeBeat.node_id == FleetNode.node_id)
+        .join(Node, Node.node_id == FleetNode.node_id)
+        .where(Node.revoked_at.is_(None))
+    )
+    return [NodeLiveness(row.node_id, row.last_seen_ns, row.silent_since_ns) for row in rows]
+
+
+async def _mark(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId, silent_ns: int | None) -> None:
+    """Mark a node silent or heard, and wake whoever has work on it."""
+    async with ctx.db.begin() as tx:
+        for lease in await store.live_leases(tx, [node_id]):
+            await watcher.lease_changed(tx, lease.replica_id)
+        was_silent = FleetNode.silent_since_ns.is_not(None)
+        await tx.execute(
+            update(FleetNode)
+            .where(FleetNode.node_id == node_id, was_silent == (silent_ns is None))
+            .values(silent_since_ns=silent_ns, xid=store.XID)
+            .execution_options(synchronize_session=False)
+        )
+    _log.warning("node_silent" if silent_ns else "node_heard", node_id=node_id)
+
+
+async def _close_run_out(ctx: Ctx, watcher: LeaseWatcher, since_ns: int | None, now_ns: int) -> int:
+    lost, after = 0, ""
+    while True:
+        async with ctx.db.begin() as tx:
+            page = [store.facts(row) for row in await store.all_live_leases(tx, after, PAGE)]
+        for facts in page:
+            if not core.run_out(facts, since_ns, now_ns):
+                continue
+            reason = "no sign of the node for the lease's time and grace"
+            try:
+                lost += await leases.lose(ctx, watcher, facts, reason, now_ns=now_ns)
+            except DBAPIError as error:  # its turn comes again at the next look
+                _log.warning("lease_not_closed", lease_id=facts.lease_id, failure=str(error)[:200])
+        if len(page) < PAGE:
+            return lost
+        after = page[-1].lease_id

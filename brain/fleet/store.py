@@ -1,0 +1,190 @@
+"""SQL of leases and node counters. Locks are taken in the order replica, lease, node, money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from brain.fleet.core import LeaseFacts
+from brain.fleet.models import FleetNode, Lease, LeaseGpu, NodeBeat, NodeGpu
+from brain.fleet.states import LIVE, LeaseState
+from brain.plumbing import Tx
+from kernel.ids import LeaseId, NodeId
+
+XID = text("pg_current_xact_id()::text::bigint")
+
+
+@dataclass(frozen=True)
+class Counters:
+    epoch: int
+    generation: int
+
+
+async def ensure_node(tx: Tx, node_id: NodeId) -> None:
+    """The fleet's own rows of a node; made when it first speaks."""
+    await tx.execute(
+        insert(FleetNode)
+        .values(
+            node_id=node_id,
+            generation=1,
+            epoch=0,
+            xid=XID,
+            host_boot_id="",
+            agent_start_id="",
+            agent_version="",
+            engine="process",
+            nvml="",
+            quarantined="",
+        )
+        .on_conflict_do_nothing(index_elements=["node_id"])
+    )
+    await tx.execute(
+        insert(NodeBeat)
+        .values(node_id=node_id, agent_start_id="", seq=0, last_seen_ns=0, generation_applied=0)
+        .on_conflict_do_nothing(index_elements=["node_id"])
+    )
+
+
+async def raise_counters(tx: Tx, node_id: NodeId, *, epoch: bool) -> Counters | None:
+    """Raise the node's generation, and its epoch for a claim; holds the node's row."""
+    raised = await tx.execute(
+        update(FleetNode)
+        .where(FleetNode.node_id == node_id)
+        .values(
+            generation=FleetNode.generation + 1,
+            epoch=FleetNode.epoch + (1 if epoch else 0),
+            xid=XID,
+        )
+        .returning(FleetNode.epoch, FleetNode.generation)
+        .execution_options(synchronize_session=False)
+    )
+    row = raised.one_or_none()
+    return None if row is None else Counters(row.epoch, row.generation)
+
+
+async def touch_node(tx: Tx, node_id: NodeId) -> None:
+    """Have every reader of this node load it again."""
+    await tx.execute(
+        update(FleetNode)
+        .where(FleetNode.node_id == node_id)
+        .values(xid=XID)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def fleet_node(tx: Tx, node_id: NodeId, *, lock: bool = False) -> FleetNode | None:
+    wanted = select(FleetNode).where(FleetNode.node_id == node_id)
+    if lock:
+        wanted = wanted.with_for_update().execution_options(populate_existing=True)
+    return await tx.scalar(wanted)
+
+
+async def free_gpus(tx: Tx, node_id: NodeId, *, count: int, vram_mib: int) -> list[str]:
+    """Up to ``count`` GPUs of one kind that no live lease holds, on this node or another.
+
+    Of several kinds the one that fits most tightly is taken.
+    """
+    held = select(LeaseGpu.gpu_uuid).where(LeaseGpu.live, LeaseGpu.gpu_uuid == NodeGpu.gpu_uuid)
+    rows = await tx.execute(
+        select(NodeGpu.gpu_uuid, NodeGpu.name, NodeGpu.memory_mib)
+        .where(
+            NodeGpu.node_id == node_id,
+            ~NodeGpu.lost,
+            NodeGpu.memory_mib >= vram_mib,
+            ~held.exists(),
+        )
+        .order_by(NodeGpu.memory_mib, NodeGpu.name, NodeGpu.position)
+    )
+    kinds: dict[tuple[int, str], list[str]] = {}
+    for row in rows:
+        kinds.setdefault((row.memory_mib, row.name), []).append(row.gpu_uuid)
+    enough = (uuids for _, uuids in sorted(kinds.items()) if len(uuids) >= count)
+    return next(enough, [])[:count]
+
+
+async def add_lease_gpus(
+    tx: Tx, lease_id: LeaseId, node_id: NodeId, gpu_uuids: Sequence[str]
+) -> None:
+    rows = [
+        {
+            "lease_id": lease_id,
+            "gpu_uuid": uuid,
+            "node_id": node_id,
+            "position": position,
+            "live": True,
+        }
+        for position, uuid in enumerate(gpu_uuids)
+    ]
+    await tx.execute(insert(LeaseGpu).values(rows))
+
+
+async def release_gpus(tx: Tx, lease_id: LeaseId) -> None:
+    await tx.execute(
+        update(LeaseGpu)
+        .where(LeaseGpu.lease_id == lease_id)
+        .values(live=False)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def lease(tx: Tx, lease_id: LeaseId, *, lock: bool = False) -> Lease | None:
+    wanted = select(Lease).where(Lease.lease_id == lease_id)
+    if lock:
+        wanted = wanted.with_for_update().execution_options(populate_existing=True)
+    return await tx.scalar(wanted)
+
+
+async def lease_gpus(tx: Tx, lease_ids: Sequence[LeaseId]) -> dict[LeaseId, tuple[str, ...]]:
+    rows = await tx.execute(
+        select(LeaseGpu.lease_id, LeaseGpu.gpu_uuid)
+        .where(LeaseGpu.lease_id.in_(lease_ids))
+        .order_by(LeaseGpu.lease_id, LeaseGpu.position)
+    )
+    found: dict[LeaseId, tuple[str, ...]] = {}
+    for lease_id, uuid in rows:
+        found[lease_id] = (*found.get(lease_id, ()), uuid)
+    return found
+
+
+async def live_leases(tx: Tx, node_ids: Sequence[NodeId]) -> list[Lease]:
+    """Leases of these nodes that are not closed, in the order of their epochs."""
+    return list(
+        await tx.scalars(
+            select(Lease)
+            .where(Lease.node_id.in_(node_ids), Lease.state != LeaseState.CLOSED.value)
+            .order_by(Lease.node_id, Lease.epoch)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+async def all_live_leases(tx: Tx, after: str, limit: int) -> list[Lease]:
+    """One page of every live lease, in id order."""
+    return list(
+        await tx.scalars(
+            select(Lease)
+            .where(Lease.state.in_(LIVE), Lease.lease_id > after)
+            .order_by(Lease.lease_id)
+            .limit(limit)
+        )
+    )
+
+
+def facts(row: Lease) -> LeaseFacts:
+    return LeaseFacts(
+        lease_id=row.lease_id,
+        epoch=row.epoch,
+        generation=row.generation,
+        state=LeaseState(row.state),
+        ttl_seconds=row.ttl_seconds,
+        opened_ns=row.opened_ns,
+        renewed_ns=row.renewed_ns,
+        stop_asked_ns=row.stop_asked_ns,
+        seen_state=row.seen_state,
+        seen_reason=row.seen_reason,
+        seen_port=row.seen_port,
+        seen_restarts=row.seen_restarts,
+    )

@@ -1,0 +1,70 @@
+"""The last beat of each node, whole, in Valkey with a time to live: for people, not for rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from kernel.ids import NodeId
+from kernel.wire.agent import Beat, beat_decoder
+
+KEPT_BEATS = 6
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class LastBeat:
+    at_ns: int
+    beat: Beat
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Readings older than a minute are gone. Every call may find nothing."""
+
+    valkey: Redis
+
+    async def keep(self, states: Mapping[NodeId, tuple[int, bytes]], *, beat_seconds: int) -> None:
+        """Write these nodes' beats in one round trip; a Valkey that is away costs them."""
+        if not states:
+            return
+        pipe = self.valkey.pipeline(transaction=False)
+        for node_id, (at_ns, body) in states.items():
+            pipe.set(_key(node_id), b"%d\n%b" % (at_ns, body), ex=beat_seconds * KEPT_BEATS)
+        try:
+            await pipe.execute()
+        except (RedisError, OSError) as error:
+            _log.warning("telemetry_lost", nodes=len(states), failure=type(error).__name__)
+
+    async def last(self, node_ids: Sequence[NodeId]) -> dict[NodeId, LastBeat]:
+        """The last beats that are known of these nodes."""
+        if not node_ids:
+            return {}
+        try:
+            values = await self.valkey.mget([_key(node_id) for node_id in node_ids])
+        except (RedisError, OSError):
+            return {}
+        found = {}
+        for node_id, value in zip(node_ids, values, strict=True):
+            last = None if value is None else _read(value)
+            if last is not None:
+                found[node_id] = last
+        return found
+
+
+def _key(node_id: NodeId) -> str:
+    return f"ganglion:beat:{node_id}"
+
+
+def _read(value: bytes) -> LastBeat | None:
+    at, _, body = value.partition(b"\n")
+    try:
+        return LastBeat(int(at), beat_decoder.decode(body))
+    except (ValueError, msgspec.MsgspecError):
+        return None

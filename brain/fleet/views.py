@@ -1,0 +1,70 @@
+"""What the fleet tells the rooms above it: leases, claims, nodes. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brain.fleet.core import Outcome
+from brain.fleet.states import LeaseState
+from kernel.ids import AccountId, DeploymentId, LeaseId, NodeId, ReplicaId
+from kernel.wire.agent import LaunchSpec, LeaseSeenState
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a replica asks of one node, and who pays what for it.
+
+    ``price_nano_max``: the price that the plan saw; a dearer node is not taken. The renter pays
+    the node's listed price (dedicated), or ``pool_rate_nano`` a share (pool).
+    """
+
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    node_id: NodeId
+    gpu_count: int
+    launch: LaunchSpec
+    payer: AccountId
+    vram_mib: int = 0  # of each GPU, at least
+    price_nano_max: int | None = None
+    mode: str = "dedicated"
+    pool_rate_nano: int = 0
+    ceiling_prompt_nano: int = 0
+    ceiling_completion_nano: int = 0
+    ttl_seconds: int = 600
+
+
+@dataclass(frozen=True)
+class LeaseView:
+    """``state`` is asked, ``seen_state`` is what the agent last said (None: nothing yet).
+
+    ``silent``: the node is not heard, so its work is to be placed elsewhere; its GPUs are not
+    free before the lease is closed.
+    """
+
+    lease_id: LeaseId
+    replica_id: ReplicaId
+    deployment_id: DeploymentId
+    node_id: NodeId
+    epoch: int
+    gpu_uuids: tuple[str, ...]
+    state: LeaseState
+    reason: str  # why it is in this state; what the agent said, if that says more
+    opened_ns: int
+    seen_state: LeaseSeenState | None
+    port: int
+    restarts: int
+    silent: bool
+    closed_ns: int | None
+    outcome: Outcome | None
+
+    @property
+    def closed(self) -> bool:
+        return self.state is LeaseState.CLOSED
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    number: int
+    at_ns: int
+    stream: str
+    text: str
