@@ -1,0 +1,50 @@
+"""The money room: ledger, holds, the meter's settlement, receipts and proofs. This is its door."""
+
+from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
+from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.service.gateway import MeterPolicy
+from brain.billing.service.grants import (
+    Grant,
+    GrantKind,
+    account_row,
+    account_stopped,
+    all_account_rows,
+    grant,
+    purchased_credits,
+    stopped_accounts,
+)
+from brain.billing.service.group_commit import post
+from brain.billing.service.leases import (
+    drained,
+    last_used_ns,
+    lease_closed,
+    lease_evidence,
+    lease_mark,
+    lease_opened,
+)
+
+__all__ = [
+    "Asset",
+    "Entry",
+    "Grant",
+    "GrantKind",
+    "LeaseMark",
+    "LeaseMode",
+    "LeaseOutcome",
+    "LeaseTerms",
+    "MeterPolicy",
+    "Posting",
+    "account_row",
+    "account_stopped",
+    "all_account_rows",
+    "drained",
+    "grant",
+    "last_used_ns",
+    "lease_closed",
+    "lease_evidence",
+    "lease_mark",
+    "lease_opened",
+    "post",
+    "purchased_credits",
+    "stopped_accounts",
+]

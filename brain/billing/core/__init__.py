@@ -1,0 +1,1 @@
+"""Pure decisions about money and metered time: values in, values out."""

@@ -1,0 +1,144 @@
+"""What closed windows cost: gross charges, ceilings, refunds, one carry per account. Pure.
+
+All comparisons are exact, in *units* of 1 / CARRY_DIVISOR nano-dollar: ``rate x ticks``. A window
+is charged in whole nano-dollars and its remainder stays in the account's carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from brain.billing.core.lease import Lease
+from brain.billing.core.posting import CEILING, REFUNDS
+from brain.billing.core.window import Piece, Window
+from kernel.ids import AccountId
+from kernel.money import CARRY_DIVISOR, TICKS_PER_GPU_NS
+
+Attempt = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What posted windows gave an attempt before: its ticks, and the tokens of its pieces."""
+
+    ticks: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """Units taken off an attempt's bill, booked to ``account`` with the final piece ``key``."""
+
+    key: str
+    units: int
+    account: str
+
+
+@dataclass
+class Share:
+    """One account's part of a window. ``refunded_ticks`` went to failed attempts."""
+
+    ticks: int = 0
+    refunded_ticks: int = 0
+    earlier_refunded_ticks: int = 0
+    by_slice: dict[str, int] = field(default_factory=dict)
+    waivers: list[Waiver] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+
+    def gpu_ns(self) -> int:
+        return (self.ticks - self.refunded_ticks) // TICKS_PER_GPU_NS
+
+    def refunded_ns(self) -> int:
+        return self.refunded_ticks // TICKS_PER_GPU_NS
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Nano-dollars: ``net = gross - ceiling - refunds``; ``net`` may be a credit."""
+
+    gross: int
+    ceiling: int
+    refunds: int
+    carry: int
+
+    @property
+    def net(self) -> int:
+        return self.gross - self.ceiling - self.refunds
+
+
+def shares_by_account(
+    lease: Lease, window: Window, pieces: Mapping[str, Piece], history: dict[Attempt, Prior]
+) -> dict[AccountId, Share]:
+    """Each account's share of a window. ``history`` is carried from window to window."""
+    shares: dict[AccountId, Share] = {}
+    mine: dict[Attempt, int] = {}
+    for key, ticks in window.ticks.items():
+        piece = pieces[key]
+        share = shares.setdefault(piece.account, Share())
+        share.ticks += ticks
+        share.requests.add(piece.request)
+        if piece.slice_id is not None:
+            share.by_slice[piece.slice_id] = share.by_slice.get(piece.slice_id, 0) + ticks
+        attempt = (piece.request, piece.attempt)
+        mine[attempt] = mine.get(attempt, 0) + ticks
+    for piece in window.ended:
+        attempt = (piece.request, piece.attempt)
+        share = shares.setdefault(piece.account, Share())
+        before = history.get(attempt, Prior())
+        now = mine.get(attempt, 0)
+        share.waivers.extend(waivers(lease, piece, before, now))
+        if lease.pooled and piece.failed:
+            share.refunded_ticks += now
+            share.earlier_refunded_ticks += before.ticks
+    for attempt, ticks in mine.items():
+        old = history.get(attempt, Prior())
+        history[attempt] = Prior(old.ticks + ticks, old.prompt_tokens, old.completion_tokens)
+    return shares
+
+
+def waivers(lease: Lease, final: Piece, before: Prior, ticks: int) -> list[Waiver]:
+    """What comes off an attempt's bill at its end: all for a failed worker, else what exceeds the
+    published ceiling on its tokens."""
+    terms = lease.terms
+    if not lease.pooled:
+        return []
+    cost = terms.pool_rate_nano * (before.ticks + ticks)
+    if final.failed:
+        return [Waiver(final.key, cost, REFUNDS)] if cost else []
+    if not terms.ceiling_prompt_nano and not terms.ceiling_completion_nano:
+        return []
+    over = cost - ceiling_units(lease, before.prompt_tokens, before.completion_tokens)
+    return [Waiver(final.key, over, CEILING)] if over > 0 else []
+
+
+def ceiling_units(lease: Lease, prompt_tokens: int, completion_tokens: int) -> int:
+    """The most that so many tokens may cost, in units."""
+    per_thousand = (
+        lease.terms.ceiling_prompt_nano * prompt_tokens
+        + lease.terms.ceiling_completion_nano * completion_tokens
+    )
+    return per_thousand * (CARRY_DIVISOR // 1000)
+
+
+def bill(rate_nano: int, ticks: int, taken_off: Sequence[Waiver], carry: int) -> Bill:
+    """Whole nano-dollars of ``rate x ticks`` less the waivers, and the carry to keep."""
+    units = rate_nano * ticks
+    ceiling = sum(w.units for w in taken_off if w.account == CEILING)
+    refunds = sum(w.units for w in taken_off if w.account == REFUNDS)
+    gross = (units + carry) // CARRY_DIVISOR
+    after_ceiling = (units - ceiling + carry) // CARRY_DIVISOR
+    net, rest = divmod(units - ceiling - refunds + carry, CARRY_DIVISOR)
+    return Bill(gross, gross - after_ceiling, after_ceiling - net, rest)
+
+
+def spread(total: int, by_slice: Mapping[str, int]) -> dict[str, int]:
+    """Divide a charge among the slices in proportion to their ticks; sums to ``total``."""
+    whole = sum(by_slice.values())
+    if total <= 0 or not whole:
+        return {}
+    names = sorted(by_slice)
+    parts = {name: total * by_slice[name] // whole for name in names}
+    parts[names[0]] += total - sum(parts.values())
+    return {name: part for name, part in parts.items() if part}

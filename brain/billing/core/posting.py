@@ -1,0 +1,104 @@
+"""A balanced transaction as a value, and the names of the ledger's own accounts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kernel.ids import AccountId, HoldId, LeaseId, TxId
+from kernel.money import Money
+
+
+class Asset(StrEnum):
+    USD = "USD"  # nano-dollars
+    GPUNS = "GPUNS"  # whole GPU-nanoseconds
+
+
+PURCHASES = "platform:purchases"  # what customers paid in
+PROMOTIONS = "platform:promotions"
+ADJUSTMENTS = "platform:adjustments"
+POOL_REVENUE = "platform:pool"
+POOL_COST = "platform:pool-cost"  # what the shared pool's leases cost us
+LEASE_REVENUE = "platform:leases"  # leases on machines of our own or of clouds
+FEES = "platform:fees"
+CEILING = "platform:ceiling"  # what a published ceiling took off bills
+REFUNDS = "platform:refunds"  # what a worker's failure took off bills
+LATE = "platform:late"  # GPU time whose news came after its window was posted
+
+
+def pending(provider: AccountId) -> str:
+    """A provider's earnings that are not paid out yet."""
+    return f"{provider}:pending"
+
+
+class Bucket(StrEnum):
+    """Every GPU-ns of a lease lies in exactly one; ``rounding`` is the indivisible rest of busy."""
+
+    PROVISION = "provision"
+    LOAD = "load"
+    BUSY = "busy"
+    IDLE = "idle"
+    DRAIN = "drain"
+    LOST = "lost"
+
+
+def lease_line(lease: LeaseId, line: Bucket | str) -> str:
+    return f"{lease}:{line}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    account: str
+    asset: Asset
+    amount: int
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Money taken out of a hold; what exceeds the hold is simply booked."""
+
+    hold: HoldId
+    nano: int
+
+
+@dataclass(frozen=True)
+class Posting:
+    """One transaction. The same ``key`` with the same content is posted once."""
+
+    id: TxId
+    key: str
+    kind: str
+    memo: str
+    entries: tuple[Entry, ...]
+    captures: tuple[Capture, ...] = ()
+
+    def __post_init__(self) -> None:
+        sums: dict[Asset, int] = {}
+        for entry in self.entries:
+            sums[entry.asset] = sums.get(entry.asset, 0) + entry.amount
+        assert self.entries, "a transaction has entries"
+        assert not any(sums.values()), f"{self.kind} does not sum to zero: {sums}"
+        held = all(c.nano >= 0 for c in self.captures)
+        assert held, "a capture is never negative"
+
+    def input_hash(self) -> str:
+        content = [
+            self.kind,
+            self.memo,
+            sorted([e.account, e.asset.value, e.amount] for e in self.entries),
+            sorted([c.hold, c.nano] for c in self.captures),
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def transfer(
+    *, id: TxId, key: str, kind: str, memo: str, source: str, target: str, amount: Money
+) -> Posting:
+    """Move dollars from one ledger account to another."""
+    entries = (
+        Entry(source, Asset.USD, -amount.nano),
+        Entry(target, Asset.USD, amount.nano),
+    )
+    return Posting(id, key, kind, memo, entries)

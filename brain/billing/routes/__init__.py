@@ -1,0 +1,11 @@
+"""HTTP of billing: for gateways under /internal/gateway, for accounts under /api/v1."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from brain.billing.routes import account, gateway
+
+router = APIRouter()
+router.include_router(gateway.router)
+router.include_router(account.router)

@@ -1,0 +1,1 @@
+"""The verbs of billing, one file a subject: load, decide, save."""

@@ -1,0 +1,200 @@
+"""What a gateway asks of the money room: hello, slices, and usage taken in once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from brain.billing.store import gateways, holds, journal, segments
+from brain.billing.store.segments import Mapped
+from brain.plumbing import Ctx, Tx
+from kernel.clock import NS
+from kernel.errors import BadInput, Conflict, OutOfCredit
+from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId, ReplicaId
+from kernel.wire.gateway import (
+    Hello,
+    HelloAnswer,
+    Segment,
+    SliceAnswer,
+    SliceRequest,
+    UsageAnswer,
+    UsageBatch,
+    segment_key,
+)
+
+SLICE_LIFE_NS = 3600 * NS
+SLICE_SHRINK = 4  # one slice takes at most a quarter of what is free, so that others find some
+SLICE_NANO_MAX = 1000 * NS
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class MeterPolicy:
+    """The meter's figures of this installation."""
+
+    window_seconds: int = 10
+    close_seconds_max: int = 120
+    installation_id: str = "unnamed"
+
+    @property
+    def window_ns(self) -> int:
+        return self.window_seconds * NS
+
+    @property
+    def wait_ns(self) -> int:
+        return self.close_seconds_max * NS
+
+
+async def receiving_beat(ctx: Ctx) -> None:
+    """The brain serves and its database answers: told once a second by every web process."""
+    async with ctx.db.begin() as tx:
+        await gateways.receiving_beat(tx, ctx.clock.now_ns())
+
+
+async def hello(ctx: Ctx, message: Hello, policy: MeterPolicy) -> HelloAnswer:
+    """Fix this boot's offset to brain time. A repeat of the same boot gets the same offset."""
+    async with ctx.db.begin() as tx:
+        now = ctx.clock.now_ns()
+        await gateways.receiving_beat(tx, now)
+        offset = await gateways.hello(
+            tx, message.boot_id, message.gateway, message.monotonic_ns, now
+        )
+    return HelloAnswer(
+        installation_id=policy.installation_id,
+        offset_ns=offset,
+        window_seconds=policy.window_seconds,
+    )
+
+
+async def slice_asked(ctx: Ctx, asked: SliceRequest) -> SliceAnswer:
+    """A durable hold to admit against: what is wanted, less as the balance shrinks.
+
+    A repeat with the same id gets the same slice. Raises ``OutOfCredit`` below what is needed.
+    """
+    id, account = HoldId.parse(asked.slice_id), AccountId.parse(asked.account_id)
+    if not asked.need_nano <= asked.want_nano <= SLICE_NANO_MAX:
+        raise BadInput("Want at least what you need, and at most $1,000 a slice.", param="want")
+    try:
+        async with ctx.db.begin() as tx:
+            known = await _slice(tx, id, asked)
+            if known is not None:
+                return known
+            granted = await holds.open_hold(tx, _opening(ctx, id, account, asked))
+    except IntegrityError:  # the same request came twice at once, and the other was first
+        granted = None
+    async with ctx.db.begin() as tx:
+        known = await _slice(tx, id, asked)
+        if known is not None:
+            return known
+        view = (await journal.balances(tx, [account]))[account]
+    assert granted is None, "a hold that was granted is there"
+    raise OutOfCredit(
+        "The account has not enough credit for this request. Add credit, then try again.",
+        internal=f"{account} free {view.free} need {asked.need_nano}",
+    )
+
+
+def _opening(ctx: Ctx, id: HoldId, account: AccountId, asked: SliceRequest) -> holds.Opening:
+    now = ctx.clock.now_ns()
+    return holds.Opening(
+        id=id,
+        account=account,
+        purpose="slice",
+        want_nano=asked.want_nano,
+        need_nano=asked.need_nano,
+        now_ns=now,
+        deadline_ns=now + SLICE_LIFE_NS,
+        shrink=SLICE_SHRINK,
+        boot_id=asked.boot_id,
+    )
+
+
+async def _slice(tx: Tx, id: HoldId, asked: SliceRequest) -> SliceAnswer | None:
+    row = await holds.get(tx, id)
+    if row is None:
+        return None
+    if row.account_id != asked.account_id or row.purpose != "slice":
+        raise Conflict("This slice id belongs to another account; use a new one.")
+    return SliceAnswer(slice_id=id, granted_nano=row.amount)
+
+
+async def usage_reported(ctx: Ctx, batch: UsageBatch) -> UsageAnswer:
+    """Take in a batch; returns after the commit, so the gateway may then forget it.
+
+    May be repeated, in any order: a segment counts once by its key. What cannot be counted is
+    parked with its reason. ``Conflict`` (unknown_boot) asks the gateway to say hello again.
+    """
+    async with ctx.db.begin() as tx:
+        now = ctx.clock.now_ns()
+        await gateways.receiving_beat(tx, now)
+        boot = await gateways.lock_boot(tx, batch.boot_id)
+        if boot is None:
+            raise Conflict("This gateway boot is not known; say hello first.", code="unknown_boot")
+        accepted = await _take_in(tx, ctx, batch.segments, now)
+        sent_ns = batch.sent_monotonic_ns + boot.offset_ns
+        if (batch.watermarks or not batch.segments) and sent_ns >= boot.stated_ns:
+            await gateways.watermarks(
+                tx,
+                batch.boot_id,
+                batch.watermarks,
+                offset_ns=boot.offset_ns,
+                stated_ns=sent_ns,
+            )
+        else:
+            sent_ns = boot.stated_ns
+        await gateways.seen(tx, batch.boot_id, seen_ns=max(now, boot.seen_ns), stated_ns=sent_ns)
+        await gateways.close_boots(tx, [b for b in batch.closed_boots if b != batch.boot_id])
+        if batch.returns:
+            await holds.returned(tx, [back.slice_id for back in batch.returns], now)
+        near, life = now + SLICE_LIFE_NS // 2, now + SLICE_LIFE_NS
+        await holds.prolong(tx, batch.boot_id, before_ns=near, deadline_ns=life)
+    return UsageAnswer(accepted=accepted, known=len(batch.segments) - accepted)
+
+
+async def _take_in(tx: Tx, ctx: Ctx, reported: list[Segment], now_ns: int) -> int:
+    offsets = await gateways.offsets(tx, sorted({s.boot_id for s in reported}))
+    epochs = await segments.epochs(tx, sorted({s.lease_id for s in reported}))
+    counted, parked = [], []
+    for segment in reported:
+        mapped = _map(segment, offsets, epochs)
+        if isinstance(mapped, str):
+            parked.append((segment, mapped))
+        else:
+            counted.append(mapped)
+    accepted = await segments.append(tx, counted, now_ns)
+    if parked:
+        _log.warning("segments_parked", count=len(parked), first=parked[0][1])
+    return accepted + await segments.park(tx, parked, ctx.clock.now())
+
+
+def _map(segment: Segment, offsets: dict[str, int], epochs: dict[str, int]) -> Mapped | str:
+    """The segment on the brain's time line, or the reason why it cannot be counted."""
+    if segment.boot_id not in offsets:
+        return "its gateway boot never said hello"
+    if segment.lease_id not in epochs:
+        return "there is no such lease"
+    if epochs[segment.lease_id] != segment.epoch:
+        return "the lease has another epoch"
+    if segment.key != segment_key(segment.request_id, segment.attempt, segment.number):
+        return "its key is not the key of its request, attempt and number"
+    if segment.end_ns < segment.start_ns:
+        return "it ends before it starts"
+    if max(segment.attempt, segment.number) >= 2**31 or segment.status > 999:
+        return "an attempt, number or status is out of range"
+    try:
+        day = date.fromisoformat(segment.day)
+        AccountId.parse(segment.account_id)
+        DeploymentId.parse(segment.deployment_id)
+        ReplicaId.parse(segment.replica_id)
+        LeaseId.parse(segment.lease_id)
+    except (ValueError, BadInput) as error:
+        return f"it is malformed: {error}"
+    offset = offsets[segment.boot_id]
+    start, end = segment.start_ns + offset, segment.end_ns + offset
+    if not 0 <= start <= end < 2**62:
+        return "its times lie outside of time"
+    return Mapped(segment, day, start, end)

@@ -1,0 +1,87 @@
+"""Group commit: what gathers while the last commit runs goes into the next one together.
+
+One round trip and one disk sync serve many callers, with no timer: an idle ledger answers at once,
+a busy one posts in larger batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from weakref import WeakKeyDictionary
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from brain.billing.core.posting import Posting
+from brain.billing.store import journal
+from brain.billing.store.journal import Posted
+from brain.plumbing import Ctx, Db
+from kernel.errors import Unavailable
+
+BATCH_MAX = 1000
+WAITING_MAX = 20_000
+TRIES_MAX = 5
+# serialization failure, deadlock: the transaction did nothing and may be tried again
+RETRIED = frozenset({"40001", "40P01"})
+
+_log = structlog.get_logger()
+
+
+class GroupCommit:
+    """Posts for one database from one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Posting, asyncio.Future[Posted]]] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def post(self, ctx: Ctx, posting: Posting) -> Posted:
+        """Returns after the commit that holds ``posting``. Raises ``Conflict`` when its key was
+        used for something else. May be repeated with the same posting."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise Unavailable("The ledger is busy; try again in a moment.", retry_after=1)
+        future: asyncio.Future[Posted] = asyncio.get_running_loop().create_future()
+        self._waiting.append((posting, future))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run(ctx))
+        posted = await future
+        journal.raise_conflict(posting, posted)
+        return posted
+
+    async def _run(self, ctx: Ctx) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            try:
+                done = await _commit(ctx, [posting for posting, _ in batch])
+            except Exception as error:  # told to every caller, who decides
+                _log.warning("ledger_batch_failed", postings=len(batch), error=repr(error))
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), posted in zip(batch, done, strict=True):
+                if not future.done():
+                    future.set_result(posted)
+
+
+async def _commit(ctx: Ctx, postings: list[Posting]) -> list[Posted]:
+    for attempt in range(TRIES_MAX):
+        try:
+            async with ctx.db.begin() as tx:
+                return await journal.post(tx, postings, ctx.clock.now())
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in RETRIED or attempt == TRIES_MAX - 1:
+                raise
+        # The tail of a time-ordered id is chance: it spreads those who failed together.
+        await ctx.clock.sleep((1 + int(postings[0].id[-2:], 16) / 256) * 0.01 * 2**attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+_groups: WeakKeyDictionary[Db, GroupCommit] = WeakKeyDictionary()
+
+
+async def post(ctx: Ctx, posting: Posting) -> Posted:
+    """Post through this database's group commit."""
+    group = _groups.get(ctx.db)
+    if group is None:
+        group = _groups[ctx.db] = GroupCommit()
+    return await group.post(ctx, posting)

@@ -1,0 +1,99 @@
+"""A lease on the meter: opened with cover, marked, seen alive, closed. Called by other rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from brain.billing.core.lease import (
+    COVER_NS,
+    COVER_NS_MIN,
+    LeaseMark,
+    LeaseMode,
+    LeaseOutcome,
+    LeaseTerms,
+)
+from brain.billing.core.posting import Asset
+from brain.billing.store import gateways, holds, journal, leases, rates, segments
+from brain.billing.store.rates import RateName
+from brain.identity import PLATFORM_ACCOUNT
+from brain.plumbing import Tx
+from kernel.clock import NS
+from kernel.errors import OutOfCredit
+from kernel.ids import DeploymentId, HoldId, Ids, LeaseId, ReplicaId
+from kernel.money import HourlyRate, Money
+
+HEARD_NS = 120 * NS
+FOREVER_NS = 2**63 - 1  # a lease's hold ends with the lease
+
+
+async def lease_opened(tx: Tx, terms: LeaseTerms, ids: Ids) -> None:
+    """Put a lease on the meter. A dedicated lease needs a hold over its first minute.
+
+    Raises ``OutOfCredit`` when the payer's free balance does not cover it (or it is stopped).
+    A lease that is on the meter already is left as it is.
+    """
+    if await leases.get(tx, terms.lease_id) is not None:
+        return
+    at = datetime.fromtimestamp(terms.opened_ns // NS, UTC)
+    fee = await rates.rate(tx, RateName.PLATFORM_FEE, at)
+    hold = None
+    if terms.mode == LeaseMode.DEDICATED and terms.payer != PLATFORM_ACCOUNT:
+        hold = await _cover(tx, terms, ids)
+    await leases.insert(tx, terms, fee, hold)
+
+
+async def _cover(tx: Tx, terms: LeaseTerms, ids: Ids) -> HoldId:
+    await journal.lock(tx, [(terms.payer, Asset.USD)])
+    rate = HourlyRate(terms.renter_rate_nano * terms.gpus)
+    least = rate.ceiling_for_ns(COVER_NS_MIN)
+    hold = ids.new(HoldId)
+    opening = holds.Opening(
+        id=hold,
+        account=terms.payer,
+        purpose="lease",
+        want_nano=rate.ceiling_for_ns(COVER_NS).nano,
+        need_nano=least.nano,
+        now_ns=terms.opened_ns,
+        deadline_ns=FOREVER_NS,
+        lease_id=terms.lease_id,
+    )
+    if await holds.open_hold(tx, opening) is None:
+        view = (await journal.balances(tx, [terms.payer]))[terms.payer]
+        raise OutOfCredit(
+            f"This needs {least} free for its first minute; the account has "
+            f"{Money(max(0, view.free))} free. Add credit, then try again."
+        )
+    return hold
+
+
+async def lease_mark(tx: Tx, lease_id: LeaseId, mark: LeaseMark, at_ns: int) -> None:
+    """A phase begins at ``at_ns``. The first word counts; may be repeated."""
+    await leases.mark(tx, lease_id, LeaseMark(mark), at_ns)
+
+
+async def lease_evidence(tx: Tx, seen: Mapping[LeaseId, int]) -> None:
+    """These leases were seen alive at these times; an older time changes nothing."""
+    if seen:
+        await leases.evidence(tx, seen)
+
+
+async def lease_closed(tx: Tx, lease_id: LeaseId, at_ns: int, outcome: LeaseOutcome | str) -> None:
+    """The lease ends at ``at_ns``. ``LeaseOutcome.LOST`` (no evidence until it ran out) bills up
+    to the last evidence only. The final bill follows from the ticks. May be repeated."""
+    lost = outcome == LeaseOutcome.LOST
+    await leases.close(tx, lease_id, at_ns, str(outcome), evidence=not lost)
+
+
+async def drained(tx: Tx, replica_id: ReplicaId, since_ns: int) -> bool:
+    """Has every live gateway told, after ``since_ns``, that this replica drains there with nothing
+    in flight (or that it has nothing of it)? A gateway that was not heard for the last two minutes
+    in which the brain could receive is not live."""
+    receiving = await gateways.receiving(tx, since_ns - 10 * HEARD_NS)
+    heard_since = receiving.back(HEARD_NS)
+    return not await gateways.undrained(tx, replica_id, since_ns, heard_since)
+
+
+async def last_used_ns(tx: Tx, deployment_id: DeploymentId) -> int | None:
+    """When a request was last resident on this deployment's replicas, as far as is known."""
+    return await segments.last_used(tx, deployment_id)

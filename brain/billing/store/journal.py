@@ -1,0 +1,211 @@
+"""The journal and its balances: one posting path, in batches, idempotent by key and content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Text, bindparam, func, select, text
+
+from brain.billing.core.posting import Asset, Posting
+from brain.billing.models import Balance, JournalEntry, JournalTx
+from brain.plumbing import Tx
+from kernel.errors import Conflict
+from kernel.ids import AccountId, TxId
+
+_TEXTS, _BIGS, _INTS = ARRAY(Text), ARRAY(BigInteger), ARRAY(Integer)
+
+_POST = text(
+    "SELECT posted_id, outcome FROM ledger_post(:ids, :keys, :hashes, :kinds, :memos, :ats,"
+    " :e_tx, :e_line, :e_account, :e_asset, :e_amount, :c_tx, :c_hold, :c_amount)"
+).bindparams(
+    *(bindparam(n, type_=_TEXTS) for n in ("ids", "keys", "hashes", "kinds", "memos")),
+    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
+    *(bindparam(n, type_=_TEXTS) for n in ("e_tx", "e_account", "e_asset", "c_tx", "c_hold")),
+    bindparam("e_line", type_=_INTS),
+    *(bindparam(n, type_=_BIGS) for n in ("e_amount", "c_amount")),
+)
+_LOCK = text("SELECT ledger_lock(:accounts, :assets)").bindparams(
+    bindparam("accounts", type_=_TEXTS), bindparam("assets", type_=_TEXTS)
+)
+_CARRY = text(
+    "UPDATE balance SET carry = k.carry FROM unnest(:accounts, :carries) AS k(account, carry)"
+    " WHERE ledger_account = k.account AND asset = 'USD'"
+).bindparams(bindparam("accounts", type_=_TEXTS), bindparam("carries", type_=_BIGS))
+
+
+class Outcome(StrEnum):
+    POSTED = "posted"
+    KNOWN = "known"  # the same was posted before
+    CONFLICT = "conflict"  # the key was used for something else; nothing was posted
+
+
+@dataclass(frozen=True)
+class Posted:
+    id: TxId
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class BalanceView:
+    """Nano-dollars (or GPU-ns). ``free`` may be spent."""
+
+    account: str
+    posted: int = 0
+    held: int = 0
+    carry: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.posted - self.held
+
+
+async def post(tx: Tx, postings: Sequence[Posting], at: datetime) -> list[Posted]:
+    """Post a batch. Balances are locked in name order first; the same key and content twice is
+    posted once. One ``Posted`` per posting, in order; a conflict is told, not raised."""
+    if not postings:
+        return []
+    entries = [(p.id, line, e) for p in postings for line, e in enumerate(p.entries, 1)]
+    captures = [(p.id, c) for p in postings for c in p.captures]
+    rows = await tx.execute(
+        _POST,
+        {
+            "ids": [p.id for p in postings],
+            "keys": [p.key for p in postings],
+            "hashes": [p.input_hash() for p in postings],
+            "kinds": [p.kind for p in postings],
+            "memos": [p.memo for p in postings],
+            "ats": [at] * len(postings),
+            "e_tx": [id for id, _, _ in entries],
+            "e_line": [line for _, line, _ in entries],
+            "e_account": [e.account for _, _, e in entries],
+            "e_asset": [e.asset.value for _, _, e in entries],
+            "e_amount": [e.amount for _, _, e in entries],
+            "c_tx": [id for id, _ in captures],
+            "c_hold": [c.hold for _, c in captures],
+            "c_amount": [c.nano for _, c in captures],
+        },
+    )
+    return [Posted(TxId(row.posted_id), Outcome(row.outcome)) for row in rows]
+
+
+async def post_all(tx: Tx, postings: Sequence[Posting], at: datetime) -> list[Posted]:
+    """As ``post``; raises ``Conflict`` when any key was used for something else."""
+    done = await post(tx, postings, at)
+    for posting, result in zip(postings, done, strict=True):
+        raise_conflict(posting, result)
+    return done
+
+
+def raise_conflict(posting: Posting, result: Posted) -> None:
+    if result.outcome is Outcome.CONFLICT:
+        raise Conflict(
+            "This idempotency key was used for something else; use a new key.",
+            code="idempotency_conflict",
+            internal=f"{posting.key} is {result.id}",
+        )
+
+
+async def lock(tx: Tx, names: Iterable[tuple[str, Asset]]) -> dict[str, BalanceView]:
+    """Lock these balances in name order, making those that are missing; the USD ones as seen.
+
+    Take every lock that the transaction will need in this one call.
+    """
+    wanted = sorted(set(names))
+    await tx.execute(
+        _LOCK, {"accounts": [n for n, _ in wanted], "assets": [a.value for _, a in wanted]}
+    )
+    dollars = [name for name, asset in wanted if asset is Asset.USD]
+    return await balances(tx, dollars)
+
+
+async def balances(tx: Tx, names: Sequence[str]) -> dict[str, BalanceView]:
+    """Dollar balances by name; zero where nothing was ever posted."""
+    rows = await tx.execute(
+        select(Balance.ledger_account, Balance.posted, Balance.held, Balance.carry).where(
+            Balance.asset == Asset.USD.value, Balance.ledger_account.in_(names)
+        )
+    )
+    found = {name: BalanceView(name) for name in names}
+    for row in rows:
+        found[row[0]] = BalanceView(row[0], int(row[1]), row[2], row[3])
+    return found
+
+
+async def save_carries(tx: Tx, carries: dict[str, int]) -> None:
+    """The carries of locked balances."""
+    if carries:
+        names = sorted(carries)
+        await tx.execute(_CARRY, {"accounts": names, "carries": [carries[n] for n in names]})
+
+
+async def purchased(tx: Tx, account: AccountId) -> int:
+    """Nano-dollars that the account ever bought."""
+    amount = await tx.scalar(
+        select(func.coalesce(func.sum(JournalEntry.amount), 0))
+        .join(JournalTx, JournalTx.id == JournalEntry.tx_id)
+        .where(JournalEntry.ledger_account == account, JournalTx.kind == "purchase")
+    )
+    return int(amount or 0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an account's statement."""
+
+    tx_id: TxId
+    kind: str
+    memo: str
+    amount_nano: int
+    at: datetime
+
+
+async def statement(tx: Tx, account: str, *, before: str | None, limit: int) -> list[Line]:
+    """An account's dollar lines, newest first, before a transaction's id."""
+    query = (
+        select(JournalTx.id, JournalTx.kind, JournalTx.memo, JournalTx.at, JournalEntry.amount)
+        .join(JournalTx, JournalTx.id == JournalEntry.tx_id)
+        .where(JournalEntry.ledger_account == account, JournalEntry.asset == Asset.USD.value)
+        .order_by(JournalEntry.tx_id.desc(), JournalEntry.line)
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(JournalEntry.tx_id < TxId(before))
+    return [Line(r[0], r[1], r[2], int(r[4]), r[3]) for r in await tx.execute(query)]
+
+
+async def entries_of(tx: Tx, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The transactions with these idempotency keys, with their entries, for a receipt."""
+    rows = await tx.execute(
+        select(
+            JournalTx.id,
+            JournalTx.kind,
+            JournalTx.memo,
+            JournalTx.at,
+            JournalTx.idempotency_key,
+            JournalEntry.ledger_account,
+            JournalEntry.asset,
+            JournalEntry.amount,
+        )
+        .join(JournalEntry, JournalEntry.tx_id == JournalTx.id)
+        .where(JournalTx.idempotency_key.in_(keys))
+        .order_by(JournalTx.id, JournalEntry.line)
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        shown = found.setdefault(
+            row[0],
+            {
+                "id": row[0],
+                "kind": row[1],
+                "memo": row[2],
+                "at": row[3].isoformat(),
+                "key": row[4],
+                "entries": [],
+            },
+        )
+        shown["entries"].append({"account": row[5], "asset": row[6], "amount": row[7]})
+    return list(found.values())

@@ -1,0 +1,203 @@
+"""Rows of ``meter_lease`` as values, and the few ways in which they change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Text, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from brain.billing.core.lease import Lease, LeaseMark, LeaseTerms
+from brain.billing.models import MeterLease, MeterWindow
+from brain.plumbing import Tx
+from kernel.ids import HoldId, LeaseId
+
+_EVIDENCE = text(
+    """
+    UPDATE meter_lease l SET evidence_ns = greatest(l.evidence_ns, e.at)
+    FROM (SELECT m.lease_id, s.at FROM meter_lease m
+          JOIN unnest(:leases, :ats) AS s(id, at) ON s.id = m.lease_id
+          WHERE m.closed_ns IS NULL ORDER BY m.lease_id FOR NO KEY UPDATE OF m) e
+    WHERE l.lease_id = e.lease_id
+    """
+).bindparams(bindparam("leases", type_=ARRAY(Text)), bindparam("ats", type_=ARRAY(BigInteger)))
+
+_DUE = text(
+    """
+    SELECT l.lease_id FROM meter_lease l
+    WHERE l.lease_id = ANY(:leases) OR (NOT l.finished AND l.ready_ns IS NOT NULL
+          AND l.closed_ns IS NULL AND l.settled_ns < :stale)
+       OR (NOT l.finished AND l.closed_ns IS NOT NULL)
+    ORDER BY l.settled_ns LIMIT :limit
+    """
+).bindparams(bindparam("leases", type_=ARRAY(Text)))
+
+
+def view(row: MeterLease) -> Lease:
+    terms = LeaseTerms(
+        lease_id=row.lease_id,
+        epoch=row.epoch,
+        payer=row.payer,
+        provider=row.provider,
+        gpus=row.gpus,
+        renter_rate_nano=row.renter_rate_nano,
+        provider_rate_nano=row.provider_rate_nano,
+        mode=row.mode,
+        pool_rate_nano=row.pool_rate_nano,
+        ceiling_prompt_nano=row.ceiling_prompt_nano,
+        ceiling_completion_nano=row.ceiling_completion_nano,
+        deployment_id=row.deployment_id,
+        replica_id=row.replica_id,
+        opened_ns=row.opened_ns,
+    )
+    return Lease(
+        terms=terms,
+        fee_basis_points=row.fee_basis_points,
+        loading_ns=row.loading_ns,
+        ready_ns=row.ready_ns,
+        draining_ns=row.draining_ns,
+        evidence_ns=row.evidence_ns,
+        closed_ns=row.closed_ns,
+        settled_ns=row.settled_ns,
+        busy_ready_ns=int(row.busy_ready_ns),
+        busy_drain_ns=int(row.busy_drain_ns),
+        rounding_ns=int(row.rounding_ns),
+        billed_ns=row.billed_ns,
+        hold_id=row.hold_id,
+    )
+
+
+async def insert(tx: Tx, terms: LeaseTerms, fee_basis_points: int, hold: HoldId | None) -> None:
+    tx.add(
+        MeterLease(
+            lease_id=terms.lease_id,
+            epoch=terms.epoch,
+            payer=terms.payer,
+            provider=terms.provider,
+            gpus=terms.gpus,
+            mode=str(terms.mode),
+            renter_rate_nano=terms.renter_rate_nano,
+            provider_rate_nano=terms.provider_rate_nano,
+            pool_rate_nano=terms.pool_rate_nano,
+            ceiling_prompt_nano=terms.ceiling_prompt_nano,
+            ceiling_completion_nano=terms.ceiling_completion_nano,
+            fee_basis_points=fee_basis_points,
+            deployment_id=terms.deployment_id,
+            replica_id=terms.replica_id,
+            opened_ns=terms.opened_ns,
+            evidence_ns=terms.opened_ns,
+            settled_ns=terms.opened_ns,
+            busy_ready_ns=0,
+            busy_drain_ns=0,
+            rounding_ns=0,
+            billed_nano=0,
+            earned_nano=0,
+            hold_id=hold,
+            finished=False,
+        )
+    )
+    await tx.flush()
+
+
+async def get(tx: Tx, id: LeaseId, *, lock: bool = False) -> MeterLease | None:
+    query = select(MeterLease).where(MeterLease.lease_id == id)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    return await tx.scalar(query.execution_options(populate_existing=True))
+
+
+async def take(tx: Tx, ids: Sequence[LeaseId], *, settled_before_ns: int) -> list[MeterLease]:
+    """Lock due leases, in id order; those that another process works on are left to it."""
+    found = await tx.scalars(
+        select(MeterLease)
+        .where(MeterLease.lease_id.in_(ids))
+        .order_by(MeterLease.lease_id)
+        .with_for_update(key_share=True, skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    return list(found)
+
+
+async def mark(tx: Tx, id: LeaseId, mark: LeaseMark, at_ns: int) -> None:
+    """Set a phase mark once; the first word counts. Drain never begins in a posted window, and
+    no mark lies before the lease or the mark before it."""
+    column = {
+        LeaseMark.LOADING: MeterLease.loading_ns,
+        LeaseMark.READY: MeterLease.ready_ns,
+        LeaseMark.DRAINING: MeterLease.draining_ns,
+    }[mark]
+    least: list[Any] = [at_ns, MeterLease.opened_ns]
+    if mark is LeaseMark.READY:
+        least.append(MeterLease.loading_ns)
+    if mark is LeaseMark.DRAINING:
+        least += [MeterLease.ready_ns, MeterLease.settled_ns]
+    values: dict[Any, Any] = {column: func.greatest(*least)}
+    if mark is not LeaseMark.DRAINING:  # the brain asks for a drain; it is no sign of life
+        values[MeterLease.evidence_ns] = func.greatest(MeterLease.evidence_ns, at_ns)
+    if mark is LeaseMark.READY:
+        values[MeterLease.settled_ns] = func.greatest(MeterLease.settled_ns, *least[:2])
+    await tx.execute(
+        update(MeterLease)
+        .where(
+            MeterLease.lease_id == id,
+            column.is_(None),
+            MeterLease.closed_ns.is_(None),
+            *([MeterLease.ready_ns.is_(None)] if mark is LeaseMark.LOADING else []),
+        )
+        .values(values)
+    )
+
+
+async def evidence(tx: Tx, seen: Mapping[LeaseId, int]) -> None:
+    ids = sorted(seen)
+    await tx.execute(_EVIDENCE, {"leases": ids, "ats": [seen[id] for id in ids]})
+
+
+async def close(tx: Tx, id: LeaseId, at_ns: int, outcome: str, *, evidence: bool) -> None:
+    """The lease ends at ``at_ns``, once. With ``evidence`` it was alive until then."""
+    values: dict[Any, Any] = {
+        MeterLease.closed_ns: func.greatest(at_ns, MeterLease.opened_ns),
+        MeterLease.outcome: outcome,
+    }
+    if evidence:
+        values[MeterLease.evidence_ns] = func.greatest(MeterLease.evidence_ns, at_ns)
+    await tx.execute(
+        update(MeterLease)
+        .where(MeterLease.lease_id == id, MeterLease.closed_ns.is_(None))
+        .values(values)
+    )
+
+
+async def due(tx: Tx, with_usage: Sequence[str], *, stale_ns: int, limit: int) -> list[LeaseId]:
+    """Leases to settle: with usage that waits, closed and not finished, or idle for long."""
+    rows = await tx.execute(_DUE, {"leases": list(with_usage), "stale": stale_ns, "limit": limit})
+    return [LeaseId(row.lease_id) for row in rows]
+
+
+async def accruing(tx: Tx, *, limit: int, after: str) -> list[LeaseId]:
+    """Open leases by id, for the round of ``accrue_due``."""
+    rows = await tx.scalars(
+        select(MeterLease.lease_id)
+        .where(
+            MeterLease.lease_id > LeaseId(after),
+            MeterLease.closed_ns.is_(None),
+            ~MeterLease.finished,
+        )
+        .order_by(MeterLease.lease_id)
+        .limit(limit)
+    )
+    return list(rows)
+
+
+async def windows(tx: Tx, id: LeaseId, starts: Sequence[tuple[int, int]]) -> list[MeterWindow]:
+    """Posted windows that overlap any of these intervals."""
+    if not starts:
+        return []
+    low, high = min(s for s, _ in starts), max(e for _, e in starts)
+    rows = await tx.scalars(
+        select(MeterWindow)
+        .where(MeterWindow.lease_id == id, MeterWindow.end_ns > low, MeterWindow.start_ns < high)
+        .order_by(MeterWindow.start_ns)
+    )
+    return [r for r in rows if any(r.end_ns > s and r.start_ns < e for s, e in starts)]

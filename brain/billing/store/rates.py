@@ -1,0 +1,45 @@
+"""Dated figures: the newest row that has begun counts, and a new row changes nothing before it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from brain.billing.models import Rate
+from brain.plumbing import Tx
+
+
+class RateName(StrEnum):
+    CREDIT_PRICE = "credit_price"  # nano-dollars per credit
+    PLATFORM_FEE = "platform_fee"  # basis points of the renter's charge
+    CLOUD_MARKUP = "cloud_markup"  # basis points on a cloud's price
+
+
+async def rate(tx: Tx, name: RateName, at: datetime) -> int:
+    """The figure in force at ``at``."""
+    value = await tx.scalar(
+        select(Rate.value)
+        .where(Rate.name == name.value, Rate.starts_at <= at)
+        .order_by(Rate.starts_at.desc())
+        .limit(1)
+    )
+    assert value is not None, f"the first row of {name} comes with the migration"
+    return int(value)
+
+
+async def newest(tx: Tx, name: RateName) -> int:
+    """The newest figure, for showing."""
+    value = await tx.scalar(
+        select(Rate.value).where(Rate.name == name.value).order_by(Rate.starts_at.desc()).limit(1)
+    )
+    assert value is not None, f"the first row of {name} comes with the migration"
+    return int(value)
+
+
+async def begin(tx: Tx, name: RateName, value: int, unit: str, at: datetime) -> None:
+    """From ``at`` on, ``value`` counts."""
+    row = insert(Rate).values(name=name.value, starts_at=at, value=value, unit=unit)
+    await tx.execute(row.on_conflict_do_nothing())

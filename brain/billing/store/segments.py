@@ -1,0 +1,264 @@
+"""Usage segments: counted once by key, folded by flag, and parked when they cannot be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+from sqlalchemy import BigInteger, Numeric, Text, bindparam, func, select, text, true
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from brain.billing.core.charge import Attempt, Prior, Waiver
+from brain.billing.core.window import Folding, Interval, Piece
+from brain.billing.models import MeterLease, ParkedSegment, UsageSegment
+from brain.plumbing import Tx
+from kernel.ids import DeploymentId, LeaseId
+from kernel.wire.gateway import Segment, SegmentEnd
+
+PIECES_MAX = 20_000
+
+_APPEND = text(
+    """
+    INSERT INTO usage_segment
+    SELECT * FROM jsonb_populate_recordset(NULL::usage_segment, CAST(:rows AS jsonb))
+    ON CONFLICT DO NOTHING RETURNING key
+    """
+)
+
+_FOLD = text(
+    """
+    UPDATE usage_segment s SET open_ns = f.open, settled_ticks = s.settled_ticks + f.ticks,
+        late_ticks = s.late_ticks + f.late, outside_ns = s.outside_ns + f.outside,
+        folded = f.open >= s.end_ns
+    FROM unnest(:days, :keys, :opens, :ticks, :lates, :outsides)
+         AS f(day, key, open, ticks, late, outside)
+    WHERE s.day = f.day::date AND s.key = f.key
+    """
+).bindparams(
+    bindparam("days", type_=ARRAY(Text)),
+    bindparam("keys", type_=ARRAY(Text)),
+    bindparam("opens", type_=ARRAY(BigInteger)),
+    bindparam("ticks", type_=ARRAY(Numeric(40, 0))),
+    bindparam("lates", type_=ARRAY(Numeric(40, 0))),
+    bindparam("outsides", type_=ARRAY(BigInteger)),
+)
+
+_WAIVE = text(
+    """
+    UPDATE usage_segment s SET waived_units = w.units, waived_to = w.account
+    FROM unnest(:days, :keys, :units, :accounts) AS w(day, key, units, account)
+    WHERE s.day = w.day::date AND s.key = w.key
+    """
+).bindparams(
+    bindparam("days", type_=ARRAY(Text)),
+    bindparam("keys", type_=ARRAY(Text)),
+    bindparam("units", type_=ARRAY(Numeric(60, 0))),
+    bindparam("accounts", type_=ARRAY(Text)),
+)
+
+_HISTORY = text(
+    """
+    SELECT request_id, attempt, sum(settled_ticks) AS ticks,
+           max(prompt_tokens) AS prompt, max(completion_tokens) AS completion
+    FROM usage_segment WHERE lease_id = :lease AND request_id = ANY(:requests)
+    GROUP BY 1, 2
+    """
+).bindparams(bindparam("requests", type_=ARRAY(Text)))
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A segment whose times are on the brain's line."""
+
+    segment: Segment
+    day: date
+    start_ns: int
+    end_ns: int
+
+
+async def epochs(tx: Tx, leases: Sequence[str]) -> dict[str, int]:
+    rows = await tx.execute(
+        select(MeterLease.lease_id, MeterLease.epoch).where(
+            MeterLease.lease_id.in_([LeaseId(id) for id in leases])
+        )
+    )
+    return {str(row[0]): row[1] for row in rows}
+
+
+async def append(tx: Tx, pieces: Sequence[Mapped], received_ns: int) -> int:
+    """Insert those not known yet, in key order so that two batches never wait crosswise."""
+    if not pieces:
+        return 0
+    ordered = sorted(pieces, key=lambda m: (m.day, m.segment.key))
+    rows = msgspec.json.encode([_row(piece, received_ns) for piece in ordered]).decode()
+    return len((await tx.execute(_APPEND, {"rows": rows})).all())
+
+
+def _row(mapped: Mapped, received_ns: int) -> dict[str, object]:
+    segment = mapped.segment
+    return {
+        "day": mapped.day,
+        "key": segment.key,
+        "boot_id": segment.boot_id,
+        "request_id": segment.request_id,
+        "account_id": segment.account_id,
+        "key_id": segment.key_id,
+        "deployment_id": segment.deployment_id,
+        "replica_id": segment.replica_id,
+        "lease_id": segment.lease_id,
+        "attempt": segment.attempt,
+        "number": segment.number,
+        "start_ns": mapped.start_ns,
+        "end_ns": mapped.end_ns,
+        "weight": segment.weight,
+        "ending": segment.end.value,
+        "status": segment.status,
+        "model": segment.model,
+        "route": segment.route,
+        "prompt_tokens": segment.prompt_tokens,
+        "completion_tokens": segment.completion_tokens,
+        "tokens_estimated": segment.tokens_estimated,
+        "slice_id": segment.slice_id,
+        "received_ns": received_ns,
+        "open_ns": mapped.start_ns,
+        "settled_ticks": 0,
+        "late_ticks": 0,
+        "outside_ns": 0,
+        "waived_units": 0,
+        "waived_to": None,
+        "folded": False,
+    }
+
+
+async def park(tx: Tx, parked: Sequence[tuple[Segment, str]], at: datetime) -> int:
+    """Keep what cannot be counted, whole, with its reason. Returns how many are new."""
+    if not parked:
+        return 0
+    latest = {segment.key: (segment, reason) for segment, reason in parked}
+    values = [
+        {"key": key, "reason": reason, "payload": msgspec.to_builtins(segment), "at": at}
+        for key, (segment, reason) in sorted(latest.items())
+    ]
+    statement = insert(ParkedSegment).values(values).on_conflict_do_nothing()
+    return len((await tx.execute(statement.returning(ParkedSegment.key))).all())
+
+
+async def leases_waiting(tx: Tx, limit: int) -> list[str]:
+    """Leases with segments that are not folded."""
+    rows = await tx.scalars(
+        select(UsageSegment.lease_id).where(~UsageSegment.folded).distinct().limit(limit)
+    )
+    return [str(id) for id in rows]
+
+
+async def unfolded(tx: Tx, lease: LeaseId) -> list[UsageSegment]:
+    """This lease's segments that wait, oldest first."""
+    rows = await tx.scalars(
+        select(UsageSegment)
+        .where(UsageSegment.lease_id == lease, ~UsageSegment.folded)
+        .order_by(UsageSegment.start_ns, UsageSegment.key)
+        .limit(PIECES_MAX)
+        .execution_options(populate_existing=True)
+    )
+    return list(rows)
+
+
+def piece(row: UsageSegment) -> Piece:
+    ended = row.ending != SegmentEnd.OPEN.value
+    return Piece(
+        key=row.key,
+        account=row.account_id,
+        request=row.request_id,
+        attempt=row.attempt,
+        start_ns=row.start_ns,
+        end_ns=row.end_ns,
+        open_ns=row.open_ns,
+        weight=row.weight,
+        final=ended,
+        alive=row.ending == SegmentEnd.DONE.value and row.status < 500,
+        failed=row.ending == SegmentEnd.FAILED.value and row.status >= 500,
+        slice_id=row.slice_id,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+    )
+
+
+async def accounted(tx: Tx, lease: LeaseId, low_ns: int, high_ns: int) -> list[Interval]:
+    """Residence in [low, high) that posted windows or earlier late news have seen."""
+    rows = await tx.execute(
+        select(UsageSegment.start_ns, UsageSegment.open_ns).where(
+            UsageSegment.lease_id == lease,
+            UsageSegment.end_ns > low_ns,
+            UsageSegment.start_ns < high_ns,
+            UsageSegment.open_ns > UsageSegment.start_ns,
+        )
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def history(tx: Tx, lease: LeaseId, requests: Sequence[str]) -> dict[Attempt, Prior]:
+    """What posted windows gave these requests' attempts before."""
+    if not requests:
+        return {}
+    rows = await tx.execute(_HISTORY, {"lease": lease, "requests": sorted(set(requests))})
+    return {
+        (row.request_id, row.attempt): Prior(int(row.ticks), row.prompt, row.completion)
+        for row in rows
+    }
+
+
+async def fold(tx: Tx, days: Mapping[str, date], foldings: Mapping[str, Folding]) -> None:
+    """Save what a settlement gave: the flag, never a cursor, says what is done."""
+    if not foldings:
+        return
+    keys = sorted(foldings)
+    await tx.execute(
+        _FOLD,
+        {
+            "days": [days[k].isoformat() for k in keys],
+            "keys": keys,
+            "opens": [foldings[k].open_ns for k in keys],
+            "ticks": [foldings[k].ticks for k in keys],
+            "lates": [foldings[k].late_ticks for k in keys],
+            "outsides": [foldings[k].outside_ns for k in keys],
+        },
+    )
+
+
+async def waive(tx: Tx, days: Mapping[str, date], waivers: Sequence[Waiver]) -> None:
+    if not waivers:
+        return
+    await tx.execute(
+        _WAIVE,
+        {
+            "days": [days[w.key].isoformat() for w in waivers],
+            "keys": [w.key for w in waivers],
+            "units": [w.units for w in waivers],
+            "accounts": [w.account for w in waivers],
+        },
+    )
+
+
+async def last_used(tx: Tx, deployment: DeploymentId) -> int | None:
+    """The latest end of any segment on this deployment's leases."""
+    latest = (
+        select(func.max(UsageSegment.end_ns).label("at"))
+        .where(UsageSegment.lease_id == MeterLease.lease_id)
+        .lateral()
+    )
+    found: int | None = await tx.scalar(
+        select(func.max(latest.c.at))
+        .select_from(MeterLease)
+        .join(latest, true())
+        .where(MeterLease.deployment_id == deployment)
+    )
+    return found
+
+
+async def waiting(tx: Tx) -> int:
+    return int(
+        await tx.scalar(select(func.count()).select_from(UsageSegment).where(~UsageSegment.folded))
+        or 0
+    )
