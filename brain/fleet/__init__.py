@@ -4,6 +4,7 @@ The door. ``claim`` and ``stop_lease`` join the caller's transaction; locks are 
 order replica, lease, node, money.
 """
 
+from brain.fleet.calls import get_telemetry
 from brain.fleet.core import Outcome
 from brain.fleet.front import AgentFront, FrontTerms
 from brain.fleet.leases import claim, lease, stop_lease
@@ -31,6 +32,7 @@ __all__ = [
     "Outcome",
     "Telemetry",
     "claim",
+    "get_telemetry",
     "lease",
     "lease_logs",
     "lease_metrics",

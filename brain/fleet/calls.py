@@ -15,6 +15,7 @@ from starlette.responses import Response
 from brain.fleet import logs
 from brain.fleet.front import AgentFront
 from brain.fleet.session import Session
+from brain.fleet.telemetry import Telemetry
 from kernel.errors import BadInput, Malformed, TooLarge, Unauthenticated
 from kernel.wire import decode, encode
 from kernel.wire.agent import (
@@ -39,6 +40,11 @@ def get_front(request: Request) -> AgentFront:
     """The front of this process; wiring puts it on the app."""
     front: AgentFront = request.app.state.agents
     return front
+
+
+def get_telemetry(request: Request) -> Telemetry:
+    """FastAPI dependency: where the nodes' last beats lie."""
+    return get_front(request).telemetry
 
 
 async def session(request: Request) -> Response:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brain.fleet import leases
 from brain.fleet.telemetry import Telemetry
-from brain.fleet.views import LeaseView
+from brain.plumbing import Ctx
+from kernel.ids import LeaseId
 from kernel.wire.agent import GpuReading
 
 
@@ -21,8 +23,12 @@ class LeaseMetrics:
     pull_total_mib: int
 
 
-async def lease_metrics(telemetry: Telemetry, lease: LeaseView) -> LeaseMetrics | None:
+async def lease_metrics(ctx: Ctx, telemetry: Telemetry, lease_id: LeaseId) -> LeaseMetrics | None:
     """From the node's last beat; None when there is none or it does not tell of this lease."""
+    async with ctx.db.begin() as tx:
+        lease = await leases.lease(tx, lease_id)
+    if lease is None:
+        return None
     last = (await telemetry.last([lease.node_id])).get(lease.node_id)
     if last is None:
         return None

@@ -6,6 +6,7 @@ The door. A node's live state (beats, leases) belongs to the fleet, one floor up
 from brain.marketplace.models import Node
 from brain.marketplace.prices import default_price_nano
 from brain.marketplace.service import (
+    JoinTerms,
     NodeTerms,
     make_join_token,
     node_of_account,
@@ -15,6 +16,7 @@ from brain.marketplace.service import (
 )
 
 __all__ = [
+    "JoinTerms",
     "Node",
     "NodeTerms",
     "default_price_nano",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -35,17 +34,9 @@ CtxIn = Annotated[Ctx, Depends(get_ctx)]
 UserIn = Annotated[Principal, Depends(account_user)]
 
 
-@dataclass(frozen=True)
-class JoinTerms:
-    """What a new agent is told; wiring puts it on the app as ``state.join_terms``."""
-
-    installation_id: str
-    brain_url: str
-    beat_seconds: int
-
-
-def get_join_terms(request: Request) -> JoinTerms:
-    terms: JoinTerms = request.app.state.join_terms
+def get_join_terms(request: Request) -> service.JoinTerms:
+    """What a new agent is told; wiring puts it on the app."""
+    terms: service.JoinTerms = request.app.state.join_terms
     return terms
 
 
@@ -58,7 +49,7 @@ async def become_provider(body: ProviderBody, ctx: CtxIn, principal: UserIn) -> 
 
 @router.post("/api/v1/provider/join-tokens", status_code=201)
 async def make_join_token(
-    ctx: CtxIn, principal: UserIn, terms: Annotated[JoinTerms, Depends(get_join_terms)]
+    ctx: CtxIn, principal: UserIn, terms: Annotated[service.JoinTerms, Depends(get_join_terms)]
 ) -> JoinTokenView:
     """A token for one node, good for 30 minutes and one use. It is shown this once."""
     made = await service.make_join_token(ctx, principal.account_id)

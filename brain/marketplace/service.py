@@ -15,6 +15,15 @@ from kernel.wire.agent import EnrollRequest
 
 
 @dataclass(frozen=True)
+class JoinTerms:
+    """What a new agent is told of this installation."""
+
+    installation_id: str
+    brain_url: str
+    beat_seconds: int
+
+
+@dataclass(frozen=True)
 class NewToken:
     """``secret`` is shown once and not kept."""
 
