@@ -2,9 +2,9 @@
 
     .parts/vllm/bin/python tools/tiny_model.py .parts/models
 
-Writes ``tiny-chat`` (Llama, with a chat template) and ``tiny-embedding`` (Bert), about 1 MB each.
-Their tokenizers are trained here on this repository's own sentences and their weights are seeded
-noise: they say nonsense, but every byte between the client and the engine is the real one.
+Writes ``tiny-random`` (Llama, with a chat template) and ``tiny-random-embedding`` (Bert), about
+1 MB each. Their tokenizers are trained here on this repository's own sentences and their weights
+are seeded noise: they say nonsense, but every byte between client and engine is the real one.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def make_embedding(folder: Path) -> None:
 
 
 MODELS: dict[str, Callable[[Path], None]] = {
-    "tiny-chat": make_chat,
-    "tiny-embedding": make_embedding,
+    "tiny-random": make_chat,
+    "tiny-random-embedding": make_embedding,
 }
 
 

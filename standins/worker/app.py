@@ -64,6 +64,9 @@ class Worker:
     async def close(self) -> None:
         """Drain for ``shutdown_timeout``, then end what is left as a killed engine does."""
         self.draining = True
+        if self._options.hang_on_stop:
+            self.engine.hang()
+            await self.engine.until_idle(None)
         await self.engine.until_idle(self._options.shutdown_timeout)
         self.engine.stop()
         await self.engine.until_idle(CLOSE_SECONDS_MAX)

@@ -77,6 +77,10 @@ def _frames(job: Job) -> Iterator[Frame]:
         }
         extra = {"prompt_token_ids": None, "prompt_text": None}
         yield Frame(_chunk(job, choice, opening, 0) | extra)
+    for choice in job.choices:
+        if choice.answer.tool_name:
+            naming = _delta(choice, _tool_opening(choice), None, False)
+            yield Frame(_chunk(job, choice, naming, 0))
     for place in range(max(len(choice.answer.pieces) for choice in job.choices)):
         for choice in job.choices:
             if place < len(choice.answer.pieces):
@@ -93,7 +97,7 @@ def _token_frame(job: Job, choice: Choice, place: int) -> Frame:
     answer, piece = choice.answer, choice.answer.pieces[place]
     delta: Body = {"content": piece}
     if answer.tool_name:
-        delta = {"tool_calls": [_tool_piece(choice, place, piece)]}
+        delta = {"content": None, "tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
     scores = None if job.logprobs is None else {"content": [_score(job, choice, place)]}
     last = place == len(answer.pieces) - 1
     return Frame(_chunk(job, choice, _delta(choice, delta, scores, last), place + 1), tokens=1)
@@ -176,11 +180,11 @@ def _tool_id(choice: Choice) -> str:
     return f"chatcmpl-tool-stand-in-{choice.index}"
 
 
-def _tool_piece(choice: Choice, place: int, piece: str) -> Body:
-    if place > 0:
-        return {"index": 0, "function": {"arguments": piece}}
-    function = {"name": choice.answer.tool_name, "arguments": piece}
-    return {"id": _tool_id(choice), "type": "function", "index": 0, "function": function}
+def _tool_opening(choice: Choice) -> Body:
+    """The call's id and name come first, its arguments in the deltas that follow."""
+    function = {"name": choice.answer.tool_name}
+    call = {"id": _tool_id(choice), "type": "function", "index": 0, "function": function}
+    return {"content": None, "tool_calls": [call]}
 
 
 def _answer(body: Body, prompt: str, wish: answers.Wish, index: int) -> Answer:

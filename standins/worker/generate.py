@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from kernel.clock import NS, Clock
@@ -38,17 +38,26 @@ class Engine:
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hung = False
 
     def stop(self) -> None:
         if not self._stopped.done():
             self._stopped.set_result(None)
 
-    async def until_idle(self, seconds: float) -> None:
-        """Wait for what runs, at most so long."""
-        await asyncio.wait({asyncio.ensure_future(self._idle.wait())}, timeout=seconds)
+    def hang(self) -> None:
+        """From now on nothing that runs gets another token, nor an end."""
+        self._hung = True
+
+    async def until_idle(self, seconds: float | None) -> None:
+        """Wait for what runs, at most so long (None: for ever)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     async def wait(self, seconds: float) -> None:
         """Let time pass; raises ``Refusal`` when the engine stops meanwhile."""
+        if self._hung:
+            await asyncio.shield(self._stopped)
         if seconds > 0:
             await asyncio.wait({self._stopped}, timeout=seconds)
         if self._stopped.done():

@@ -22,6 +22,7 @@ class Options:
     max_num_queued_reqs: int = 0  # 0 = no bound, as vLLM's default
     api_key: str = ""
     shutdown_timeout: float = 0.0
+    hang_on_stop: bool = False
     tokens_per_second: float = 200.0  # 0 = as fast as it can
     first_token_ms: float = 5.0
     load_seconds: float = 0.0
@@ -62,6 +63,11 @@ def _add_stand_in_switches(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens-per-second", type=float, default=200.0, help="0 = at once")
     parser.add_argument("--first-token-ms", type=float, default=5.0)
     parser.add_argument("--load-seconds", type=float, default=0.0, help="wait before it listens")
+    parser.add_argument(
+        "--hang-on-stop",
+        action="store_true",
+        help="on SIGTERM say no more to open requests and wait for their clients",
+    )
     parser.add_argument("--body-bytes-max", type=int, default=64 * 1024 * 1024)
     parser.add_argument(
         "--remember",

@@ -19,7 +19,9 @@ pytest_plugins = [
     "tests.support.features",
     "tests.support.brain",
     "tests.support.postgres",
+    "tests.support.standin",
     "tests.support.valkey",
+    "tests.support.vllm",
 ]
 
 SEED = "GANGLION_TEST_SEED"

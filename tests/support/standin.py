@@ -1,0 +1,84 @@
+"""Stand-in workers as real processes: ``worker = stand_in_worker("--faults", …)``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from cli.embedded.child import die_with_parent
+from tests.support.shared import ROOT
+
+MODEL = "stand-in"
+STOP_SECONDS_MAX = 10
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A running stand-in worker."""
+
+    url: str
+    model: str
+    process: subprocess.Popen[str]
+
+    def state(self) -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.get(f"{self.url}/stand-in/state", timeout=5).json()
+        return answer
+
+    def fail(self, **fault: object) -> None:
+        """Add a fault for the next requests, e.g. ``fail(fault="cut", after_bytes=200)``."""
+        httpx.post(f"{self.url}/stand-in/faults", json=fault, timeout=5).raise_for_status()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(STOP_SECONDS_MAX)
+
+
+StartStandIn = Callable[..., StandIn]
+
+
+def start_stand_in(*options: str, model: str = MODEL) -> StandIn:
+    """Start one on a free port and wait for its readiness line."""
+    command = [sys.executable, "-m", "standins.worker", "--port", "0", "--model", model, *options]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent()
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"the stand-in worker did not start; exit code {process.wait(STOP_SECONDS_MAX)}"
+    ready = json.loads(line)
+    return StandIn(f"http://127.0.0.1:{ready['port']}", model, process)
+
+
+@pytest.fixture
+def stand_in_worker() -> Iterator[StartStandIn]:
+    """Starts stand-in workers that end with the test."""
+    started: list[StandIn] = []
+
+    def start(*options: str, model: str = MODEL) -> StandIn:
+        started.append(start_stand_in(*options, model=model))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.process.kill()
+        worker.process.wait()
+        if worker.process.stdout is not None:
+            worker.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def quick_stand_in() -> Iterator[StandIn]:
+    """One with no pace, shared by the tests of a module that leave no fault behind."""
+    worker = start_stand_in("--tokens-per-second", "0", "--first-token-ms", "0")
+    yield worker
+    worker.process.kill()
+    worker.process.wait()
+    if worker.process.stdout is not None:
+        worker.process.stdout.close()
