@@ -47,7 +47,7 @@ class RegisteredOut(BaseModel):
 
 
 class LoginBody(Body):
-    email: Annotated[str, Field(min_length=1, max_length=254)]
+    email: Annotated[str, Field(min_length=1, max_length=254, pattern=r"^[^\x00-\x1f\x7f]+$")]
     password: Annotated[str, Field(min_length=1, max_length=PASSWORD_LENGTH_MAX)]
 
 
