@@ -97,7 +97,7 @@ async def load(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Desk]:
             agent_start_id=node.agent_start_id,
             generation=node.generation,
             desired=DesiredSet(generation=node.generation, leases=wanted),
-            leases={lease.lease_id: store.facts(lease) for lease in own},
+            leases={str(lease.lease_id): store.facts(lease) for lease in own},
             inventory=Inventory(
                 tuple(gpus.get(node.node_id, ())), node.engine, node.nvml, node.agent_version
             ),
@@ -134,7 +134,7 @@ async def changed_since(tx: Tx, cursor: int) -> Changed:
 def _desired(lease: Lease, gpu_uuids: Sequence[str]) -> DesiredLease:
     run = lease.state == LeaseState.OPEN.value
     return DesiredLease(
-        lease_id=lease.lease_id,
+        lease_id=str(lease.lease_id),
         epoch=lease.epoch,
         gpu_uuids=list(gpu_uuids),
         ttl_seconds=lease.ttl_seconds,

@@ -49,7 +49,7 @@ def new_session(
     secret: bytes, *, node_id: NodeId, agent_start_id: str, host_boot_id: str, now_ns: int
 ) -> Session:
     expires_s = now_ns // 1_000_000_000 + LASTS_SECONDS
-    claims = _Claims(node_id, agent_start_id, host_boot_id, expires_s)
+    claims = _Claims(str(node_id), agent_start_id, host_boot_id, expires_s)
     text = base64.urlsafe_b64encode(msgspec.json.encode(claims)).decode().rstrip("=")
     return read_session(secret, text)
 

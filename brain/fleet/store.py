@@ -175,7 +175,7 @@ async def all_live_leases(tx: Tx, after: str, limit: int) -> list[Lease]:
 
 def facts(row: Lease) -> LeaseFacts:
     return LeaseFacts(
-        lease_id=row.lease_id,
+        lease_id=str(row.lease_id),
         epoch=row.epoch,
         generation=row.generation,
         state=LeaseState(row.state),

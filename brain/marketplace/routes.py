@@ -88,7 +88,7 @@ async def enrol(request: Request) -> Response:
     node_id = await service.enrol(get_ctx(request), decode(body, EnrollRequest))
     terms = get_join_terms(request)
     answer = EnrollAnswer(
-        node_id=node_id,
+        node_id=str(node_id),
         installation_id=terms.installation_id,
         beat_seconds=terms.beat_seconds,
     )
