@@ -46,6 +46,11 @@ def create_app(
     app.state.parts = parts
     app.state.ctx = parts.ctx
     app.state.identity = parts.identity
+    app.state.agents = parts.agents
+    app.state.join_terms = parts.join_terms
+    app.state.catalog = parts.catalog
+    app.state.feed = parts.feed
+    app.state.wake = parts.wake
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
     problems.install(app)
@@ -98,6 +103,7 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
+    await parts.start()
     _log.info("brain_started", environment=parts.settings.environment.value)
     try:
         yield

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from redis.asyncio import Redis
 
-from brain import billing
+from brain import billing, deployments, fleet, identity
+from brain.deployments import Feed, Functions, Source, tasks
 from brain.edge.metrics import Metrics
 from brain.identity import Identity, Passwords, Tokens
+from brain.marketplace import JoinTerms
 from brain.plumbing import Ctx, Db, Tx, valkey
 from brain.settings import Settings
+from catalog import Catalog, load_catalog
 from kernel.clock import SystemClock
-from kernel.ids import AccountId, SystemIds
+from kernel.ids import AccountId, KeyId, ReplicaId, SystemIds
+from kernel.wire.gateway import AccountRow, KeyRow
+
+Tick = Callable[[], Awaitable[object]]
 
 
 class BillingGate:
@@ -20,6 +32,50 @@ class BillingGate:
 
     async def purchased_credits(self, tx: Tx, account_id: AccountId) -> int:
         return await billing.purchased_credits(tx, account_id)
+
+
+@dataclass(frozen=True)
+class DeploymentWatch:
+    """The fleet's news of a lease, told to the replica that holds it."""
+
+    ctx: Ctx
+
+    async def lease_changed(self, tx: Tx, replica_id: ReplicaId) -> None:
+        await deployments.lease_changed(tx, self.ctx, replica_id)
+
+
+@dataclass(frozen=True)
+class AccountSource:
+    """Accounts as gateways know them: billing's flag, with a cache salt of each one's own."""
+
+    secret: bytes
+
+    async def one(self, tx: Tx, entity_id: str) -> AccountRow:
+        return self._salted(await billing.account_row(tx, AccountId(entity_id)))
+
+    async def all(self, tx: Tx) -> Sequence[AccountRow]:
+        found = {row.account_id: row for row in await billing.all_account_rows(tx)}
+        for key in await identity.all_key_rows(tx):
+            found.setdefault(key.account_id, AccountRow(account_id=key.account_id))
+        return [self._salted(row) for row in found.values()]
+
+    def _salted(self, row: AccountRow) -> AccountRow:
+        salt = hmac.new(self.secret, f"cache-salt {row.account_id}".encode(), hashlib.sha256)
+        return msgspec.structs.replace(row, cache_salt=salt.hexdigest()[:32])
+
+
+async def _key_row(tx: Tx, entity_id: str) -> KeyRow | None:
+    return await identity.key_row(tx, KeyId(entity_id))
+
+
+def sources(master_key: bytes) -> Mapping[str, Source]:
+    """Where the rows that gateways keep come from."""
+    return {
+        "key": Functions(_key_row, identity.all_key_rows),
+        "account": AccountSource(master_key),
+        "deployment": Functions(deployments.deployment_row, deployments.all_deployment_rows),
+        "replica": Functions(deployments.replica_row, deployments.all_replica_rows),
+    }
 
 
 @dataclass(frozen=True)
@@ -31,8 +87,21 @@ class Parts:
     valkey: Redis
     metrics: Metrics
     identity: Identity
+    agents: fleet.AgentFront
+    join_terms: JoinTerms
+    catalog: Catalog
+    feed: Feed
+    wake: tasks.Wake
+
+    async def start(self) -> None:
+        """Begin to receive agents and to tell gateways."""
+        await self.agents.start()
+        await self.feed.start()
 
     async def close(self) -> None:
+        await self.feed.close()
+        await self.agents.stop()
+        self.wake.close()
         self.identity.passwords.close()
         await self.valkey.aclose()
         await self.ctx.db.close()
@@ -53,11 +122,22 @@ def assemble(
     Tests hand their own context, and passwords that are quick to hash.
     """
     made = ctx or system_ctx(settings)
+    redis = valkey.connect(settings.redis_url.get_secret_value())
+    master_key = bytes.fromhex(settings.master_key.get_secret_value())
     return Parts(
         settings=settings,
         ctx=made,
-        valkey=valkey.connect(settings.redis_url.get_secret_value()),
+        valkey=redis,
         metrics=Metrics(),
+        agents=_agents(settings, made, redis, master_key),
+        join_terms=JoinTerms(
+            installation_id=settings.installation_id,
+            brain_url=settings.public_brain_url,
+            beat_seconds=settings.beat_seconds,
+        ),
+        catalog=load_catalog(),
+        feed=Feed(made, sources(master_key)),
+        wake=tasks.Wake(settings.redis_url.get_secret_value()),
         identity=Identity(
             tokens=Tokens(
                 settings.jwt_secret_key.get_secret_value(),
@@ -69,3 +149,50 @@ def assemble(
             credits_for_key_min=settings.minimum_credits_for_api_key,
         ),
     )
+
+
+def _agents(settings: Settings, ctx: Ctx, redis: Redis, master_key: bytes) -> fleet.AgentFront:
+    return fleet.AgentFront(
+        ctx=ctx,
+        terms=fleet.FrontTerms(
+            installation_id=settings.installation_id,
+            secret=fleet.session_secret(master_key),
+            beat_seconds=settings.beat_seconds,
+        ),
+        telemetry=fleet.Telemetry(redis),
+        watcher=DeploymentWatch(ctx),
+    )
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """What one worker process works with."""
+
+    settings: Settings
+    ctx: Ctx
+    catalog: Catalog
+
+    def ticks(self, halt: Callable[[], bool]) -> Mapping[str, Tick]:
+        """Each tick by its task's name; ``halt`` says when to end early."""
+        ctx = self.ctx
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        watcher = DeploymentWatch(ctx)
+        ttl = self.settings.lease_ttl_seconds
+
+        async def reconcile() -> object:
+            return await deployments.reconcile_due(
+                ctx, self.catalog, owner=owner, lease_ttl_seconds=ttl, halt=halt
+            )
+
+        async def leases() -> object:
+            return await fleet.reconcile_leases(ctx, watcher=watcher)
+
+        return {tasks.DEPLOYMENTS: reconcile, tasks.LEASES: leases}
+
+    async def close(self) -> None:
+        await self.ctx.db.close()
+
+
+def assemble_worker(settings: Settings) -> WorkerParts:
+    """The parts of a worker process; call it in the thread whose loop will use them."""
+    return WorkerParts(settings=settings, ctx=system_ctx(settings), catalog=load_catalog())

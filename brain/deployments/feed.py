@@ -168,6 +168,9 @@ class Feed:
                 for entity, entity_id in changed:
                     row = await self._sources[entity].one(tx, entity_id)
                     self._put(entity, entity_id, row)
+                    if entity == "key" and row is not None:  # an account comes with its first key
+                        account = await self._sources["account"].one(tx, row.account_id)
+                        self._put("account", row.account_id, account)
         self._cursor = marks.cursor
 
     async def _read_whole(self, tx: Tx) -> int:

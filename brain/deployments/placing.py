@@ -28,6 +28,7 @@ class Places:
     """The fleet's offers, kept for a moment so that many plans share one reading."""
 
     ctx: Ctx
+    lease_ttl_seconds: int
     _board: Board | None = None
     _read_ns: int = field(default=0)
 
@@ -83,7 +84,7 @@ async def place(
     template = catalog.get(deployment.model)
     plan = await _plan(ctx, places, deployment, template, avoid)
     try:
-        await _claim(ctx, template, plan, replica_id, saved)
+        await _claim(ctx, places, template, plan, replica_id, saved)
     except (NoCapacity, Conflict) as lost:
         places.forget()
         await _wait(ctx, plan, replica_id, saved, lost.detail)
@@ -114,7 +115,12 @@ async def _avoid(tx: Tx, ctx: Ctx, deployment: Deployment) -> dict[str, str]:
 
 
 async def _claim(
-    ctx: Ctx, template: Template, plan: Plan, replica_id: ReplicaId, saved: store.Saved
+    ctx: Ctx,
+    places: Places,
+    template: Template,
+    plan: Plan,
+    replica_id: ReplicaId,
+    saved: store.Saved,
 ) -> None:
     """Lease, bill and state in one transaction; ``NoCapacity`` when there is no place."""
     if plan.chosen is None:
@@ -125,7 +131,7 @@ async def _claim(
             return
         if deployment.asked != Asked.RUNNING.value:
             return  # the deployment's own step is about to say so to this replica
-        lease = await _open(tx, ctx, template, deployment, row, plan.chosen)
+        lease = await _open(tx, places, template, deployment, row, plan.chosen)
         row.lease_id, row.epoch, row.node_id = lease.lease_id, lease.epoch, lease.node_id
         row.gpus = plan.chosen.gpus
         row.attempts += 1
@@ -136,7 +142,12 @@ async def _claim(
 
 
 async def _open(
-    tx: Tx, ctx: Ctx, template: Template, deployment: Deployment, row: Replica, chosen: Choice
+    tx: Tx,
+    places: Places,
+    template: Template,
+    deployment: Deployment,
+    row: Replica,
+    chosen: Choice,
 ) -> fleet.LeaseView:
     use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
     return await fleet.claim(
@@ -154,9 +165,10 @@ async def _open(
             pool_rate_nano=deployment.rate_nano,
             ceiling_prompt_nano=deployment.ceiling_prompt_nano,
             ceiling_completion_nano=deployment.ceiling_completion_nano,
+            ttl_seconds=places.lease_ttl_seconds,
         ),
-        now_ns=ctx.clock.now_ns(),
-        ids=ctx.ids,
+        now_ns=places.ctx.clock.now_ns(),
+        ids=places.ctx.ids,
     )
 
 

@@ -45,12 +45,22 @@ class Round:
     owner: str
 
 
-async def reconcile_due(ctx: Ctx, catalog: Catalog, *, owner: str) -> int:
-    """Work on what is due until nothing is, or five seconds are over. Returns the steps made."""
-    turn = Round(ctx, catalog, Places(ctx), owner)
+async def reconcile_due(
+    ctx: Ctx,
+    catalog: Catalog,
+    *,
+    owner: str,
+    lease_ttl_seconds: int = 600,
+    halt: Callable[[], bool] = lambda: False,
+) -> int:
+    """Work on what is due until nothing is, or five seconds are over. Returns the steps made.
+
+    ``halt`` is asked between batches: a worker that is told to stop leaves nothing half done.
+    """
+    turn = Round(ctx, catalog, Places(ctx, lease_ttl_seconds), owner)
     until_ns = ctx.clock.monotonic_ns() + PASS_SECONDS * NS
     steps = 0
-    while ctx.clock.monotonic_ns() < until_ns:
+    while ctx.clock.monotonic_ns() < until_ns and not halt():
         done = await _deployments(turn) + await _replicas(turn)
         if not done:
             break

@@ -21,6 +21,7 @@ from brain.deployments.schemas import (
     WhyOut,
     show,
     show_event,
+    show_metrics,
     show_why,
 )
 from brain.deployments.service import Whole
@@ -63,7 +64,13 @@ def get_wake(request: Request) -> Callable[[], None]:
     return wake
 
 
+def get_telemetry(request: Request) -> fleet.Telemetry:
+    agents: fleet.AgentFront = request.app.state.agents
+    return agents.telemetry
+
+
 CatalogIn = Annotated[Catalog, Depends(get_catalog)]
+TelemetryIn = Annotated[fleet.Telemetry, Depends(get_telemetry)]
 WakeIn = Annotated[Callable[[], None], Depends(get_wake)]
 
 
@@ -173,15 +180,18 @@ async def logs(
 
 
 @router.get("/{deployment_id}/metrics")
-async def metrics(deployment_id: IdIn, principal: Reader, ctx: CtxIn) -> MetricsOut:
+async def metrics(
+    deployment_id: IdIn, principal: Reader, ctx: CtxIn, telemetry: TelemetryIn
+) -> MetricsOut:
     """Each live worker's own gauges, as its agent last reported them."""
     async with ctx.db.begin() as tx:
         found = await _load(tx, deployment_id, principal)
     items = []
     for row in found.replicas:
-        if row.lease_id is not None and row.ended_ns is None:
-            gauges = await fleet.lease_metrics(ctx, row.lease_id)
-            items.append({"replica_id": row.replica_id, "state": row.state, "metrics": gauges})
+        if row.lease_id is None or row.ended_ns is not None:
+            continue
+        seen = await fleet.lease_metrics(ctx, telemetry, row.lease_id)
+        items.append(show_metrics(row, seen))
     return MetricsOut(items=items)
 
 

@@ -11,6 +11,7 @@ from brain.deployments.models import Deployment, DeploymentEvent, Placement, Rep
 from brain.deployments.service import Wanted, Whole
 from brain.deployments.store import at_ns
 from brain.edge import Body
+from brain.fleet import LeaseMetrics
 from kernel.money import Money
 
 Dollars = Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,9})?$", examples=["1.50"])]
@@ -142,10 +143,30 @@ class LogsOut(BaseModel):
     items: list[LogLineOut]
 
 
-class MetricsOut(BaseModel):
-    """The worker's own gauges, by vLLM's names, as last seen."""
+class GpuMetricsOut(BaseModel):
+    uuid: str
+    name: str
+    utilisation_percent: int | None
+    memory_used_mib: int
+    memory_total_mib: int
+    temperature_c: int | None
+    power_watts: float | None
+    simulated: bool
 
-    items: list[dict[str, Any]]
+
+class ReplicaMetricsOut(BaseModel):
+    """``worker`` holds the worker's own gauges by their own names; ``seen_at`` null: none yet."""
+
+    replica_id: str
+    state: str
+    seen_at: datetime | None
+    worker: dict[str, float]
+    gpus: list[GpuMetricsOut]
+    restarts: int
+
+
+class MetricsOut(BaseModel):
+    items: list[ReplicaMetricsOut]
 
 
 def show(found: Whole) -> DeploymentOut:
@@ -228,6 +249,30 @@ def show_why(found: Whole, placement: Placement | None) -> WhyOut:
         candidates=[CandidateOut.model_validate(c) for c in placement.candidates],
         candidate_count=placement.candidate_count,
         waiting=waiting,
+    )
+
+
+def show_metrics(row: Replica, seen: LeaseMetrics | None) -> ReplicaMetricsOut:
+    gpus = () if seen is None else seen.gpus
+    return ReplicaMetricsOut(
+        replica_id=row.replica_id,
+        state=row.state,
+        seen_at=None if seen is None else at_ns(seen.at_ns),
+        worker={} if seen is None else seen.worker,
+        gpus=[
+            GpuMetricsOut(
+                uuid=gpu.uuid,
+                name=gpu.name,
+                utilisation_percent=gpu.utilisation_percent,
+                memory_used_mib=gpu.memory_used_mib,
+                memory_total_mib=gpu.memory_total_mib,
+                temperature_c=gpu.temperature_c,
+                power_watts=None if gpu.power_mw is None else gpu.power_mw / 1000,
+                simulated=gpu.simulated,
+            )
+            for gpu in gpus
+        ],
+        restarts=0 if seen is None else seen.restarts,
     )
 
 
