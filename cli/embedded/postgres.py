@@ -12,7 +12,7 @@ import importlib.util
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -68,7 +68,10 @@ def programs_folder(environment: Mapping[str, str]) -> Path:
 
 
 class Postgres:
-    """One server on one data folder. ``start`` returns when it accepts connections."""
+    """One server on one data folder. ``start`` returns when it accepts connections.
+
+    With ``spawned`` its output goes to a pipe that this function is to empty.
+    """
 
     def __init__(
         self,
@@ -76,12 +79,14 @@ class Postgres:
         *,
         settings: Mapping[str, str] | None = None,
         log: int = asyncio.subprocess.DEVNULL,
+        spawned: Callable[[asyncio.subprocess.Process], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._folder = home.absolute() / "postgres"
         self._sockets = socket_folder(home)
         self._settings = {**DEFAULTS, **(settings or {})}
-        self._log = log
+        self._log = asyncio.subprocess.PIPE if spawned else log
+        self._spawned = spawned or (lambda _: None)
         self._clock = clock or SystemClock()
         self._programs = programs_folder(os.environ)
         self.process: asyncio.subprocess.Process | None = None
@@ -169,11 +174,13 @@ class Postgres:
     async def _launch(self) -> asyncio.subprocess.Process:
         options = {**self._settings, "unix_socket_directories": f'"{self._sockets}"'}
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        return await child.spawn(
+        process = await child.spawn(
             [*self._prefix(), self._programs / "postgres", "-D", self._folder, *arguments],
             output=self._log,
             death_signal=signal.SIGQUIT,
         )
+        self._spawned(process)
+        return process
 
     async def _accepts(self, process: asyncio.subprocess.Process, deadline: int) -> bool:
         """True once the server wrote ``ready``; False when it exited or time is up."""

@@ -10,6 +10,7 @@ import importlib.util
 import platform
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from cli.embedded import child
@@ -43,7 +44,10 @@ def program() -> Path:
 
 
 class Valkey:
-    """One server on one data folder. ``start`` returns when it answers."""
+    """One server on one data folder. ``start`` returns when it answers.
+
+    With ``spawned`` its output goes to a pipe that this function is to empty.
+    """
 
     def __init__(
         self,
@@ -51,12 +55,14 @@ class Valkey:
         *,
         databases: int = 16,
         log: int = asyncio.subprocess.DEVNULL,
+        spawned: Callable[[asyncio.subprocess.Process], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._folder = home.absolute() / "valkey"
         self._socket = socket_folder(home) / "valkey.sock"
         self._databases = databases
-        self._log = log
+        self._log = asyncio.subprocess.PIPE if spawned else log
+        self._spawned = spawned or (lambda _: None)
         self._clock = clock or SystemClock()
         self._program = program()
         self.process: asyncio.subprocess.Process | None = None
@@ -80,6 +86,7 @@ class Valkey:
             output=self._log,
             death_signal=signal.SIGTERM,
         )
+        self._spawned(process)
         deadline = self._clock.monotonic_ns() + int(START_SECONDS_MAX * NS)
         while not await self._answers():
             if process.returncode is not None or self._clock.monotonic_ns() > deadline:

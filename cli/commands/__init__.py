@@ -1,0 +1,1 @@
+"""The commands, a file a subject. Heavy imports stay inside the functions: --help must be quick."""

@@ -1,0 +1,285 @@
+"""deploy, deployments, logs, stop: models at work."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from cli.commands.common import BrainUrl, Json, Limit, connect, find_deployment, listed
+from cli.commands.models import show_candidates
+from cli.faults import CliError
+from cli.output import cell, console, dollars, facts, show_json, state, table, when
+
+app = typer.Typer(no_args_is_help=True, help="Deployments: list, show, why, events, scale, delete.")
+
+Named = Annotated[str, typer.Argument(help="The deployment's id or name.")]
+Wait = Annotated[bool, typer.Option(help="Return once it is so.")]
+WAIT_SECONDS_MAX = 900.0
+POLL_SECONDS = 0.25
+
+
+def deploy(
+    model: Annotated[str, typer.Argument(help="A model of the catalog.")],
+    name: Annotated[str | None, typer.Option(help="What clients write as the model.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    max_price: Annotated[
+        str | None, typer.Option("--max-price", help="Most dollars a GPU-hour.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")] = None,
+    context: Annotated[int | None, typer.Option(min=1)] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
+    pool: Annotated[bool, typer.Option(help="Into the shared pool (administrators).")] = False,
+    wait: Wait = True,
+    brain_url: BrainUrl = None,
+    json: Json = False,
+) -> None:
+    """Deploy a model and wait until it is ready."""
+    body: dict[str, Any] = {"model": model, "replicas": replicas}
+    wanted = {
+        "name": name,
+        "max_price_usd_per_gpu_hour": max_price,
+        "gpu": gpu,
+        "context": context,
+        "concurrency": concurrency,
+        "pool": pool or None,
+    }
+    body |= {field: value for field, value in wanted.items() if value is not None}
+    with connect(brain_url) as brain:
+        made = brain.post("/api/v1/deployments", body, key=uuid.uuid4().hex)
+        if not json:
+            console.print(f"[bold]{cell(made['name'])}[/] is {made['deployment_id']}.")
+        if wait:
+            made = _follow(brain, made["deployment_id"], "ready", quiet=json)
+    if json:
+        show_json(made)
+    elif wait:
+        gateway = _gateway()
+        console.print(f"Ready: use [bold]{cell(made['name'])}[/] as the model at {gateway}/v1")
+
+
+def stop(
+    deployment: Named, wait: Wait = True, brain_url: BrainUrl = None, json: Json = False
+) -> None:
+    """Stop a deployment: requests in flight end first, then its GPUs are given back."""
+    with connect(brain_url) as brain:
+        found = brain.post(f"/api/v1/deployments/{find_deployment(brain, deployment)}/stop")
+        if wait:
+            found = _follow(brain, found["deployment_id"], "stopped", quiet=json)
+    if json:
+        show_json(found)
+    else:
+        console.print(f"{cell(found['name'])} is {state(found['state'])}.")
+
+
+def logs(
+    deployment: Named,
+    tail: Annotated[int, typer.Option(min=1, max=1000, help="How many lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    replica: Annotated[str | None, typer.Option(help="Only this replica's.")] = None,
+    brain_url: BrainUrl = None,
+    json: Json = False,
+) -> None:
+    """What the workers of a deployment wrote."""
+    with connect(brain_url) as brain:
+        path = f"/api/v1/deployments/{find_deployment(brain, deployment)}/logs"
+        lines = brain.get(path, tail=tail, replica=replica)["items"]
+        if json:
+            show_json(lines)
+            return
+        _print_lines(lines)
+        shown = {_line_key(line) for line in lines}
+        while follow:
+            _pause(1.0)
+            lines = brain.get(path, tail=1000, replica=replica)["items"]
+            _print_lines([line for line in lines if _line_key(line) not in shown])
+            shown = {_line_key(line) for line in lines}
+
+
+def _line_key(line: dict[str, Any]) -> tuple[str, str, str]:
+    return line["replica_id"], line["at"], line["text"]
+
+
+def _print_lines(lines: list[Any]) -> None:
+    for line in lines:
+        console.print(f"[dim]{when(line['at'])}[/] {cell(line['text'])}", soft_wrap=True)
+
+
+@app.command("list")
+def list_deployments(
+    pool: Annotated[bool, typer.Option(help="The shared pool's (administrators).")] = False,
+    brain_url: BrainUrl = None,
+    json: Json = False,
+    limit: Limit = 50,
+) -> None:
+    """The account's deployments, newest first."""
+    with connect(brain_url) as brain:
+        found = listed(brain, "/api/v1/deployments", limit, pool=pool or None)
+    if json:
+        show_json(found)
+        return
+    table(
+        "",
+        ["id", "name", "model", "state", ">replicas", "made"],
+        [
+            [
+                d["deployment_id"],
+                f"[bold]{cell(d['name'])}[/]",
+                cell(d["model"]),
+                state(d["state"]),
+                f"{d['ready_replicas']}/{d['replicas']}",
+                when(d["created_at"]),
+            ]
+            for d in found
+        ],
+        empty="Nothing is deployed. Try: ganglion deploy ganglion/stand-in",
+    )
+
+
+@app.command("show")
+def show(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
+    """One deployment: its replicas with states, times and reasons."""
+    with connect(brain_url) as brain:
+        found = brain.get(f"/api/v1/deployments/{find_deployment(brain, deployment)}")
+    if json:
+        show_json(found)
+        return
+    facts(
+        {
+            "deployment": found["deployment_id"],
+            "name": f"[bold]{cell(found['name'])}[/]",
+            "model": cell(found["model"]),
+            "state": state(found["state"])
+            + (f" [red]{cell(found['broken_reason'])}[/]" if found["broken_reason"] else ""),
+            "replicas": f"{found['ready_replicas']} of {found['replicas']} ready",
+            "made for": f"{found['context']:,} tokens x {found['concurrency']} at once",
+            "most a GPU-hour": dollars(found["max_price_usd_per_gpu_hour"]),
+        }
+    )
+    table(
+        "\nReplicas",
+        ["replica", "state", "since", "node", "lease", "reason"],
+        [
+            [
+                r["replica_id"],
+                state(r["state"]),
+                when(r["since"]),
+                cell(r["node_id"]),
+                cell(r["lease_id"]),
+                cell(r["waiting_reason"] or r["reason"]),
+            ]
+            for r in found["replica_list"]
+        ],
+        empty="It has no replicas.",
+    )
+
+
+@app.command("why")
+def why(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
+    """Where it was placed and why not elsewhere, or why it waits."""
+    with connect(brain_url) as brain:
+        found = brain.get(f"/api/v1/deployments/{find_deployment(brain, deployment)}/why")
+    if json:
+        show_json(found)
+        return
+    console.print(f"[bold]{cell(found['outcome'])}[/]")
+    for reason in found["waiting"]:
+        console.print(f"[yellow]waiting:[/] {cell(reason)}")
+    show_candidates(found["candidates"])
+
+
+@app.command("events")
+def events(
+    deployment: Named, brain_url: BrainUrl = None, json: Json = False, limit: Limit = 100
+) -> None:
+    """What happened, the oldest first."""
+    with connect(brain_url) as brain:
+        path = f"/api/v1/deployments/{find_deployment(brain, deployment)}/events"
+        found = listed(brain, path, limit)
+    if json:
+        show_json(found)
+        return
+    table(
+        "",
+        ["at", "what", "reason", "replica"],
+        [[when(e["at"]), cell(e["what"]), cell(e["reason"]), cell(e["replica_id"])] for e in found],
+    )
+
+
+@app.command("scale")
+def scale(
+    deployment: Named,
+    replicas: Annotated[int, typer.Argument(min=0, max=64, help="0 puts it to sleep.")],
+    brain_url: BrainUrl = None,
+    json: Json = False,
+) -> None:
+    """Ask for another number of replicas."""
+    with connect(brain_url) as brain:
+        path = f"/api/v1/deployments/{find_deployment(brain, deployment)}/scale"
+        found = brain.post(path, {"replicas": replicas})
+    if json:
+        show_json(found)
+    else:
+        console.print(f"{cell(found['name'])}: {found['replicas']} replica(s) asked for.")
+
+
+@app.command("delete")
+def delete(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
+    """Put a stopped deployment away."""
+    with connect(brain_url) as brain:
+        deployment_id = find_deployment(brain, deployment)
+        brain.delete(f"/api/v1/deployments/{deployment_id}")
+    if json:
+        show_json({"deployment_id": deployment_id, "deleted": True})
+    else:
+        console.print(f"{deployment_id} is put away.")
+
+
+def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
+    """Wait for a state, telling each change of a replica; an error when it cannot come."""
+    from kernel.clock import NS, SystemClock
+
+    clock = SystemClock()
+    deadline = clock.monotonic_ns() + int(WAIT_SECONDS_MAX * NS)
+    told: dict[str, str] = {}
+    began = clock.monotonic_ns()
+    while True:
+        found = brain.get(f"/api/v1/deployments/{deployment_id}")
+        seconds = (clock.monotonic_ns() - began) / NS
+        for replica in found["replica_list"]:
+            said = f"{replica['state']}: {replica['waiting_reason'] or replica['reason']}"
+            if not quiet and told.get(replica["replica_id"]) != said:
+                told[replica["replica_id"]] = said
+                console.print(
+                    f"[dim]{seconds:6.1f} s[/]  {state(replica['state'])}  "
+                    f"{cell(replica['waiting_reason'] or replica['reason'])}"
+                )
+        if found["state"] == wanted:
+            return found
+        if found["broken_reason"] and wanted == "ready":
+            raise CliError(
+                f"{found['name']} cannot become ready: {found['broken_reason']}",
+                f"ganglion deployments why {deployment_id} and ganglion logs {deployment_id} "
+                "say more.",
+            )
+        if clock.monotonic_ns() > deadline:
+            raise CliError(
+                f"{found['name']} is {found['state']}, not {wanted}, after "
+                f"{WAIT_SECONDS_MAX:.0f} s.",
+                f"Look at: ganglion deployments why {deployment_id}",
+                code="timeout",
+            )
+        _pause(POLL_SECONDS)
+
+
+def _pause(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
+
+
+def _gateway() -> str:
+    from cli.commands.common import LOCAL_GATEWAY, saved
+
+    return saved()[1].gateway_url or LOCAL_GATEWAY

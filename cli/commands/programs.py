@@ -1,0 +1,42 @@
+"""agent, gateway, stand-in: one program of the product by itself, in this process."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+PASS_ON = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+def agent(context: typer.Context) -> None:
+    """The node agent: offers this machine's GPUs (its own options; try --help)."""
+    from node_agent.main import main
+
+    sys.exit(main(list(context.args)))
+
+
+def gateway(context: typer.Context) -> None:
+    """The gateway: the OpenAI API in front of the workers (its own options; try --help)."""
+    from inference.app import main
+
+    sys.exit(main(list(context.args)))
+
+
+def stand_in(context: typer.Context) -> None:
+    """A stand-in for what cannot be had here: `ganglion stand-in worker --port N --model NAME`."""
+    from cli.faults import CliError
+
+    names = ("worker",)
+    if not context.args or context.args[0] not in names:
+        raise CliError(
+            "Name a stand-in: " + ", ".join(names) + ".",
+            "Such as: ganglion stand-in worker --port 9000 --model ganglion/stand-in",
+        )
+    from standins.worker.app import main
+
+    sys.exit(main(list(context.args[1:])))

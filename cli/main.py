@@ -1,0 +1,70 @@
+"""The ``ganglion`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from cli.commands import account, admin, deployments, models, nodes, programs, run
+from cli.faults import CliError
+
+app = typer.Typer(
+    name="ganglion",
+    help="A GPU cloud marketplace: one brain, many nodes, every GPU-second accounted for.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+HERE, ACCOUNT, MODELS, OTHER = "This machine", "Account", "Models", "Single programs"
+
+app.command(rich_help_panel=HERE)(run.up)
+app.command(rich_help_panel=HERE)(run.status)
+app.command(rich_help_panel=HERE)(run.doctor)
+app.command(rich_help_panel=HERE)(run.demo)
+app.command(rich_help_panel=ACCOUNT)(account.register)
+app.command(rich_help_panel=ACCOUNT)(account.login)
+app.add_typer(account.keys, name="keys", rich_help_panel=ACCOUNT)
+app.command(rich_help_panel=ACCOUNT)(account.balance)
+app.command(rich_help_panel=MODELS)(models.catalog)
+app.command(rich_help_panel=MODELS)(deployments.deploy)
+app.add_typer(deployments.app, name="deployments", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(deployments.logs)
+app.command(rich_help_panel=MODELS)(deployments.stop)
+app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
+app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
+for own in (programs.agent, programs.gateway, programs.stand_in):
+    app.command(context_settings=programs.PASS_ON, rich_help_panel=OTHER)(own)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except CliError as fault:
+        _say(fault)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away; nothing is left to say, nor anyone to hear it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _say(fault: CliError) -> None:
+    if "--json" in sys.argv:
+        from cli.output import show_json
+
+        show_json({"error": fault.sentence, "advice": fault.advice, "code": fault.code})
+        return
+    from cli.output import cell, errors
+
+    errors.print(f"[red]Error:[/] {cell(fault.sentence)}", soft_wrap=True)
+    if fault.advice:
+        errors.print(cell(fault.advice), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

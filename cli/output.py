@@ -1,0 +1,106 @@
+"""How the commands speak: tables and colours for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+STATE_COLOURS = {
+    "ready": "green",
+    "online": "green",
+    "ok": "green",
+    "running": "green",
+    "pending": "yellow",
+    "waiting": "yellow",
+    "claimed": "yellow",
+    "loading": "yellow",
+    "starting": "yellow",
+    "draining": "cyan",
+    "stopping": "cyan",
+    "stopped": "dim",
+    "offline": "red",
+    "failed": "red",
+    "broken": "red",
+    "lost": "red",
+    "revoked": "red",
+}
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def show_json(value: Any) -> None:
+    """One document on standard output, nothing else."""
+    sys.stdout.write(json_text.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def state(text: object) -> str:
+    """A state in its colour."""
+    word = str(text)
+    colour = STATE_COLOURS.get(word.lower())
+    return f"[{colour}]{escape(word)}[/]" if colour else escape(word)
+
+
+def cell(value: object) -> str:
+    """Text as it is, an absent value as a dash; markup in what others wrote has no effect."""
+    if value is None or value == "":
+        return "-"
+    if value is True or value is False:
+        return "yes" if value else "no"
+    return escape(str(value))
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = ""
+) -> None:
+    """A table, or the sentence ``empty`` where there are no rows. Cells may be rich markup."""
+    found = Table(title=title or None, title_justify="left", header_style="bold", box=None)
+    for column in columns:
+        number = column.startswith(">")
+        found.add_column(column.removeprefix(">"), justify="right" if number else "left")
+    for row in rows:
+        found.add_row(*[item if isinstance(item, str) else cell(item) for item in row])
+    if found.row_count == 0 and empty:
+        console.print(f"[dim]{empty}[/]")
+    else:
+        console.print(found)
+
+
+def facts(pairs: Mapping[str, object]) -> None:
+    """Names and values, one a line. Values may be rich markup."""
+    width = max((len(name) for name in pairs), default=0)
+    for name, value in pairs.items():
+        shown = value if isinstance(value, str) else cell(value)
+        console.print(f"[dim]{name:<{width}}[/]  {shown}", soft_wrap=True)
+
+
+def when(text: object) -> str:
+    """A record's time: the hour alone for today, else the day too; local time."""
+    if not text:
+        return "-"
+    try:
+        at = datetime.fromisoformat(str(text)).astimezone()
+    except ValueError:
+        return escape(str(text))
+    now = datetime.now(UTC).astimezone()
+    return at.strftime("%H:%M:%S" if at.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def dollars(value: object) -> str:
+    """``"0.79"`` or ``"-0.1"`` as dollars; anything else as it is."""
+    text = str(value)
+    if value is None or text == "":
+        return "-"
+    return text if "$" in text else f"-${text[1:]}" if text.startswith("-") else f"${text}"
+
+
+def seconds(ns: int | float) -> str:
+    """A duration given in nanoseconds, in seconds with three decimals."""
+    return f"{ns / 1e9:.3f} s"

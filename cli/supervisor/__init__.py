@@ -1,0 +1,1 @@
+"""The supervisor of ``ganglion up``: the whole product on one machine as its children."""

@@ -1,0 +1,77 @@
+"""The database's schema at start: looked at cheaply, migrated by the brain's own command."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from cli.embedded import child
+from cli.faults import CliError
+from cli.settings import CLONE
+from cli.supervisor.environment import python_module
+
+SECONDS_MAX = 300.0
+CONNECT_SECONDS_MAX = 10.0
+REVISION = re.compile(r"^revision(?:: str)? = \"(\w+)\"", re.MULTILINE)
+DOWN = re.compile(r"^down_revision(?:: [^=]+)? = \"(\w+)\"", re.MULTILINE)
+
+
+def known_revisions(folder: Path = CLONE / "migrations" / "versions") -> tuple[set[str], str]:
+    """All revisions of this copy, and the newest: the one that no other follows."""
+    texts = [path.read_text() for path in sorted(folder.glob("[0-9]*.py"))]
+    revisions = {found[1] for text in texts if (found := REVISION.search(text))}
+    followed = {found[1] for text in texts if (found := DOWN.search(text))}
+    heads = revisions - followed
+    assert len(heads) == 1, f"one newest migration, found {sorted(heads)}"
+    return revisions, heads.pop()
+
+
+async def ensure(database_url: str, environment: Mapping[str, str]) -> str:
+    """Bring the database to this copy's schema: "up to date" or "migrated".
+
+    Raises ``CliError`` for a database that cannot be reached or that a newer copy has changed.
+    """
+    revisions, head = known_revisions()
+    found = await current_revision(database_url)
+    if found == head:
+        return "up to date"
+    if found is not None and found not in revisions:
+        raise CliError(
+            f"The database was written by a newer Ganglion (it is at migration {found[:40]}; this "
+            f"copy knows up to {head}).",
+            "Update this copy, or set GANGLION_HOME (or DATABASE_URL) to other data.",
+            code="database_too_new",
+        )
+    process = await child.spawn(
+        python_module("brain.migrate"),
+        environment=environment,
+        output=asyncio.subprocess.PIPE,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), SECONDS_MAX)
+    if process.returncode != 0:
+        last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        raise CliError(f"The database could not be migrated: {last[0]}")
+    return "migrated"
+
+
+async def current_revision(database_url: str) -> str | None:
+    """The schema's revision, None for a database without one."""
+    import asyncpg
+
+    plain = database_url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    try:
+        connection = await asyncpg.connect(plain, timeout=CONNECT_SECONDS_MAX)
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as problem:
+        raise CliError(
+            f"The database cannot be reached: {problem or type(problem).__name__}.",
+            "Check DATABASE_URL, or unset it to use the embedded PostgreSQL.",
+        ) from None
+    try:
+        found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return found
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
