@@ -185,7 +185,7 @@ def make_gpus(settings: Settings, key: NodeKey | None) -> Gpus:
         return SimulatedGpus(settings.simulate_gpus, seed=seed, boot_ns=boot_ns)
     from node_agent.gpu_nvml import NvmlGpus
 
-    return NvmlGpus(clock=SystemClock(), boot_ns=boot_ns, seconds_max=settings.nvml_seconds_max)
+    return NvmlGpus(boot_ns=boot_ns, seconds_max=settings.nvml_seconds_max)
 
 
 def make_engine(settings: Settings, home: Home) -> Engine:

@@ -1,0 +1,132 @@
+"""Real GPUs, read by a child process with a deadline: a hung driver is a state, not a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from kernel.wire.agent import GpuReading, NvmlState
+from node_agent.gpu import GpuView
+
+log = structlog.get_logger(__name__)
+CODE_ROOT = Path(__file__).resolve().parent.parent
+STUCK_CHILDREN_MAX = 3  # children that even SIGKILL does not end, waiting inside the driver
+ANSWER_BYTES_MAX = 1 << 20
+EXIT_SECONDS_MAX = 2.0
+
+
+class _Answer(msgspec.Struct):
+    absent: str = ""
+    driver_version: str = ""
+    gpus: list[GpuReading] = []
+
+
+class NvmlGpus:
+    """Keeps one child; a child that is late is killed and replaced at the next reading."""
+
+    def __init__(self, *, boot_ns: Callable[[], int], seconds_max: float = 5.0) -> None:
+        self._boot_ns = boot_ns
+        self._seconds_max = seconds_max
+        self._child: Process | None = None
+        self._stuck: list[Process] = []
+        self._known: dict[str, GpuReading] = {}
+        self._last = GpuView(NvmlState.ABSENT)
+
+    async def read(self) -> GpuView:
+        at_ns = self._boot_ns()
+        self._stuck = [child for child in self._stuck if child.returncode is None]
+        if len(self._stuck) >= STUCK_CHILDREN_MAX:
+            return self._hung("The driver holds the readers that were killed.")
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                line = await self._ask() or await self._ask()  # one that died gets a successor
+        except TimeoutError:
+            self._give_up_child()
+            return self._hung(f"NVML did not answer within {self._seconds_max:g} s.")
+        self._last = self._view(line, at_ns)
+        return self._last
+
+    async def close(self) -> None:
+        child, self._child = self._child, None
+        if child is None or child.returncode is not None:
+            return
+        child.kill()
+        try:
+            async with asyncio.timeout(EXIT_SECONDS_MAX):
+                await child.wait()
+        except TimeoutError:
+            log.warning("nvml_child_stuck", pid=child.pid)
+
+    async def _ask(self) -> bytes:
+        """One line from the child; empty when it died instead of answering."""
+        if self._child is None or self._child.returncode is not None:
+            self._child = await self._spawn()
+        child = self._child
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(b"read\n")
+            await child.stdin.drain()
+            line = await child.stdout.readline()
+        except (BrokenPipeError, ConnectionResetError):
+            line = b""
+        if not line:
+            await child.wait()
+            log.warning("nvml_child_died", code=child.returncode)
+            self._child = None
+        return line
+
+    async def _spawn(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "node_agent.gpu_child",
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(CODE_ROOT)},
+            start_new_session=True,  # a Ctrl-C is for the agent, which ends the child itself
+            limit=ANSWER_BYTES_MAX,
+        )
+
+    def _give_up_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None and child.returncode is None:
+            child.kill()
+            self._stuck.append(child)
+
+    def _hung(self, reason: str) -> GpuView:
+        """What was read last, with its old time: it proves nothing about now."""
+        self._last = replace_view(self._last, state=NvmlState.HUNG, reason=reason)
+        return self._last
+
+    def _view(self, line: bytes, at_ns: int) -> GpuView:
+        if not line:
+            return self._absent("The reader of NVML dies at once.", at_ns)
+        try:
+            answer = msgspec.json.decode(line, type=_Answer)
+        except msgspec.MsgspecError as error:
+            return self._absent(f"The reader of NVML answers nonsense: {error}.", at_ns)
+        if answer.absent:
+            return self._absent(answer.absent, at_ns)
+        self._known |= {gpu.uuid: gpu for gpu in answer.gpus}
+        present = {gpu.uuid for gpu in answer.gpus}
+        missing = [replace(gpu, lost=True) for u, gpu in self._known.items() if u not in present]
+        driver = answer.driver_version or None
+        return GpuView(NvmlState.OK, (*answer.gpus, *missing), at_ns, driver)
+
+    def _absent(self, reason: str, at_ns: int) -> GpuView:
+        lost = tuple(replace(gpu, lost=True) for gpu in self._known.values())
+        return GpuView(NvmlState.ABSENT, lost, at_ns, None, reason)
+
+
+def replace_view(view: GpuView, *, state: NvmlState, reason: str) -> GpuView:
+    return GpuView(state, view.gpus, view.read_ns, view.driver_version, reason)
