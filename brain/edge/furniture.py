@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brain.edge.metrics import Metrics
-from brain.edge.problems import render
+from brain.edge.problems import render, translate
 from kernel.clock import Clock
 from kernel.errors import GanglionError, Malformed, TooLarge
 from kernel.ids import Ids, RequestId
@@ -41,12 +41,20 @@ class Furniture:
     """Outermost middleware. An answer's own header always stands before ours."""
 
     def __init__(
-        self, app: ASGIApp, *, clock: Clock, ids: Ids, metrics: Metrics, https_only: bool
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        https_only: bool,
+        body_seconds_max: float = BODY_SECONDS_MAX,
     ) -> None:
         self.app = app
         self.clock = clock
         self.ids = ids
         self.metrics = metrics
+        self.body_seconds_max = body_seconds_max
         self.headers = _HEADERS + ((_HTTPS_ONLY,) if https_only else ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +98,8 @@ class _Visit:
                 await self.house.app(self.scope, self._limited_receive, self._marked_send)
         except GanglionError as error:
             await self._answer(error)
+        except HTTPException as error:
+            await self._answer(translate(error, self.scope["method"], self.scope["path"]))
         except Exception as failure:
             await self._unexpected(failure)
         finally:
@@ -108,11 +118,11 @@ class _Visit:
         if self.body_done:
             return await self._receive()
         try:
-            async with asyncio.timeout(BODY_SECONDS_MAX):
+            async with asyncio.timeout(self.house.body_seconds_max):
                 message = await self._receive()
         except TimeoutError:
             self.body_done = True
-            raise HTTPException(408, "The body did not arrive within 30 seconds.") from None
+            raise HTTPException(408, "The body did not arrive in time.") from None
         if message["type"] == "http.request":
             self.body_bytes += len(message.get("body", b""))
             self.body_done = not message.get("more_body", False)

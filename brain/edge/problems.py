@@ -97,33 +97,37 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class only"
-    path = request.url.path[:200]
-    ours: GanglionError
+    ours = translate(error, request.method, request.url.path)
+    return render(ours, rid=request_id(request), headers=error.headers)
+
+
+def translate(error: HTTPException, method: str, path: str) -> GanglionError:
+    """The framework's own refusals, as ours."""
+    where, detail = path[:200], str(error.detail)
+    allowed = (error.headers or {}).get("Allow", "another method")
     match error.status_code:
         case 400:
-            ours = Malformed("The body cannot be read as JSON; see /docs for its shape.")
+            return Malformed("The body cannot be read as JSON; see /docs for its shape.")
         case 401:
-            ours = Unauthenticated(str(error.detail))
+            return Unauthenticated(detail)
         case 403:
-            ours = Forbidden(str(error.detail))
+            return Forbidden(detail)
         case 404:
-            ours = NotFound(f"There is nothing at {path}; /docs lists every path.")
+            return NotFound(f"There is nothing at {where}; /docs lists every path.")
         case 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            ours = MethodNotAllowed(f"{path} does not take {request.method}; use {allowed}.")
+            return MethodNotAllowed(f"{where} does not take {method}; use {allowed}.")
         case 408:
-            ours = TooSlow(str(error.detail))
+            return TooSlow(detail)
         case 413:
-            ours = TooLarge(str(error.detail))
+            return TooLarge(detail)
         case 415:
-            ours = UnsupportedMedia(str(error.detail))
+            return UnsupportedMedia(detail)
         case 429:
-            ours = LimitReached(str(error.detail), retry_after=1)
+            return LimitReached(detail, retry_after=1)
         case 503:
-            ours = Unavailable(str(error.detail), retry_after=1)
+            return Unavailable(detail, retry_after=1)
         case _:
-            ours = BadInput(str(error.detail))
-    return render(ours, rid=request_id(request), headers=error.headers)
+            return BadInput(detail)
 
 
 # PostgreSQL's classes of trouble that pass by themselves: the same request can be sent again.
