@@ -2,6 +2,7 @@
 
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
 from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.service.accrue import accrue_due, release_due
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import (
     Grant,
@@ -22,6 +23,7 @@ from brain.billing.service.leases import (
     lease_mark,
     lease_opened,
 )
+from brain.billing.service.settle import settle_due
 
 __all__ = [
     "Asset",
@@ -36,6 +38,7 @@ __all__ = [
     "Posting",
     "account_row",
     "account_stopped",
+    "accrue_due",
     "all_account_rows",
     "drained",
     "grant",
@@ -46,5 +49,7 @@ __all__ = [
     "lease_opened",
     "post",
     "purchased_credits",
+    "release_due",
+    "settle_due",
     "stopped_accounts",
 ]

@@ -14,7 +14,7 @@ from brain.billing.store.journal import Line
 from brain.billing.store.rates import RateName
 from brain.edge import Page, PageQuery, get_ctx, page_of, page_query
 from brain.identity import Principal, account_by_email, account_user, admin_user
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, audit
 from kernel.errors import NotFound
 from kernel.ids import AccountId
 from kernel.money import CreditPrice, Money

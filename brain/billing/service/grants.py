@@ -141,7 +141,7 @@ async def stopped_accounts(tx: Tx) -> list[AccountId]:
 
 async def account_row(tx: Tx, account: AccountId) -> AccountRow:
     """What a gateway is told of an account. The cache salt is not billing's and stays empty."""
-    return AccountRow(account_id=account, stopped=await holds.stopped(tx, account))
+    return AccountRow(account_id=str(account), stopped=await holds.stopped(tx, account))
 
 
 async def all_account_rows(tx: Tx) -> list[AccountRow]:

@@ -18,7 +18,7 @@ GAP_NS = 5_000_000_000  # the receiving beat comes once a second; longer than th
 _HELLO = text(
     """
     INSERT INTO gateway_boot (boot_id, gateway, offset_ns, hello_ns, seen_ns, stated_ns, closed)
-    VALUES (:boot, :gateway, :now - :monotonic, :now, :now, :now, false)
+    VALUES (:boot, :gateway, :offset, :now, :now, :now, false)
     ON CONFLICT (boot_id) DO UPDATE SET seen_ns = greatest(gateway_boot.seen_ns, excluded.seen_ns)
     RETURNING offset_ns
     """
@@ -27,7 +27,7 @@ _HELLO = text(
 _WATERMARKS = text(
     """
     INSERT INTO watermark (boot_id, replica_id, until_ns, stated_ns, in_flight, draining)
-    SELECT :boot, w.replica, w.until, :stated, w.in_flight, w.draining
+    SELECT CAST(:boot AS text), w.replica, w.until, CAST(:stated AS bigint), w.in_flight, w.draining
     FROM unnest(:replicas, :untils, :in_flights, :drainings)
          AS w(replica, until, in_flight, draining) ORDER BY w.replica
     ON CONFLICT (boot_id, replica_id) DO UPDATE
@@ -58,7 +58,8 @@ _RECEIVING = text(
     WITH before AS (SELECT last_ns FROM receiving WHERE id = 1 FOR UPDATE),
     gap AS (
         INSERT INTO receiving_gap (from_ns, until_ns)
-        SELECT last_ns, :now FROM before WHERE :now - last_ns > :gap ON CONFLICT DO NOTHING
+        SELECT last_ns, CAST(:now AS bigint) FROM before
+        WHERE CAST(:now AS bigint) - last_ns > CAST(:gap AS bigint) ON CONFLICT DO NOTHING
     )
     INSERT INTO receiving (id, last_ns) VALUES (1, :now)
     ON CONFLICT (id) DO UPDATE SET last_ns = greatest(receiving.last_ns, excluded.last_ns)
@@ -68,7 +69,7 @@ _RECEIVING = text(
 
 async def hello(tx: Tx, boot: str, gateway: str, monotonic_ns: int, now_ns: int) -> int:
     """The boot's offset to brain time: learned at its first hello, then fixed."""
-    values = {"boot": boot, "gateway": gateway, "monotonic": monotonic_ns, "now": now_ns}
+    values = {"boot": boot, "gateway": gateway, "offset": now_ns - monotonic_ns, "now": now_ns}
     return int((await tx.execute(_HELLO, values)).scalar_one())
 
 

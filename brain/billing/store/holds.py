@@ -17,12 +17,13 @@ FLOOR_NANO = 0  # what a balance may not be held below
 _OPEN = text(
     """
     WITH seen AS (
-        SELECT ledger_account, posted - held - :floor AS free FROM balance
+        SELECT ledger_account, posted - held - CAST(:floor AS bigint) AS free FROM balance
         WHERE ledger_account = :account AND asset = 'USD' FOR NO KEY UPDATE
     ), granted AS (
         SELECT ledger_account,
-               least(:want, greatest(:need, floor(free / :shrink)::bigint)) AS amount
-        FROM seen WHERE free >= :need AND free > 0
+               least(CAST(:want AS bigint), greatest(CAST(:need AS bigint),
+                                                     floor(free / CAST(:shrink AS bigint))::bigint)) AS amount
+        FROM seen WHERE free >= CAST(:need AS bigint) AND free > 0
           AND NOT EXISTS (SELECT 1 FROM account_standing s
                           WHERE s.account_id = :account AND s.stopped)
     ), raised AS (
@@ -31,7 +32,9 @@ _OPEN = text(
     )
     INSERT INTO hold (id, account_id, purpose, amount, captured, released, state,
                       opened_ns, deadline_ns, returned_ns, boot_id, lease_id)
-    SELECT :id, :account, :purpose, amount, 0, 0, 'open', :now, :deadline, NULL, :boot, :lease
+    SELECT CAST(:id AS text), CAST(:account AS text), CAST(:purpose AS text), amount, 0, 0, 'open',
+           CAST(:now AS bigint), CAST(:deadline AS bigint), NULL, CAST(:boot AS text),
+           CAST(:lease AS text)
     FROM raised RETURNING amount
     """
 )
@@ -39,11 +42,12 @@ _OPEN = text(
 _EXTEND = text(
     """
     WITH raised AS (
-        UPDATE balance SET held = held + :more
-        WHERE ledger_account = :account AND asset = 'USD' AND posted - held - :more >= :floor
+        UPDATE balance SET held = held + CAST(:more AS bigint)
+        WHERE ledger_account = :account AND asset = 'USD'
+          AND posted - held - CAST(:more AS bigint) >= CAST(:floor AS bigint)
         RETURNING 1
     )
-    UPDATE hold SET amount = amount + :more WHERE id = :id AND state = 'open'
+    UPDATE hold SET amount = amount + CAST(:more AS bigint) WHERE id = :id AND state = 'open'
       AND EXISTS (SELECT 1 FROM raised) RETURNING id
     """
 )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from brain.billing.core.lease import Lease, LeaseMark, LeaseTerms
-from brain.billing.models import MeterLease, MeterWindow
+from brain.billing.core.writing import WindowRow, Writing
+from brain.billing.models import Hold, MeterLease, MeterWindow
 from brain.plumbing import Tx
 from kernel.ids import HoldId, LeaseId
 
@@ -107,16 +110,45 @@ async def get(tx: Tx, id: LeaseId, *, lock: bool = False) -> MeterLease | None:
     return await tx.scalar(query.execution_options(populate_existing=True))
 
 
-async def take(tx: Tx, ids: Sequence[LeaseId], *, settled_before_ns: int) -> list[MeterLease]:
-    """Lock due leases, in id order; those that another process works on are left to it."""
-    found = await tx.scalars(
+async def take(tx: Tx, id: LeaseId) -> MeterLease | None:
+    """Lock a lease, unless another process works on it."""
+    return await tx.scalar(
         select(MeterLease)
-        .where(MeterLease.lease_id.in_(ids))
-        .order_by(MeterLease.lease_id)
+        .where(MeterLease.lease_id == id)
         .with_for_update(key_share=True, skip_locked=True)
         .execution_options(populate_existing=True)
     )
-    return list(found)
+
+
+def save(row: MeterLease, writing: Writing, *, finished: bool) -> None:
+    """What a settlement or a bill changed, onto the locked row."""
+    lease = writing.lease
+    row.settled_ns = lease.settled_ns
+    row.evidence_ns = lease.evidence_ns
+    row.busy_ready_ns = Decimal(lease.busy_ready_ns)
+    row.busy_drain_ns = Decimal(lease.busy_drain_ns)
+    row.rounding_ns = Decimal(lease.rounding_ns)
+    row.billed_ns = lease.billed_ns
+    row.billed_nano += writing.charged_nano
+    row.earned_nano += writing.earned_nano
+    row.finished = finished
+
+
+async def add_windows(tx: Tx, id: LeaseId, windows: Sequence[WindowRow], at: datetime) -> None:
+    tx.add_all(
+        MeterWindow(
+            lease_id=id,
+            start_ns=window.start_ns,
+            end_ns=window.end_ns,
+            busy_ns=window.busy_ns,
+            shared_ticks=Decimal(window.shared_ticks),
+            posted_ns=window.posted_ns,
+            rounding_ns=window.rounding_ns,
+            at=at,
+        )
+        for window in windows
+    )
+    await tx.flush()
 
 
 async def mark(tx: Tx, id: LeaseId, mark: LeaseMark, at_ns: int) -> None:
@@ -175,10 +207,11 @@ async def due(tx: Tx, with_usage: Sequence[str], *, stale_ns: int, limit: int) -
     return [LeaseId(row.lease_id) for row in rows]
 
 
-async def accruing(tx: Tx, *, limit: int, after: str) -> list[LeaseId]:
-    """Open leases by id, for the round of ``accrue_due``."""
-    rows = await tx.scalars(
-        select(MeterLease.lease_id)
+async def accruing(tx: Tx, *, after: str, limit: int) -> list[tuple[Lease, int]]:
+    """Open leases by id, each with what is open of its hold."""
+    rows = await tx.execute(
+        select(MeterLease, Hold.amount - Hold.captured - Hold.released)
+        .outerjoin(Hold, Hold.id == MeterLease.hold_id)
         .where(
             MeterLease.lease_id > LeaseId(after),
             MeterLease.closed_ns.is_(None),
@@ -187,7 +220,7 @@ async def accruing(tx: Tx, *, limit: int, after: str) -> list[LeaseId]:
         .order_by(MeterLease.lease_id)
         .limit(limit)
     )
-    return list(rows)
+    return [(view(row[0]), row[1] or 0) for row in rows]
 
 
 async def windows(tx: Tx, id: LeaseId, starts: Sequence[tuple[int, int]]) -> list[MeterWindow]:

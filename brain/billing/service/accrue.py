@@ -1,0 +1,116 @@
+"""Accrual: a running lease's hold stays ahead of its burn; once an hour it is posted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brain.billing.core import books
+from brain.billing.core.lease import COVER_NS, COVER_NS_MIN, POST_NS, Lease
+from brain.billing.core.posting import Asset
+from brain.billing.core.writing import Writing
+from brain.billing.models import Hold
+from brain.billing.service.grants import stop_account
+from brain.billing.service.settle import stop_overdrawn
+from brain.billing.store import holds, journal, leases
+from brain.identity import PLATFORM_ACCOUNT
+from brain.plumbing import Ctx, Tx
+from kernel.ids import HoldId, LeaseId, TxId
+from kernel.money import HourlyRate
+
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a running lease needs now. Nano-dollars: ``least`` and ``wanted`` in its hold."""
+
+    least: int
+    wanted: int
+    post: bool
+
+
+def need(lease: Lease) -> Need:
+    """What is accrued and not posted, and the cover ahead of it."""
+    rate = HourlyRate(lease.terms.renter_rate_nano)
+    accrued = rate.charge_ticks(lease.unbilled_ticks(lease.evidence_ns))[0].nano + 1
+    start = lease.billed_ns if lease.billed_ns is not None else lease.load_from_ns
+    hour = lease.ready_ns is not None and start is not None
+    return Need(
+        least=accrued + lease.cover(COVER_NS_MIN).nano,
+        wanted=accrued + lease.cover(COVER_NS).nano,
+        post=hour and lease.evidence_ns - (start or 0) >= POST_NS,
+    )
+
+
+async def accrue_due(ctx: Ctx) -> int:
+    """Extend the holds of running leases, post what an hour has accrued, and stop the accounts
+    that cannot cover the next minute. Returns how many leases needed something. May run any
+    number of times at once."""
+    after, done = "", 0
+    while True:
+        async with ctx.db.begin() as tx:
+            page = await leases.accruing(tx, after=after, limit=PAGE)
+        for lease, hold_rest in page:
+            wanted = need(lease)
+            short = lease.hold_id is not None and hold_rest < wanted.least
+            if short or wanted.post:
+                async with ctx.db.begin() as tx:
+                    done += await _accrue(tx, ctx, lease.id)
+        if len(page) < PAGE:
+            return done
+        after = page[-1][0].id
+
+
+async def _accrue(tx: Tx, ctx: Ctx, id: LeaseId) -> int:
+    row = await leases.take(tx, id)
+    if row is None or row.closed_ns is not None:
+        return 0
+    lease = leases.view(row)
+    views = await journal.lock(
+        tx, books.bill_names(lease, PLATFORM_ACCOUNT) | {(lease.terms.payer, Asset.USD)}
+    )
+    if need(lease).post:
+        writing = Writing(
+            lease,
+            {name: view.carry for name, view in views.items()},
+            lambda: ctx.ids.new(TxId),
+            PLATFORM_ACCOUNT,
+        )
+        writing.time(lease.evidence_ns)
+        await journal.post_all(tx, writing.postings, ctx.clock.now())
+        payer = books.carrier(lease, PLATFORM_ACCOUNT)
+        await journal.save_carries(tx, {payer: writing.carries[payer]})
+        leases.save(row, writing, finished=False)
+        lease = writing.lease
+        await tx.flush()
+        await stop_overdrawn(tx, ctx, {lease.terms.payer})
+    if lease.hold_id is not None and not await _covered(tx, lease, lease.hold_id):
+        reason = "its credit does not cover the next minute of a running lease"
+        await stop_account(tx, ctx, lease.terms.payer, reason)
+    return 1
+
+
+async def _covered(tx: Tx, lease: Lease, hold: HoldId) -> bool:
+    row = await holds.get(tx, hold)
+    assert row is not None, "a lease's hold is never deleted"
+    rest, wanted = _open_part(row), need(lease)
+    if rest >= wanted.least:
+        return True
+    payer = lease.terms.payer
+    if await holds.extend(tx, hold, payer, wanted.wanted - rest):
+        return True
+    return await holds.extend(tx, hold, payer, wanted.least - rest)
+
+
+def _open_part(row: Hold) -> int:
+    return row.amount - row.captured - row.released
+
+
+async def release_due(ctx: Ctx) -> int:
+    """Release slices that are given back, of a closed boot or past their deadline, once all that
+    was used of them is settled. Returns how many. May run any number of times at once."""
+    async with ctx.db.begin() as tx:
+        found = await holds.releasable(tx, ctx.clock.now_ns(), PAGE)
+        await journal.lock(tx, [(account, Asset.USD) for _, account in found])
+        await holds.close(tx, [id for id, _ in found])
+    return len(found)

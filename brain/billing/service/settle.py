@@ -1,0 +1,132 @@
+"""Settlement: closed windows become shares, shares become money, and a closed lease its books.
+
+One transaction per lease: the lease's row is locked (another process skips it), watermarks are
+read before segments (so no segment that a watermark vouches for is missed), and segments, windows,
+journal, carries and the lease's row are saved together. Dying anywhere changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from brain.billing.core import books
+from brain.billing.core.charge import Attempt, Prior
+from brain.billing.core.coverage import closable_until
+from brain.billing.core.lease import Lease
+from brain.billing.core.window import Piece, Settlement, settle
+from brain.billing.core.writing import Writing
+from brain.billing.models import MeterLease, UsageSegment
+from brain.billing.service.gateway import MeterPolicy
+from brain.billing.service.grants import stop_account
+from brain.billing.store import gateways, holds, journal, leases, segments
+from brain.identity import PLATFORM_ACCOUNT
+from brain.plumbing import Ctx, Tx
+from kernel.clock import NS
+from kernel.ids import AccountId, LeaseId, TxId
+
+LEASES_MAX = 200
+IDLE_NS = 60 * NS  # an idle lease's windows are closed no more often than this
+DAY_NS = 86_400 * NS
+
+
+async def settle_due(ctx: Ctx, policy: MeterPolicy | None = None) -> int:
+    """Close every window that can be closed, and the books of ended leases. Returns the number of
+    windows posted. May run any number of times at once."""
+    terms = policy or MeterPolicy()
+    async with ctx.db.begin() as tx:
+        waiting = await segments.leases_waiting(tx, LEASES_MAX)
+        stale = ctx.clock.now_ns() - IDLE_NS
+        due = await leases.due(tx, waiting, stale_ns=stale, limit=LEASES_MAX)
+    posted = 0
+    for lease in due:
+        async with ctx.db.begin() as tx:
+            posted += await _settle_lease(tx, ctx, lease, terms)
+    return posted
+
+
+async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> int:
+    row = await leases.take(tx, id)
+    if row is None:
+        return 0
+    lease = leases.view(row)
+    until = await _closable(tx, ctx, lease, policy)
+    rows = await segments.unfolded(tx, id)
+    if len(rows) == segments.PIECES_MAX:  # only what is wholly loaded can be closed
+        until = min(until, rows[-1].start_ns)
+    pieces = {r.key: segments.piece(r) for r in rows}
+    late = [p for p in pieces.values() if p.open_ns < lease.settled_ns]
+    seen = (
+        await segments.accounted(tx, id, min(p.open_ns for p in late), lease.settled_ns)
+        if late
+        else []
+    )
+    result = settle(
+        lease, list(pieces.values()), until_ns=until, window_ns=policy.window_ns, accounted=seen
+    )
+    await _save(tx, ctx, row, result, pieces, {r.key: r for r in rows})
+    return len(result.windows)
+
+
+async def _closable(tx: Tx, ctx: Ctx, lease: Lease, policy: MeterPolicy) -> int:
+    now = ctx.clock.now_ns()
+    receiving = await gateways.receiving(tx, min(lease.settled_ns, now - DAY_NS))
+    heard_since = receiving.back(policy.wait_ns)
+    boots = await gateways.boots(tx, lease.terms.replica_id, heard_since)
+    return closable_until(boots, receiving, now_ns=now, wait_ns=policy.wait_ns)
+
+
+async def _save(
+    tx: Tx,
+    ctx: Ctx,
+    row: MeterLease,
+    result: Settlement,
+    pieces: Mapping[str, Piece],
+    rows: Mapping[str, UsageSegment],
+) -> None:
+    lease = leases.view(row)
+    ending = (
+        lease.closed_ns is not None and not row.finished and result.settled_ns >= lease.closed_ns
+    )
+    writing = Writing(lease, {}, lambda: ctx.ids.new(TxId), PLATFORM_ACCOUNT)
+    touched = {p.account for k, p in pieces.items() if k in result.foldings}
+    if result.foldings or ending:
+        names = books.ledger_names(lease, touched) | books.bill_names(lease, PLATFORM_ACCOUNT)
+        views = await journal.lock(tx, names)
+        before = {name: view.carry for name, view in views.items()}
+        writing.carries = dict(before)
+        history = await _history(tx, lease, result)
+        writing.settlement(result, pieces, history, finished=row.finished)
+        if ending:
+            writing.close()
+        await journal.post_all(tx, writing.postings, ctx.clock.now())
+        await journal.save_carries(
+            tx, {name: c for name, c in writing.carries.items() if c != before[name]}
+        )
+        days = {key: segment.day for key, segment in rows.items()}
+        await segments.fold(tx, days, result.foldings)
+        await segments.waive(tx, days, writing.waivers)
+        await leases.add_windows(tx, lease.id, writing.windows, ctx.clock.now())
+    else:
+        writing.settlement(result, pieces, {}, finished=row.finished)
+    leases.save(row, writing, finished=row.finished or ending)
+    if ending and lease.hold_id is not None:
+        await holds.close(tx, [lease.hold_id])
+    await tx.flush()
+    await stop_overdrawn(tx, ctx, touched | {lease.terms.payer} if ending else touched)
+
+
+async def _history(tx: Tx, lease: Lease, result: Settlement) -> dict[Attempt, Prior]:
+    """What posted windows gave the attempts that end here; only the pool asks."""
+    if not lease.pooled:
+        return {}
+    ended = [p for window in result.windows for p in window.ended]
+    requests = [p.request for p in (*ended, *result.late_finals)]
+    return await segments.history(tx, lease.id, requests)
+
+
+async def stop_overdrawn(tx: Tx, ctx: Ctx, accounts: set[AccountId]) -> None:
+    """A capture books what was used and may cross the floor; then the account stops."""
+    mine = sorted(accounts - {PLATFORM_ACCOUNT})
+    for name, view in (await journal.balances(tx, mine)).items():
+        if view.posted < holds.FLOOR_NANO:
+            await stop_account(tx, ctx, AccountId(name), "its credit is used up")
