@@ -148,7 +148,7 @@ class Agent:
     gpus: list[GpuReading]
     start_id: str
     boot_id: str = "boot-1"
-    node_id: NodeId = NodeId("")
+    node_id: NodeId = field(default_factory=lambda: NodeId(""))
     number: int = 0
     nonce: int = 0
     generation: int = 0
