@@ -55,15 +55,14 @@ class NvmlGpus:
         return self._last
 
     async def close(self) -> None:
-        child, self._child = self._child, None
-        if child is None or child.returncode is not None:
-            return
-        child.kill()
+        """End the child. One that the driver holds is left to the kernel."""
+        self._give_up_child()
         try:
             async with asyncio.timeout(EXIT_SECONDS_MAX):
-                await child.wait()
+                for child in self._stuck:
+                    await child.wait()
         except TimeoutError:
-            log.warning("nvml_child_stuck", pid=child.pid)
+            log.warning("nvml_child_stuck", pids=[child.pid for child in self._stuck])
 
     async def _ask(self) -> bytes:
         """One line from the child; empty when it died instead of answering."""
