@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from brain import billing, deployments, fleet, identity
 from brain.deployments import Feed, Functions, Source, tasks
+from brain.edge.idempotency import forget_old
 from brain.edge.metrics import Metrics
 from brain.identity import Identity, Passwords, Tokens
 from brain.marketplace import JoinTerms
@@ -187,10 +188,39 @@ class WorkerParts:
         async def leases() -> object:
             return await fleet.reconcile_leases(ctx, watcher=watcher)
 
-        return {tasks.DEPLOYMENTS: reconcile, tasks.LEASES: leases}
+        async def settle() -> object:
+            return await billing.settle_due(ctx, meter_policy(self.settings))
+
+        async def accrue() -> object:
+            return await billing.accrue_due(ctx)
+
+        async def release() -> object:
+            return await billing.release_due(ctx)
+
+        async def tidy() -> object:
+            async with ctx.db.begin() as tx:
+                return await forget_old(tx, now=ctx.clock.now())
+
+        return {
+            tasks.DEPLOYMENTS: reconcile,
+            tasks.LEASES: leases,
+            tasks.SETTLE: settle,
+            tasks.ACCRUE: accrue,
+            tasks.RELEASE: release,
+            tasks.TIDY: tidy,
+        }
 
     async def close(self) -> None:
         await self.ctx.db.close()
+
+
+def meter_policy(settings: Settings) -> billing.MeterPolicy:
+    """The meter's figures of this installation."""
+    return billing.MeterPolicy(
+        window_seconds=settings.meter_window_seconds,
+        close_seconds_max=settings.meter_window_close_seconds_max,
+        installation_id=settings.installation_id,
+    )
 
 
 def assemble_worker(settings: Settings) -> WorkerParts:

@@ -24,6 +24,10 @@ TIDY: Final = "ganglion.tidy"
 CADENCE_SECONDS: Final[dict[str, float]] = {
     DEPLOYMENTS: 1.0,
     LEASES: 1.0,
+    SETTLE: 1.0,
+    ACCRUE: 2.0,
+    RELEASE: 2.0,
+    TIDY: 60.0,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5

@@ -1,0 +1,140 @@
+"""Deployments over a small fleet: an account with credit, ticks by hand, agents that obey."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy import text
+
+from brain import billing, deployments
+from brain.deployments import service, store
+from brain.deployments.models import Replica
+from brain.deployments.service import Wanted, Whole
+from brain.fleet import LeaseView
+from brain.plumbing import Ctx, Tx
+from brain.wiring import DeploymentWatch
+from catalog import Catalog, load_catalog
+from kernel.clock import ManualClock
+from kernel.ids import AccountId, DeploymentId, LeaseId
+from kernel.money import Money
+from kernel.wire.agent import DesiredSet, DesiredState, LeaseSeen, LeaseSeenState
+from tests.support.fleet import Agent, Rig, brain_front, gpu
+
+STANDIN = "ganglion/stand-in"
+NOTHING = DesiredSet(generation=0, leases=[])
+
+
+@dataclass
+class House:
+    """What a test of deployments works with."""
+
+    rig: Rig
+    ctx: Ctx
+    clock: ManualClock
+    catalog: Catalog
+    account: AccountId
+    owner: str = "worker-1"
+    desired: dict[str, DesiredSet] = field(default_factory=dict)
+
+    async def node(self, gpus: int = 1) -> Agent:
+        number = len(self.rig.agents)
+        made = [gpu(f"GPU-{number}-{place}", simulated=True) for place in range(gpus)]
+        return await self.rig.agent(*made)
+
+    async def deploy(self, model: str = STANDIN, **wanted: object) -> DeploymentId:
+        async with self.ctx.db.begin() as tx:
+            asked = Wanted(model=model, **wanted)  # type: ignore[arg-type]
+            made = await service.create(tx, self.ctx, self.catalog, self.account, asked)
+        return made.deployment.deployment_id
+
+    async def stop(self, deployment_id: DeploymentId) -> None:
+        async with self.ctx.db.begin() as tx:
+            row = await store.find(tx, deployment_id)
+            assert row is not None
+            await service.stop(tx, self.ctx, deployment_id, row.account_id)
+
+    async def scale(self, deployment_id: DeploymentId, replicas: int) -> None:
+        async with self.ctx.db.begin() as tx:
+            await service.scale(tx, self.ctx, deployment_id, self.account, replicas)
+
+    async def tick(self) -> int:
+        """What the worker's ticks do, once."""
+        await self.rig.reconcile()
+        return await deployments.reconcile_due(self.ctx, self.catalog, owner=self.owner)
+
+    async def look(self, deployment_id: DeploymentId) -> Whole:
+        async with self.ctx.db.begin() as tx:
+            row = await store.find(tx, deployment_id)
+            assert row is not None
+            return await service.whole(tx, row)
+
+    async def state(self, deployment_id: DeploymentId) -> str:
+        return (await self.look(deployment_id)).state.value
+
+    async def replicas(self, deployment_id: DeploymentId) -> list[Replica]:
+        return (await self.look(deployment_id)).replicas
+
+    async def lease(self, replica: Replica) -> LeaseView:
+        assert replica.lease_id is not None
+        return await self.rig.lease(LeaseId(replica.lease_id))
+
+    async def obey(self, *agents: Agent, state: LeaseSeenState = LeaseSeenState.READY) -> None:
+        """Each agent beats, takes what it is told, and beats with the work done."""
+        await self.rig.front.look()
+        for agent in agents or tuple(self.rig.agents):
+            told = await agent.beat(*agent.last_seen)
+            if told.desired is not None:
+                self.desired[agent.node_id] = told.desired
+            done = []
+            for lease in self.desired.get(agent.node_id, NOTHING).leases:
+                runs = lease.state is DesiredState.RUN
+                seen = state if runs else LeaseSeenState.GONE
+                done.append(
+                    LeaseSeen(lease_id=lease.lease_id, epoch=lease.epoch, state=seen, port=9000)
+                )
+            await agent.beat(*done)
+            agent.last_seen = tuple(s for s in done if s.state is not LeaseSeenState.GONE)
+
+    async def settle(self, rounds: int = 6, seconds: float = 2.0) -> None:
+        """Time passes, agents obey, ticks come."""
+        for _ in range(rounds):
+            await self.tick()
+            await self.obey()
+            await self.tick()
+            await self.rig.pass_time(seconds, *self.rig.agents)
+
+    async def ready(self, **wanted: object) -> DeploymentId:
+        made = await self.deploy(**wanted)  # type: ignore[arg-type]
+        await self.tick()
+        await self.obey()
+        await self.tick()
+        assert await self.state(made) == "running"
+        return made
+
+    async def give(self, account: AccountId, usd: str = "10") -> None:
+        await billing.grant(
+            self.ctx,
+            billing.Grant(
+                account=account,
+                money=Money.usd(usd),
+                kind=billing.GrantKind.PURCHASE,
+                reason="test",
+                idempotency_key=f"grant-{account}-{usd}",
+            ),
+        )
+
+
+@pytest.fixture
+async def house(ctx: Ctx, clock: ManualClock, valkey_url: str) -> AsyncIterator[House]:
+    async with brain_front(ctx, clock, valkey_url, watcher=DeploymentWatch(ctx)) as rig:
+        made = House(rig, ctx, clock, load_catalog(), ctx.ids.new(AccountId))
+        await made.give(made.account)
+        yield made
+
+
+async def live_leases(tx: Tx) -> list[tuple[str, str]]:
+    """Every lease that is not closed: its id and its replica's."""
+    rows = await tx.execute(text("SELECT lease_id, replica_id FROM lease WHERE state <> 'closed'"))
+    return [(row.lease_id, row.replica_id) for row in rows]
