@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any
 
 import structlog
@@ -16,15 +16,21 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
 from brain import health, pages
+from brain.billing import routes as billing_routes
+from brain.deployments import catalog_routes, feed_routes
+from brain.deployments import routes as deployment_routes
 from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
+from brain.fleet import routes as fleet_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
+from brain.marketplace import routes as marketplace_routes
 from brain.plumbing import Ctx
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.wiring import Parts, assemble
 
-GRACE_SECONDS = 10
+# Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
+GRACE_SECONDS = 3
 
 _log = structlog.get_logger()
 
@@ -62,23 +68,18 @@ def create_app(
     return app
 
 
-def _routers() -> list[APIRouter]:
-    found = [pages.router, health.router, identity_routes.router]
-    for name in (
-        "brain.billing.routes",
-        "brain.marketplace.routes",
-        "brain.fleet.routes",
-        "brain.deployments.routes",
-        "brain.deployments.catalog_routes",
-        "brain.deployments.feed_routes",
-    ):
-        try:
-            router = getattr(import_module(name), "router", None)
-        except ModuleNotFoundError:
-            continue
-        if router is not None:
-            found.append(router)
-    return found
+def _routers() -> tuple[APIRouter, ...]:
+    return (
+        pages.router,
+        health.router,
+        identity_routes.router,
+        billing_routes.router,
+        marketplace_routes.router,
+        fleet_routes.router,
+        deployment_routes.router,
+        catalog_routes.router,
+        feed_routes.router,
+    )
 
 
 def _add_middleware(app: FastAPI, parts: Parts) -> None:
@@ -123,6 +124,18 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+class Server(uvicorn.Server):
+    """Ends the gateways' streams first: they never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._parts.feed.close()
+        await super().shutdown(sockets)
+
+
 def main() -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean stop, 2 when the settings are unsafe."""
     try:
@@ -135,9 +148,10 @@ def main() -> int:
     # uvicorn raises the signal again after its clean stop; this keeps that from killing us.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(
+    app = create_app(settings)
+    server = Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=settings.brain_host,
             port=settings.brain_port,
             loop="uvloop",
@@ -151,7 +165,8 @@ def main() -> int:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_SECONDS,
             backlog=2048,
-        )
+        ),
+        app.state.parts,
     )
     server.run()
     return 0 if server.started else 1
