@@ -32,7 +32,9 @@ STATE_COLOURS = {
     "revoked": "red",
 }
 
-console = Console(highlight=False)
+# Not cut to 80 columns in a pipe or a file, where nobody counts columns.
+WIDTH = None if sys.stdout.isatty() else 200
+console = Console(highlight=False, width=WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -63,8 +65,10 @@ def table(
     """A table, or the sentence ``empty`` where there are no rows. Cells may be rich markup."""
     found = Table(title=title or None, title_justify="left", header_style="bold", box=None)
     for column in columns:
-        number = column.startswith(">")
-        found.add_column(column.removeprefix(">"), justify="right" if number else "left")
+        number, name = column.startswith(">"), column.removeprefix(">")
+        # Ids are for copying: never cut.
+        whole = number or name in {"id", "replica", "node", "at", "request", "lease"}
+        found.add_column(name, justify="right" if number else "left", no_wrap=whole)
     for row in rows:
         found.add_row(*[item if isinstance(item, str) else cell(item) for item in row])
     if found.row_count == 0 and empty:
@@ -94,10 +98,13 @@ def when(text: object) -> str:
 
 
 def dollars(value: object) -> str:
-    """``"0.79"`` or ``"-0.1"`` as dollars; anything else as it is."""
+    """``"0.790000000"`` or ``"-0.1"`` as dollars with no idle zeros; anything else as it is."""
     text = str(value)
     if value is None or text == "":
         return "-"
+    whole, point, decimals = text.partition(".")
+    if point:
+        text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
     return text if "$" in text else f"-${text[1:]}" if text.startswith("-") else f"${text}"
 
 

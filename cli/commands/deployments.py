@@ -51,7 +51,7 @@ def deploy(
         if not json:
             console.print(f"[bold]{cell(made['name'])}[/] is {made['deployment_id']}.")
         if wait:
-            made = _follow(brain, made["deployment_id"], "ready", quiet=json)
+            made = _follow(brain, made["deployment_id"], "running", quiet=json)
     if json:
         show_json(made)
     elif wait:
@@ -257,7 +257,7 @@ def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
                 )
         if found["state"] == wanted:
             return found
-        if found["broken_reason"] and wanted == "ready":
+        if found["broken_reason"] and wanted == "running":
             raise CliError(
                 f"{found['name']} cannot become ready: {found['broken_reason']}",
                 f"ganglion deployments why {deployment_id} and ganglion logs {deployment_id} "

@@ -87,7 +87,7 @@ class Seeds:
         """The shared pool's deployment of the stand-in model; made if there is none."""
         with self._as(ADMIN_EMAIL, "ADMIN_PASSWORD") as brain:
             for item in brain.pages("/api/v1/deployments", pool=True):
-                if item["pool"] and item["model"] == STAND_IN and item["asked"] == "run":
+                if item["pool"] and item["model"] == STAND_IN and item["asked"] == "running":
                     return str(item["deployment_id"])
             made = brain.post(
                 "/api/v1/deployments", {"model": STAND_IN, "replicas": 1, "pool": True}
