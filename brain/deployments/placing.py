@@ -106,7 +106,7 @@ async def _plan(
 
 async def _avoid(tx: Tx, ctx: Ctx, deployment: Deployment) -> dict[str, str]:
     since_ns = ctx.clock.now_ns() - core.CRASH_WINDOW_NS
-    rows = await store.replicas(tx, [deployment.deployment_id], since_ns=since_ns)
+    rows = await store.replicas(tx, deployment.deployment_id, since_ns=since_ns)
     return {
         row.node_id: f"A worker failed there: {row.state_reason}"
         for row in rows

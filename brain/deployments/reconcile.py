@@ -152,7 +152,7 @@ def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
             assert row is not None, "a deployment's row is never deleted"
             now_ns = ctx.clock.now_ns()
             since_ns = now_ns - core.CRASH_WINDOW_NS
-            replicas = await store.replicas(tx, [deployment_id], since_ns=since_ns)
+            replicas = await store.replicas(tx, deployment_id, since_ns=since_ns)
             view = await _view(tx, row)
             decision = core.decide(view, [_replica_view(r) for r in replicas], now_ns)
             await _apply(tx, turn, row, replicas, decision)

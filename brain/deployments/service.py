@@ -18,6 +18,7 @@ from kernel.ids import AccountId, DeploymentId
 from kernel.money import Money
 
 REPLICAS_MAX = 64
+REPLICAS_SHOWN = 2 * REPLICAS_MAX
 DEPLOYMENTS_MAX = 200
 PRICE_MAX = Money.usd("1000")
 
@@ -137,10 +138,8 @@ async def delete(tx: Tx, ctx: Ctx, deployment_id: DeploymentId, account_id: Acco
 
 
 async def whole(tx: Tx, row: Deployment) -> Whole:
-    """The deployment with its replicas of the last ten minutes and all that live."""
-    since_ns = row.asked_ns if row.due_at is None else 0
-    found = await store.replicas(tx, [row.deployment_id], since_ns=since_ns)
-    return Whole(row, found[-REPLICAS_MAX * 2 :])
+    """The deployment with all its live replicas and the newest of those that ended."""
+    return Whole(row, await store.newest_replicas(tx, row.deployment_id, REPLICAS_SHOWN))
 
 
 def ask_stop(ctx: Ctx, row: Deployment, reason: str) -> None:

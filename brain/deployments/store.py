@@ -20,7 +20,6 @@ from brain.plumbing import Ctx, Tx, changes, move, moves, work
 from kernel.errors import NotFound
 from kernel.ids import AccountId, DeploymentId, EventId, ReplicaId
 
-_TERMINAL = [state.value for state in TERMINAL]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -112,24 +111,30 @@ async def page(tx: Tx, account_id: AccountId, *, after: str | None, limit: int) 
     return list(found)
 
 
-async def replicas(
-    tx: Tx,
-    deployment_ids: Sequence[DeploymentId],
-    *,
-    live: bool = False,
-    since_ns: int | None = None,
-) -> list[Replica]:
-    """The oldest first. ``live`` leaves out ended ones; ``since_ns`` those that ended before."""
-    query = select(Replica).where(Replica.deployment_id.in_(deployment_ids))
-    if live:
-        query = query.where(Replica.state.not_in(_TERMINAL))
-    if since_ns is not None:
-        recent = Replica.ended_ns.is_(None) | (Replica.ended_ns >= since_ns)
-        query = query.where(recent)
+async def replicas(tx: Tx, deployment_id: DeploymentId, *, since_ns: int) -> list[Replica]:
+    """Those that live and those that ended after ``since_ns``, the oldest first."""
     found = await tx.scalars(
-        query.order_by(Replica.replica_id).execution_options(populate_existing=True)
+        select(Replica)
+        .where(
+            Replica.deployment_id == deployment_id,
+            Replica.ended_ns.is_(None) | (Replica.ended_ns >= since_ns),
+        )
+        .order_by(Replica.replica_id)
+        .execution_options(populate_existing=True)
     )
     return list(found)
+
+
+async def newest_replicas(tx: Tx, deployment_id: DeploymentId, limit: int) -> list[Replica]:
+    """Those that live before those that ended, cut at ``limit``; then the oldest first."""
+    found = await tx.scalars(
+        select(Replica)
+        .where(Replica.deployment_id == deployment_id)
+        .order_by(Replica.ended_ns.is_(None).desc(), Replica.replica_id.desc())
+        .limit(limit)
+        .execution_options(populate_existing=True)
+    )
+    return sorted(found, key=lambda row: row.replica_id)
 
 
 async def replica(tx: Tx, replica_id: ReplicaId, *, lock: bool = False) -> Replica | None:
