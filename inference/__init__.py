@@ -1,1 +1,1 @@
-"""The OpenAI-compatible data plane. Imports kernel and catalog only."""
+"""The OpenAI-compatible data plane: admits, routes, meters; imports kernel and catalog only."""

@@ -1,0 +1,200 @@
+"""The gateway's process: ``python -m inference.app [--snapshot FILE] [--host H] [--port P]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from inference.brain import Brain
+from inference.cards import Cards
+from inference.changes import Follower
+from inference.gateway import SWEEP_SECONDS, Gateway
+from inference.money import Slicer
+from inference.pages import Pages
+from inference.proxy import ClientConnection
+from inference.settings import Settings
+from inference.shipper import Shipper
+from inference.snapshot import check
+from inference.spool import find_remains
+from kernel.clock import Clock, SystemClock
+from kernel.errors import GanglionError
+from kernel.ids import BootId, Ids, SystemIds
+from kernel.wire import decode
+from kernel.wire.gateway import Snapshot
+
+VERSION = "0.1.0"
+BACKLOG = 4096
+
+
+class Service:
+    """The gateway with all that runs beside it. ``serve`` returns when it has stopped cleanly."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, ids: Ids, snapshot_file: Path | None = None
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._snapshot_file = snapshot_file
+        self._log = structlog.get_logger("inference")
+        alone = snapshot_file is not None
+        self.gateway = Gateway(settings, clock, ids, ids.new(BootId), alone=alone)
+        self._pages = Pages(self.gateway, Cards())
+        self._tasks: list[asyncio.Task[None]] = []
+        self._shipper: Shipper | None = None
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish what runs, then end ``serve``."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Read the snapshot file again; a file with a fault changes nothing."""
+        if self._snapshot_file is None:
+            return
+        try:
+            self.gateway.tables.replace(read_snapshot(self._snapshot_file))
+            self._log.info("snapshot_loaded", file=str(self._snapshot_file))
+        except (OSError, GanglionError) as error:
+            self._log.error("snapshot_refused", reason=str(error))
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._snapshot_file is not None:
+            self.gateway.tables.replace(read_snapshot(self._snapshot_file))
+        else:
+            self._join_brain()
+        self._start(self._sweep())
+        server = await loop.create_server(
+            lambda: ClientConnection(self.gateway, self._pages),
+            self.settings.gateway_host,
+            self.settings.gateway_port,
+            backlog=BACKLOG,
+            reuse_port=self.settings.gateway_reuse_port or None,
+        )
+        port = server.sockets[0].getsockname()[1]
+        self._log.info("listening", host=self.settings.gateway_host, port=port)
+        gc.collect()
+        gc.freeze()
+        try:
+            await self._stop.wait()
+        finally:
+            server.close()
+            await self._finish()
+
+    def _join_brain(self) -> None:
+        settings, gateway = self.settings, self.gateway
+        brain = Brain(settings.brain_url, settings.gateway_token)
+        slicer = Slicer(gateway, brain, self._clock, self._ids)
+        gateway.funding = slicer
+        remains = find_remains(settings.gateway_spool_dir, own=gateway.boot_id)
+        shipper = Shipper(gateway, brain, slicer, self._clock, remains)
+        follower = Follower(gateway, brain, self._clock, version=VERSION)
+        self._shipper = shipper
+        self._start(follower.run())
+        self._start(shipper.run())
+        self._start(shipper.sync())
+
+    async def _finish(self) -> None:
+        """Let requests end, cut those that do not, ship what was counted."""
+        gateway, clock = self.gateway, self._clock
+        gateway.draining = True
+        for connection in list(gateway.connections):
+            connection.shut()
+        deadline_ns = clock.monotonic_ns() + round(self.settings.gateway_drain_seconds * 1e9)
+        while gateway.exchanges and clock.monotonic_ns() < deadline_ns:
+            await clock.sleep(0.02)
+        for exchange in list(gateway.exchanges):
+            exchange.shut_down()
+        await clock.sleep(0)
+        shipped = await self._flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        gateway.spool.close(empty=shipped)
+        self._log.info("stopped", usage_shipped=shipped)
+
+    async def _flush(self) -> bool:
+        """True when the brain has all that this process counted."""
+        if self._shipper is None:
+            return False
+        try:
+            async with asyncio.timeout(self.settings.gateway_flush_seconds):
+                await self._shipper.ship()
+            return True
+        except (GanglionError, TimeoutError) as error:
+            self._log.warning("usage_left_in_spool", reason=str(error))
+            return False
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            self.gateway.sweep()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+
+def read_snapshot(file: Path) -> Snapshot:
+    """The snapshot in a file. Raises ``OSError``, or ``BadInput`` that names what is wrong."""
+    snapshot = decode(file.read_bytes(), Snapshot)
+    check(snapshot)
+    return snapshot
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="ganglion gateway", description=__doc__)
+    parser.add_argument("--snapshot", type=Path, help="run alone from this file, with no brain")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on")
+    given = parser.parse_args(arguments)
+    overrides = {"gateway_host": given.host, "gateway_port": given.port}
+    settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    _configure_log()
+    if given.snapshot is None and not settings.brain_url:
+        sys.stderr.write("Set BRAIN_URL, or give --snapshot FILE to run without a brain.\n")
+        return 2
+    try:
+        uvloop.run(_run(settings, given.snapshot))
+    except (OSError, GanglionError) as error:
+        sys.stderr.write(f"The gateway cannot start: {error}\n")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings, snapshot_file: Path | None) -> None:
+    clock = SystemClock()
+    service = Service(settings, clock, SystemIds(clock), snapshot_file)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, service.stop)
+    loop.add_signal_handler(signal.SIGINT, service.stop)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    await service.serve()
+
+
+def _configure_log() -> None:
+    """One JSON line an event, to stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

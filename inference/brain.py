@@ -1,0 +1,82 @@
+"""The gateway's doors to the brain: hello, slices, usage, and the stream of changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import msgspec
+
+from inference import http
+from kernel.errors import GanglionError, OutOfCredit, Unavailable
+from kernel.wire import encode
+from kernel.wire.gateway import (
+    ChangeLine,
+    Hello,
+    HelloAnswer,
+    SliceAnswer,
+    SliceRequest,
+    UsageAnswer,
+    UsageBatch,
+)
+
+T = TypeVar("T")
+
+CALL_SECONDS_MAX = 10
+SILENCE_SECONDS_MAX = 45  # the brain says something (a beat, a digest) more often than this
+
+
+class Brain:
+    """Each call raises ``Unavailable`` when the brain is away or answers nonsense."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._headers = {
+            "authorization": f"Bearer {token}",
+            "content-type": "application/json",
+        }
+
+    async def hello(self, message: Hello) -> HelloAnswer:
+        return await self._post("/internal/gateway/hello", message, HelloAnswer)
+
+    async def slice(self, message: SliceRequest) -> SliceAnswer:
+        """May be repeated with the same slice id. Raises ``OutOfCredit`` on a refusal."""
+        return await self._post("/internal/gateway/slices", message, SliceAnswer)
+
+    async def usage(self, message: UsageBatch) -> UsageAnswer:
+        """May be repeated; returns when the brain has committed."""
+        return await self._post("/internal/gateway/usage", message, UsageAnswer)
+
+    async def changes(self, boot_id: str) -> AsyncIterator[ChangeLine]:
+        """A whole snapshot, then what changes, for as long as the connection stands."""
+        path = f"/internal/changes?boot_id={boot_id}"
+        try:
+            async for line in http.lines(
+                self._url, path, headers=self._headers, silence_seconds_max=SILENCE_SECONDS_MAX
+            ):
+                if line.strip():
+                    yield msgspec.json.decode(line, type=ChangeLine)
+        except (OSError, TimeoutError, msgspec.MsgspecError) as error:
+            raise _away(error) from error
+
+    async def _post(self, path: str, message: object, kind: type[T]) -> T:
+        try:
+            status, content = await http.call(
+                self._url,
+                "POST",
+                path,
+                body=encode(message),
+                headers=self._headers,
+                seconds_max=CALL_SECONDS_MAX,
+            )
+            if status == OutOfCredit.status:
+                raise OutOfCredit("The account is out of credit.")
+            if status != 200:
+                raise _away(f"{path} answered {status}: {content[:300]!r}")
+            return msgspec.json.decode(content, type=kind)
+        except (OSError, TimeoutError, msgspec.MsgspecError) as error:
+            raise _away(error) from error
+
+
+def _away(error: object) -> GanglionError:
+    return Unavailable("The brain cannot be reached.", internal=repr(error), retry_after=1)

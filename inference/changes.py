@@ -1,0 +1,78 @@
+"""Keeps the tables true: follows the brain's stream of changes, and checks its digests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import structlog
+
+from inference.brain import Brain
+from inference.gateway import Gateway
+from kernel.clock import Clock
+from kernel.errors import GanglionError
+from kernel.wire.gateway import Hello
+
+BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Log(Protocol):
+    def info(self, event: str, **facts: object) -> None: ...
+    def warning(self, event: str, **facts: object) -> None: ...
+
+
+class Follower:
+    """Says hello once, then reads changes for ever; when the stream ends it asks anew."""
+
+    def __init__(self, gateway: Gateway, brain: Brain, clock: Clock, *, version: str) -> None:
+        self._gateway = gateway
+        self._brain = brain
+        self._clock = clock
+        self._version = version
+        self._greeted = False
+        self._log: Log = structlog.get_logger("inference.changes")
+
+    @property
+    def greeted(self) -> bool:
+        """The brain knows this boot, and its offset is fixed."""
+        return self._greeted
+
+    async def run(self) -> None:
+        tries = 0
+        while True:
+            try:
+                if not self._greeted:
+                    await self._greet()
+                async for _ in self._follow():
+                    tries = 0
+            except GanglionError as error:
+                self._log.warning("brain_lost", reason=error.internal)
+            self._gateway.connected = False
+            await self._clock.sleep(BACK_OFF_SECONDS[min(tries, len(BACK_OFF_SECONDS) - 1)])
+            tries += 1
+
+    async def _greet(self) -> None:
+        gateway = self._gateway
+        answer = await self._brain.hello(
+            Hello(
+                boot_id=gateway.boot_id,
+                gateway=gateway.settings.name,
+                monotonic_ns=gateway.now_ns(),
+                version=self._version,
+            )
+        )
+        gateway.offset_ns = answer.offset_ns
+        gateway.window_ns = min(gateway.window_ns, answer.window_seconds * 1_000_000_000)
+        self._greeted = True
+        self._log.info("brain_greeted", installation=answer.installation_id)
+
+    async def _follow(self) -> AsyncIterator[None]:
+        """Apply lines until the stream ends or the copies differ."""
+        gateway = self._gateway
+        async for line in self._brain.changes(gateway.boot_id):
+            gateway.heard()
+            if line.digest is not None and line.digest != gateway.tables.digest():
+                self._log.warning("snapshot_differs")
+                return
+            gateway.tables.apply(line)
+            yield

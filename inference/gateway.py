@@ -1,0 +1,155 @@
+"""What all connections of one gateway process share, and the slow beat that watches over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from inference.links import Links
+from inference.metrics import Metrics
+from inference.requests import RequestIds
+from inference.settings import Settings
+from inference.slices import Slice
+from inference.snapshot import Account, Tables
+from inference.spool import Spool
+from kernel.clock import NS, Clock
+from kernel.errors import GanglionError, Unavailable
+from kernel.ids import BootId, Ids
+from kernel.wire.gateway import LinkRow, Segment
+
+if TYPE_CHECKING:
+    from inference.exchange import Exchange
+    from inference.proxy import ClientConnection
+
+SWEEP_SECONDS = 0.25
+
+
+class Funding(Protocol):
+    """Where slices come from. ``ask`` is called when an account's purse has waiters."""
+
+    def ask(self, account: Account) -> None: ...
+
+
+class Unlimited:
+    """Funding without a brain: every account has all the money it asks for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def ask(self, account: Account) -> None:
+        now_ns = self._clock.monotonic_ns()
+        account.purse.granted(Slice("", granted=1 << 62, touched_ns=now_ns), now_ns)
+
+
+class Gateway:
+    """The tables, the spool, the counters, and who is connected."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, ids: Ids, boot_id: BootId, *, alone: bool
+    ) -> None:
+        self.settings = settings
+        self.boot_id = str(boot_id)  # plain text: it goes into every segment
+        self.request_ids = RequestIds(clock, ids)
+        self.now_ns = clock.monotonic_ns
+        self.wall_ns = clock.now_ns
+        self._clock = clock
+        self.metrics = Metrics()
+        self.tables: Tables[Links] = Tables(self._make_links)
+        self.exchanges: set[Exchange] = set()
+        self.connections: set[ClientConnection] = set()
+        self.alone = alone
+        self.connected = alone  # the stream of changes is up
+        self.heard_ns = clock.monotonic_ns()  # when it last said anything
+        self.stale = False
+        self.draining = False
+        self.funding: Funding = Unlimited(clock)
+        self.offset_ns = 0
+        self.window_ns = round(settings.gateway_cut_seconds_max * NS)
+        self.day = clock.now().date().isoformat()
+        self.total_ns = round(settings.gateway_total_seconds_max * NS)
+        self.first_byte_ns = round(settings.gateway_first_byte_seconds_max * NS)
+        self.idle_ns = round(settings.gateway_idle_seconds_max * NS)
+        self.head_ns = round(settings.gateway_head_seconds_max * NS)
+        self.body_ns = round(settings.gateway_body_seconds_max * NS)
+        self.keepalive_ns = round(settings.gateway_keepalive_seconds * NS)
+        self.slice_wait_ns = round(settings.gateway_slice_wait_seconds * NS)
+        self.tick_ns = clock.monotonic_ns()
+        self._window = 0
+        self._ticked_ns = 0
+        self._retired: list[Links] = []
+        self.spool = Spool(
+            settings.gateway_spool_dir,
+            boot_id,
+            file_bytes=settings.gateway_spool_file_bytes,
+            bytes_max=settings.gateway_spool_bytes_max,
+            open_pieces=self._open_pieces,
+            keep_unread=not alone,
+        )
+
+    def check_fresh(self) -> None:
+        """Refuse work that could not be rightly admitted. Raises ``Unavailable``."""
+        if not self.tables.loaded:
+            raise Unavailable("The gateway is starting; try again.", retry_after=1)
+        if self.stale:
+            raise Unavailable("The gateway has lost touch; try again later.", retry_after=30)
+        if self.draining:
+            raise Unavailable("This gateway is shutting down; try again.", retry_after=1)
+
+    def why_not_ready(self) -> str | None:
+        """One sentence, or ``None`` when requests are served."""
+        try:
+            self.check_fresh()
+        except GanglionError as error:
+            return error.detail
+        return None
+
+    def heard(self) -> None:
+        """The brain said something."""
+        self.connected = True
+        self.stale = False
+        self.heard_ns = self.now_ns()
+
+    def sweep(self) -> None:
+        """Every ``SWEEP_SECONDS``: deadlines, cuts, ticks. Never on the path of a request."""
+        now_ns = self.tick_ns = self.now_ns()
+        self.day = self._clock.now().date().isoformat()
+        settings = self.settings
+        if not self.alone:
+            silent_ns = now_ns - self.heard_ns
+            self.stale = silent_ns > settings.snapshot_stale_seconds * NS
+        if self.exchanges and now_ns - self._ticked_ns >= NS:
+            self._ticked_ns = now_ns
+            self.spool.tick(now_ns)
+        window = (now_ns + self.offset_ns) // self.window_ns
+        crossed, self._window = window != self._window, window
+        for exchange in list(self.exchanges):
+            exchange.watch(now_ns, cut=crossed)
+        for connection in list(self.connections):
+            connection.watch(now_ns)
+        for account in self.tables.accounts.values():
+            if account.purse.waiters:
+                account.purse.expire(now_ns)
+        self._sweep_links(now_ns)
+
+    def gauges(self) -> dict[str, float]:
+        return {
+            "in_flight": len(self.exchanges),
+            "connections": len(self.connections),
+            "ready": self.why_not_ready() is None,
+            "brain_connected": self.connected,
+            "snapshot_age_seconds": 0 if self.alone else (self.now_ns() - self.heard_ns) / NS,
+            "replicas": len(self.tables.replicas),
+        }
+
+    def _sweep_links(self, now_ns: int) -> None:
+        idle_ns = round(self.settings.gateway_link_idle_seconds * NS)
+        for replica in self.tables.replicas.values():
+            replica.links.sweep(now_ns, idle_ns)
+
+    def _make_links(self, row: LinkRow) -> Links:
+        return Links(row, connect_seconds_max=self.settings.gateway_connect_seconds_max)
+
+    def _open_pieces(self) -> Iterator[Segment]:
+        for exchange in self.exchanges:
+            if exchange.residence is not None:
+                yield exchange.residence.segment

@@ -1,0 +1,253 @@
+"""Kept-alive HTTP/1.1 connections to workers: one exchange at a time on each, no read-ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import Protocol, cast
+
+import httptools
+
+from kernel.wire.gateway import LinkRow
+
+LOOPBACK = "127.0.0.1"
+
+
+class Lost(Enum):
+    """Why an answer did not come to its end."""
+
+    REFUSED = auto()  # the worker could not be dialled
+    STALE = auto()  # a kept connection was closed under us before it answered anything
+    CLOSED = auto()
+    GARBLED = auto()  # what came is not HTTP
+
+
+class Answering(Protocol):
+    """What a link tells the exchange that it carries."""
+
+    def link_ready(self, link: Link) -> None: ...
+    def answer_head(self, status: int, kind: bytes, length: int, retry_after: bytes) -> None: ...
+    def answer_body(self, received: bytes) -> None: ...
+    def answer_end(self) -> None: ...
+    def answer_lost(self, why: Lost) -> None: ...
+
+
+class Links:
+    """All connections to one worker. ``borrow`` takes an idle one, or dials."""
+
+    def __init__(self, row: LinkRow, *, connect_seconds_max: float) -> None:
+        self.port = row.port
+        self._connect_seconds_max = connect_seconds_max
+        self._idle: list[Link] = []
+        self._tails: set[Link] = set()
+        self._dials: set[asyncio.Task[None]] = set()
+        self._now_ns = 0
+        self.closed = False
+
+    def borrow(self, exchange: Answering) -> None:
+        """Calls ``link_ready`` at once or later, or ``answer_lost(REFUSED)``."""
+        idle = self._idle
+        while idle:
+            link = idle.pop()
+            if link.usable():
+                link.used = True
+                link.exchange = exchange
+                exchange.link_ready(link)
+                return
+        self.dial(exchange)
+
+    def dial(self, exchange: Answering) -> None:
+        """The same over a new connection."""
+        task = asyncio.get_running_loop().create_task(self._dial(exchange))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    def put_back(self, link: Link) -> None:
+        """The link's answer is over, and it can carry another."""
+        self._tails.discard(link)
+        if self.closed:
+            link.drop()
+            return
+        link.idle_since_ns = self._now_ns
+        self._idle.append(link)
+
+    def await_end(self, link: Link) -> None:
+        """The answer is complete but for the end of its framing: give that a moment."""
+        link.exchange = None
+        link.idle_since_ns = self._now_ns
+        self._tails.add(link)
+
+    def sweep(self, now_ns: int, idle_ns: int) -> None:
+        """Close connections that have been idle, or without their end, for so long."""
+        self._now_ns = now_ns
+        while self._idle and now_ns - self._idle[0].idle_since_ns > idle_ns:
+            self._idle.pop(0).drop()
+        for link in [link for link in self._tails if now_ns - link.idle_since_ns > idle_ns]:
+            link.drop()
+
+    def forget(self, link: Link) -> None:
+        """The connection is closed."""
+        self._tails.discard(link)
+        if link in self._idle:
+            self._idle.remove(link)
+
+    def close(self) -> None:
+        """Drop what is idle; what is in use ends with its exchange."""
+        self.closed = True
+        for link in self._idle:
+            link.drop()
+        self._idle.clear()
+
+    async def _dial(self, exchange: Answering) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_seconds_max):
+                _, link = await loop.create_connection(lambda: Link(self), LOOPBACK, self.port)
+        except (OSError, TimeoutError):
+            exchange.answer_lost(Lost.REFUSED)
+            return
+        link.exchange = exchange
+        exchange.link_ready(link)
+
+
+class Link(asyncio.Protocol):
+    """One connection. Between exchanges it lies in its ``Links``; nothing may come then."""
+
+    __slots__ = (
+        "_answered",
+        "_complete",
+        "_interim",
+        "_kind",
+        "_length",
+        "_links",
+        "_parser",
+        "_retry_after",
+        "_transport",
+        "_until_close",
+        "exchange",
+        "idle_since_ns",
+        "used",
+    )
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self.exchange: Answering | None = None
+        self.used = False  # it has carried an exchange before this one
+        self.idle_since_ns = 0
+        self._complete = False
+        self._answered = False  # bytes of the present answer have come
+        self._until_close = False
+        self._interim = False
+        self._kind = b""
+        self._length = -1
+        self._retry_after = b""
+
+    # What exchanges ask for.
+
+    def usable(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes) -> None:
+        self._answered = False
+        self._complete = False
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def drop(self) -> None:
+        """Close at once; a worker that still works for this exchange sees the abort."""
+        self.exchange = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def data_received(self, received: bytes) -> None:
+        if self._parser is None:
+            return
+        if self.exchange is None and (self._complete or not self._answered):
+            self.drop()  # nobody asked for this
+            return
+        self._answered = True
+        try:
+            self._parser.feed_data(received)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._lose(Lost.GARBLED)
+            return
+        if self._complete and self.usable():
+            self._links.put_back(self)
+
+    def eof_received(self) -> bool:
+        if self._until_close and not self._complete:
+            self.on_message_complete()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._links.forget(self)
+        self._transport = None
+        self._parser = None
+        self._lose(Lost.STALE if self.used and not self._answered else Lost.CLOSED)
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        self._kind = self._retry_after = b""
+        self._length = -1
+        self._until_close = False
+        if self._complete:
+            raise ValueError("an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-type":
+            self._kind = value
+        elif name == b"content-length":
+            self._length = int(value)
+        elif name == b"transfer-encoding":
+            self._length = -2
+        elif name == b"retry-after":
+            self._retry_after = value
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        self._interim = status < 200
+        if self._interim:
+            return
+        self._until_close = self._length == -1
+        if self.exchange is not None:
+            self.exchange.answer_head(status, self._kind, self._length, self._retry_after)
+
+    def on_body(self, received: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.answer_body(received)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            return
+        self._complete = True
+        exchange, self.exchange = self.exchange, None
+        reusable = self._parser is not None and self._parser.should_keep_alive()
+        if not reusable or self._until_close:
+            self.drop()
+        if exchange is not None:
+            exchange.answer_end()
+
+    def _lose(self, why: Lost) -> None:
+        exchange = self.exchange
+        self.drop()
+        if exchange is not None:
+            exchange.answer_lost(why)

@@ -1,0 +1,88 @@
+"""Counters of the gateway in the text format that Prometheus reads."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Histogram:
+    """Observations in fixed buckets of seconds."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.total += seconds
+
+    def lines(self, name: str, labels: str) -> Iterator[str]:
+        seen = 0
+        for bound, count in zip(SECONDS, self.counts, strict=False):
+            seen += count
+            yield f'{name}_bucket{{{labels},le="{bound}"}} {seen}'
+        yield f'{name}_bucket{{{labels},le="+Inf"}} {sum(self.counts)}'
+        yield f"{name}_sum{{{labels}}} {self.total:.6f}"
+        yield f"{name}_count{{{labels}}} {sum(self.counts)}"
+
+
+class Metrics:
+    """What is counted on the request path: plain integers, rendered when asked."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, int], int] = {}
+        self.durations: dict[str, Histogram] = {}
+        self.first_content: dict[str, Histogram] = {}
+        self.events: dict[str, int] = {
+            "failover": 0,
+            "worker_failed": 0,
+            "worker_refused": 0,
+            "stream_broken": 0,
+            "client_gone": 0,
+            "usage_shipped": 0,
+            "slice_asked": 0,
+        }
+
+    def finished(self, route: str, status: int, seconds: float) -> None:
+        place = (route, status)
+        self.requests[place] = self.requests.get(place, 0) + 1
+        histogram = self.durations.get(route)
+        if histogram is None:
+            histogram = self.durations[route] = Histogram()
+        histogram.observe(seconds)
+
+    def began(self, route: str, seconds: float) -> None:
+        """The first content of a stream went to the client."""
+        histogram = self.first_content.get(route)
+        if histogram is None:
+            histogram = self.first_content[route] = Histogram()
+        histogram.observe(seconds)
+
+    def count(self, event: str, by: int = 1) -> None:
+        self.events[event] += by
+
+    def render(self, gauges: dict[str, float]) -> bytes:
+        """The page. ``gauges`` are present values, by name."""
+        lines = ["# TYPE ganglion_gateway_requests_total counter"]
+        for (route, status), count in sorted(self.requests.items()):
+            labels = f'route="{route}",status="{status}"'
+            lines.append(f"ganglion_gateway_requests_total{{{labels}}} {count}")
+        for name, histograms in (
+            ("ganglion_gateway_request_seconds", self.durations),
+            ("ganglion_gateway_first_content_seconds", self.first_content),
+        ):
+            lines.append(f"# TYPE {name} histogram")
+            for route, histogram in sorted(histograms.items()):
+                lines.extend(histogram.lines(name, f'route="{route}"'))
+        for event, count in self.events.items():
+            lines.append(f"# TYPE ganglion_gateway_{event}_total counter")
+            lines.append(f"ganglion_gateway_{event}_total {count}")
+        for name, value in gauges.items():
+            lines.append(f"# TYPE ganglion_gateway_{name} gauge")
+            lines.append(f"ganglion_gateway_{name} {value:g}")
+        return "\n".join(lines).encode() + b"\n"

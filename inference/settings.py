@@ -1,0 +1,59 @@
+"""Every setting of the gateway, by its environment name; each has a limit or a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+
+
+class Settings(BaseSettings):
+    """Read once, in ``app.py``. An empty ``BRAIN_URL`` means: run alone, from ``--snapshot``."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    brain_url: str = ""
+    gateway_token: str = Field(default="", repr=False)
+    gateway_name: str = ""
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8080, ge=0, le=65535)
+    gateway_reuse_port: bool = False
+    gateway_spool_dir: Path = Path(".ganglion/gateway/spool")
+    snapshot_stale_seconds: float = Field(default=600, gt=0)
+
+    # What a client may send, and how slowly.
+    gateway_connections_max: int = Field(default=10_000, ge=1)
+    gateway_body_bytes_max: int = Field(default=8 * MIB, ge=1024)
+    gateway_head_bytes_max: int = Field(default=64 * 1024, ge=1024)
+    gateway_head_seconds_max: float = Field(default=10, gt=0)
+    gateway_body_seconds_max: float = Field(default=60, gt=0)
+    gateway_keepalive_seconds: float = Field(default=75, gt=0)
+
+    # How long a worker may take: to accept, to begin, between pieces, in all.
+    gateway_connect_seconds_max: float = Field(default=3, gt=0)
+    gateway_first_byte_seconds_max: float = Field(default=300, gt=0)
+    gateway_idle_seconds_max: float = Field(default=60, gt=0)
+    gateway_total_seconds_max: float = Field(default=3600, gt=0)
+    gateway_tries_max: int = Field(default=3, ge=1, le=10)
+    gateway_link_idle_seconds: float = Field(default=4, gt=0)  # vLLM's own keep-alive is 5
+
+    # Money and its evidence.
+    gateway_slice_nano: int = Field(default=1_000_000_000, ge=1)
+    gateway_slice_wait_seconds: float = Field(default=1, gt=0)
+    gateway_slice_idle_seconds: float = Field(default=10, gt=0)
+    gateway_cut_seconds_max: float = Field(default=10, gt=0)
+    gateway_ship_seconds: float = Field(default=1, gt=0)
+    gateway_spool_file_bytes: int = Field(default=4 * MIB, ge=65536)
+    gateway_spool_bytes_max: int = Field(default=1024 * MIB, ge=MIB)
+
+    # The end: finish what runs, then ship what was counted.
+    gateway_drain_seconds: float = Field(default=30, ge=0)
+    gateway_flush_seconds: float = Field(default=10, ge=0)
+
+    @property
+    def name(self) -> str:
+        """A stable name of this gateway for the brain."""
+        return self.gateway_name or f"{self.gateway_host}:{self.gateway_port}"

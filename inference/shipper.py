@@ -1,0 +1,147 @@
+"""Ships the spool to the brain about once a second: backlog first, then watermarks.
+
+A batch may be sent again until the brain acknowledges it, so nothing is lost; each piece has a
+key, so nothing counts twice. Only then are the spool's files given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import cast
+
+import msgspec
+import structlog
+
+from inference.brain import Brain
+from inference.changes import Log
+from inference.gateway import Gateway
+from inference.money import Slicer
+from inference.spool import Place, Remains
+from kernel.clock import Clock
+from kernel.errors import GanglionError
+from kernel.wire.gateway import Segment, SliceReturn, UsageBatch, Watermark
+
+BATCH_SEGMENTS_MAX = 2000
+REMAINS_SEGMENTS_MAX = 2000
+BACK_OFF_SECONDS_MAX = 10.0
+
+
+class Shipper:
+    def __init__(
+        self,
+        gateway: Gateway,
+        brain: Brain,
+        slicer: Slicer,
+        clock: Clock,
+        remains: list[Remains],
+    ) -> None:
+        self._gateway = gateway
+        self._brain = brain
+        self._slicer = slicer
+        self._clock = clock
+        self._remains = remains
+        self._place = Place(1, 0)
+        self._log: Log = structlog.get_logger("inference.shipper")
+
+    async def run(self) -> None:
+        """For ever. Failures wait longer each time; success returns to the usual pace."""
+        pace = self._gateway.settings.gateway_ship_seconds
+        wait = pace
+        while True:
+            await self._clock.sleep(wait)
+            try:
+                await self.ship()
+                wait = pace
+            except GanglionError as error:
+                self._log.warning("usage_not_shipped", reason=error.internal)
+                wait = min(wait * 2, BACK_OFF_SECONDS_MAX)
+
+    async def ship(self) -> None:
+        """Everything up to now. Raises ``Unavailable`` when the brain does not take it."""
+        while self._remains:
+            await self._ship_remains(self._remains[0])
+            self._remains.pop(0)
+        while not await self._ship_batch():
+            pass
+
+    async def sync(self) -> None:
+        """``fdatasync`` once a second, off the loop."""
+        while True:
+            await self._clock.sleep(1)
+            descriptor = self._gateway.spool.descriptor()
+            try:
+                await asyncio.to_thread(os.fdatasync, descriptor)
+            finally:
+                os.close(descriptor)
+
+    async def _ship_remains(self, remains: Remains) -> None:
+        """What a dead boot left; its folder goes when the brain has it all."""
+        segments = await asyncio.to_thread(remains.segments)
+        for start in range(0, max(len(segments), 1), REMAINS_SEGMENTS_MAX):
+            part = segments[start : start + REMAINS_SEGMENTS_MAX]
+            last = start + REMAINS_SEGMENTS_MAX >= len(segments)
+            batch = self._batch(part)
+            batch.closed_boots = [remains.boot_id] if last else []
+            await self._brain.usage(batch)
+        remains.drop()
+        self._log.info("remains_shipped", boot=remains.boot_id, segments=len(segments))
+
+    async def _ship_batch(self) -> bool:
+        """One batch; true when it reached the end of the spool and carried watermarks."""
+        gateway = self._gateway
+        watermarks = self._watermarks()  # before reading: later pieces are no part of them
+        found = gateway.spool.read(self._place, BATCH_SEGMENTS_MAX)
+        whole = len(found.segments) < BATCH_SEGMENTS_MAX
+        batch = self._batch(cast(list[Segment], [msgspec.Raw(raw) for raw in found.segments]))
+        back: list[str] = []
+        if whole:
+            batch.watermarks = watermarks
+            back = self._slicer.take_back()
+            batch.returns = [SliceReturn(slice_id) for slice_id in back]
+        try:
+            await self._brain.usage(batch)
+        except BaseException:
+            self._slicer.put_back(back)
+            raise
+        self._place = found.after
+        gateway.spool.release(found.after)
+        gateway.metrics.count("usage_shipped", len(found.segments))
+        return whole
+
+    def _batch(self, segments: list[Segment]) -> UsageBatch:
+        gateway = self._gateway
+        return UsageBatch(
+            boot_id=gateway.boot_id,
+            gateway=gateway.settings.name,
+            sent_monotonic_ns=gateway.now_ns(),
+            segments=segments,
+        )
+
+    def _watermarks(self) -> list[Watermark]:
+        """How far each replica's time is told: up to now, or to its oldest open piece."""
+        gateway = self._gateway
+        now_ns = gateway.now_ns()
+        until: dict[str, int] = {}
+        count: dict[str, int] = {}
+        for exchange in gateway.exchanges:
+            if exchange.residence is not None:
+                piece = exchange.residence.segment
+                known = until.get(piece.replica_id, now_ns)
+                until[piece.replica_id] = min(known, piece.start_ns)
+                count[piece.replica_id] = count.get(piece.replica_id, 0) + 1
+        marks = []
+        for replica_id, replica in gateway.tables.replicas.items():
+            marks.append(
+                Watermark(
+                    replica_id=replica_id,
+                    until_ns=until.get(replica_id, now_ns),
+                    in_flight=replica.in_flight,
+                    draining=not replica.ready,
+                )
+            )
+        for replica_id in until.keys() - gateway.tables.replicas.keys():  # gone, but still busy
+            marks.append(
+                Watermark(replica_id, until[replica_id], in_flight=count[replica_id], draining=True)
+            )
+        return marks[:5000]
