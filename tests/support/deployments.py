@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import text
 
 from brain import billing, deployments
+from brain.billing.service import gateway as meter
 from brain.deployments import service, store
 from brain.deployments.models import Replica
 from brain.deployments.service import Wanted, Whole
@@ -19,11 +20,11 @@ from catalog import Catalog, load_catalog
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, DeploymentId, LeaseId
 from kernel.money import Money
-from kernel.wire.agent import DesiredSet, DesiredState, LeaseSeen, LeaseSeenState
+from kernel.wire.agent import DesiredState, LeaseSeen, LeaseSeenState
+from kernel.wire.gateway import Hello, UsageBatch, Watermark
 from tests.support.fleet import Agent, Rig, brain_front, gpu
 
 STANDIN = "ganglion/stand-in"
-NOTHING = DesiredSet(generation=0, leases=[])
 
 
 @dataclass
@@ -36,7 +37,6 @@ class House:
     catalog: Catalog
     account: AccountId
     owner: str = "worker-1"
-    desired: dict[str, DesiredSet] = field(default_factory=dict)
 
     async def node(self, gpus: int = 1) -> Agent:
         number = len(self.rig.agents)
@@ -84,11 +84,11 @@ class House:
         """Each agent beats, takes what it is told, and beats with the work done."""
         await self.rig.front.look()
         for agent in agents or tuple(self.rig.agents):
+            agent.generation = 0  # so that the whole set is told, whoever heard of it before
             told = await agent.beat(*agent.last_seen)
-            if told.desired is not None:
-                self.desired[agent.node_id] = told.desired
+            assert told.desired is not None
             done = []
-            for lease in self.desired.get(agent.node_id, NOTHING).leases:
+            for lease in told.desired.leases:
                 runs = lease.state is DesiredState.RUN
                 seen = state if runs else LeaseSeenState.GONE
                 done.append(
@@ -124,6 +124,24 @@ class House:
                 idempotency_key=f"grant-{account}-{usd}",
             ),
         )
+
+
+@dataclass
+class Gateway:
+    """A gateway as billing knows it: it says hello once, then what it has in flight."""
+
+    ctx: Ctx
+    boot_id: str = "boot-of-the-gateway"
+
+    async def hello(self) -> None:
+        message = Hello(self.boot_id, "gateway-1", self.ctx.clock.monotonic_ns())
+        await meter.hello(self.ctx, message, billing.MeterPolicy())
+
+    async def say(self, replica_id: str, *, in_flight: int, draining: bool) -> None:
+        now_ns = self.ctx.clock.monotonic_ns()
+        mark = Watermark(replica_id, now_ns, in_flight=in_flight, draining=draining)
+        batch = UsageBatch(self.boot_id, "gateway-1", now_ns, segments=[], watermarks=[mark])
+        await meter.usage_reported(self.ctx, batch)
 
 
 @pytest.fixture

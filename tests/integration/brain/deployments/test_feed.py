@@ -1,0 +1,202 @@
+"""What gateways are told over /internal/changes, and how soon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+
+from brain.deployments import Feed, feed
+from brain.deployments.feed import Subscriber
+from brain.plumbing import changes
+from brain.wiring import sources
+from kernel.ids import DeploymentId
+from kernel.wire.digest import snapshot_digest
+from kernel.wire.gateway import ChangeLine, ReplicaState, Snapshot
+from tests.support.deployments import Gateway, House
+
+SECRET = b"k" * 32
+SOON = 1.0  # a change is with the gateway within this
+
+
+@asynccontextmanager
+async def listening(house: House) -> AsyncIterator[tuple[Feed, Subscriber, Snapshot]]:
+    made = Feed(house.ctx, sources(SECRET))
+    async with made.subscribe() as subscriber:
+        first = await asyncio.wait_for(subscriber.lines.get(), 5)
+        assert first is not None
+        assert first.snapshot is not None
+        yield made, subscriber, first.snapshot
+    await made.close()
+
+
+async def hear(subscriber: Subscriber, seconds: float = SOON) -> ChangeLine:
+    async with asyncio.timeout(seconds):
+        line = await subscriber.lines.get()
+        while line is not None and line.beat:
+            line = await subscriber.lines.get()
+    assert line is not None
+    return line
+
+
+async def test_it_begins_with_the_whole(house: House) -> None:
+    await house.node()
+    made = await house.ready()
+    async with listening(house) as (_, _, snapshot):
+        assert [row.deployment_id for row in snapshot.deployments] == [made]
+        assert [row.state for row in snapshot.replicas] == [ReplicaState.READY]
+
+
+@pytest.mark.feature("A20")
+async def test_a_replica_that_gets_ready_is_told_within_a_second(house: House) -> None:
+    await house.node()
+    made = await house.deploy()
+    await house.tick()
+    async with listening(house) as (_, subscriber, snapshot):
+        assert snapshot.replicas == []
+        await house.obey()
+        await house.tick()
+        line = await hear(subscriber)
+        assert line.replica is not None
+        assert line.replica.deployment_id == made
+
+
+@pytest.mark.feature("D3")
+async def test_a_gateway_hears_of_the_drain_and_ends_it(house: House) -> None:
+    gateway = Gateway(house.ctx)
+    await gateway.hello()
+    await house.node()
+    made = await house.ready()
+    async with listening(house) as (_, subscriber, _):
+        await house.stop(made)
+        await house.tick()
+        line = await hear(subscriber)
+        while line.replica is None:
+            line = await hear(subscriber)
+        assert line.replica.state is ReplicaState.DRAINING
+        await gateway.say(line.replica.replica_id, in_flight=1, draining=True)
+        await house.settle(rounds=3)
+        assert await states(house, made) == ["draining"]
+        await gateway.say(line.replica.replica_id, in_flight=0, draining=True)
+        await house.settle(rounds=3)
+        assert await states(house, made) == ["stopped"]
+
+
+async def states(house: House, made: DeploymentId) -> list[str]:
+    return [replica.state for replica in await house.replicas(made)]
+
+
+async def test_a_stopped_replica_is_dropped(house: House) -> None:
+    await house.node()
+    made = await house.ready()
+    async with listening(house) as (_, subscriber, snapshot):
+        await house.stop(made)
+        await house.settle(rounds=3)
+        dropped = {line.drop_replica or line.drop_deployment for line in await heard(subscriber)}
+        assert {snapshot.replicas[0].replica_id, made} <= dropped
+
+
+async def heard(subscriber: Subscriber) -> list[ChangeLine]:
+    """What comes until nothing comes for a second."""
+    lines = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            lines.append(await hear(subscriber))
+    return lines
+
+
+async def test_a_dead_replica_is_told_within_a_second(house: House) -> None:
+    node = await house.node()
+    await house.ready()
+    async with listening(house) as (_, subscriber, _):
+        [replica] = [r.replica_id for r in (await house.replicas(await only(house)))]
+        await house.node()  # another one goes on, so the silence of the first is believed
+        await house.rig.pass_time(30, house.rig.agents[1])
+        await house.tick()
+        assert node.node_id is not None
+        line = await hear(subscriber)
+        assert line.drop_replica == replica
+
+
+async def only(house: House) -> DeploymentId:
+    async with house.ctx.db.begin() as tx:
+        found = (await tx.execute(text("SELECT deployment_id FROM deployment"))).scalar_one()
+    return DeploymentId(found)
+
+
+async def test_a_transaction_that_commits_late_is_not_skipped(house: House) -> None:
+    first, second = await house.deploy(name="first"), await house.deploy(name="second")
+    async with listening(house) as (_, subscriber, _):
+        late = house.ctx.db.begin()
+        tx = await late.__aenter__()
+        await tx.execute(text("UPDATE deployment SET rate_nano = 1 WHERE name = 'first'"))
+        await changes.mark(tx, "deployment", first)
+        async with house.ctx.db.begin() as other:
+            await other.execute(text("UPDATE deployment SET rate_nano = 2 WHERE name = 'second'"))
+            await changes.mark(other, "deployment", second)
+        told = (await hear(subscriber)).deployment
+        assert told is not None
+        assert told.deployment_id == second
+        await late.__aexit__(None, None, None)
+        told = (await hear(subscriber)).deployment
+        assert told is not None
+        assert told.deployment_id == first
+
+
+async def test_without_notify_the_poll_finds_it(house: House) -> None:
+    made = await house.deploy()
+    async with listening(house) as (_, subscriber, _):
+        async with house.ctx.db.begin() as tx:
+            await tx.execute(text("UPDATE deployment SET rate_nano = 7"))
+            xid = "pg_current_xact_id()::text::bigint"
+            await tx.execute(text(f"UPDATE change SET xid = {xid} WHERE entity = 'deployment'"))
+        told = (await hear(subscriber)).deployment
+        assert told is not None
+        assert (told.deployment_id, told.rate_nano) == (made, 7)
+
+
+async def test_the_digest_is_that_of_what_was_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "DIGEST_SECONDS", 0)
+    await house.deploy()
+    async with listening(house) as (_, subscriber, snapshot):
+        line = await hear(subscriber)
+        assert line.digest == snapshot_digest(snapshot)
+
+
+async def test_what_nobody_marked_is_found_by_the_digest(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.deploy()
+    async with listening(house) as (_, subscriber, _):
+        async with house.ctx.db.begin() as tx:
+            await tx.execute(text("UPDATE deployment SET rate_nano = 7"))
+        monkeypatch.setattr(feed, "DIGEST_SECONDS", 0)
+        told = (await hear(subscriber)).deployment
+        assert told is not None
+        assert told.rate_nano == 7
+
+
+async def test_a_gateway_that_lags_is_let_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscriber = Subscriber()
+    for _ in range(feed.QUEUE_MAX + 1):
+        subscriber.put(ChangeLine(beat=True))
+    assert await subscriber.lines.get() is None
+    assert subscriber.lines.empty()
+
+
+async def test_it_goes_on_after_the_database_was_away(house: House) -> None:
+    made = await house.deploy()
+    async with listening(house) as (_, subscriber, _):
+        async with house.ctx.db.begin() as tx:
+            others = "pid <> pg_backend_pid() AND datname = current_database()"
+            await tx.execute(
+                text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+            )
+        await house.stop(made)
+        assert (await hear(subscriber, 5)).drop_deployment == made
