@@ -23,7 +23,9 @@ from brain.billing.service.leases import (
     lease_mark,
     lease_opened,
 )
+from brain.billing.service.proofs import prove
 from brain.billing.service.settle import settle_due
+from brain.billing.store.proofs import Proof
 
 __all__ = [
     "Asset",
@@ -36,6 +38,7 @@ __all__ = [
     "LeaseTerms",
     "MeterPolicy",
     "Posting",
+    "Proof",
     "account_row",
     "account_stopped",
     "accrue_due",
@@ -48,6 +51,7 @@ __all__ = [
     "lease_mark",
     "lease_opened",
     "post",
+    "prove",
     "purchased_credits",
     "release_due",
     "settle_due",

@@ -223,6 +223,7 @@ class UsageSegment(Base):
     received_ns: Mapped[int] = mapped_column(BigInteger)
     open_ns: Mapped[int] = mapped_column(BigInteger)
     settled_ticks: Mapped[Decimal] = mapped_column(WIDE)
+    late_until_ns: Mapped[int | None] = mapped_column(BigInteger)
     late_ticks: Mapped[Decimal] = mapped_column(WIDE)
     outside_ns: Mapped[int] = mapped_column(BigInteger)
     waived_units: Mapped[Decimal] = mapped_column(Numeric(60, 0))
@@ -275,6 +276,7 @@ class MeterLease(Base):
     busy_ready_ns: Mapped[Decimal] = mapped_column(WIDE)
     busy_drain_ns: Mapped[Decimal] = mapped_column(WIDE)
     rounding_ns: Mapped[Decimal] = mapped_column(WIDE)
+    late_ns: Mapped[Decimal] = mapped_column(WIDE)
     billed_ns: Mapped[int | None] = mapped_column(BigInteger)
     billed_nano: Mapped[int] = mapped_column(BigInteger)
     earned_nano: Mapped[int] = mapped_column(BigInteger)
@@ -297,3 +299,17 @@ class MeterWindow(Base):
     posted_ns: Mapped[int] = mapped_column(BigInteger)
     rounding_ns: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(STAMP)
+
+
+class LeaseBill(Base):
+    """A stretch of a lease's time that was billed: what the payer owed, what the provider got."""
+
+    __tablename__ = "lease_bill"
+
+    lease_id: Mapped[LeaseId] = mapped_column(
+        IdColumn(LeaseId), ForeignKey("meter_lease.lease_id"), primary_key=True
+    )
+    from_ns: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    until_ns: Mapped[int] = mapped_column(BigInteger)
+    charge_nano: Mapped[int] = mapped_column(BigInteger)
+    earned_nano: Mapped[int] = mapped_column(BigInteger)

@@ -57,3 +57,31 @@ class TransactionOut(BaseModel):
     amount_nano: int
     amount_usd: str
     at: str
+
+
+class UsageOut(BaseModel):
+    """One request. ``cost_*`` is exact and 0 on the account's own deployments, whose time is
+    billed by the lease; ``settled`` is false while its last window is open."""
+
+    request_id: str
+    at_ns: int
+    duration_ms: int
+    deployment_id: str
+    model: str
+    route: str
+    mode: str
+    status: int
+    prompt_tokens: int
+    completion_tokens: int
+    gpu_seconds: str
+    cost_nano: str
+    cost_usd: str
+    settled: bool
+
+
+class ProofOut(BaseModel):
+    name: str
+    law: str
+    count: int
+    broken: int
+    holds: bool

@@ -104,6 +104,7 @@ CREATE TABLE meter_lease (
     busy_ready_ns NUMERIC(40, 0) NOT NULL,
     busy_drain_ns NUMERIC(40, 0) NOT NULL,
     rounding_ns NUMERIC(40, 0) NOT NULL,
+    late_ns NUMERIC(40, 0) NOT NULL,
     billed_ns BIGINT,
     billed_nano BIGINT NOT NULL,
     earned_nano BIGINT NOT NULL,
@@ -175,6 +176,7 @@ CREATE TABLE usage_segment (
     received_ns BIGINT NOT NULL,
     open_ns BIGINT NOT NULL,
     settled_ticks NUMERIC(40, 0) NOT NULL,
+    late_until_ns BIGINT,
     late_ticks NUMERIC(40, 0) NOT NULL,
     outside_ns BIGINT NOT NULL,
     waived_units NUMERIC(60, 0) NOT NULL,
@@ -218,6 +220,17 @@ CREATE TABLE journal_entry (
 );
 
 CREATE INDEX ix_journal_entry_account ON journal_entry (ledger_account, tx_id);
+
+CREATE TABLE lease_bill (
+    lease_id TEXT NOT NULL,
+    from_ns BIGINT NOT NULL,
+    until_ns BIGINT NOT NULL,
+    charge_nano BIGINT NOT NULL,
+    earned_nano BIGINT NOT NULL,
+    CONSTRAINT pk_lease_bill PRIMARY KEY (lease_id, from_ns),
+    CONSTRAINT fk_lease_bill_lease_id_meter_lease FOREIGN KEY(lease_id)
+        REFERENCES meter_lease (lease_id)
+);
 
 CREATE TABLE meter_window (
     lease_id TEXT NOT NULL,
@@ -352,6 +365,7 @@ def downgrade() -> None:
 
 
 DROPPED = (
+    "lease_bill",
     "meter_window",
     "meter_lease",
     "parked_segment",

@@ -162,7 +162,7 @@ def carrier(lease: Lease, platform: AccountId) -> str:
     return POOL_COST if free else lease.terms.payer
 
 
-def bill_lease(lease: Lease, until_ns: int, carry: int) -> LeaseBill | None:
+def bill_lease(lease: Lease, until_ns: int, carry: int, platform: AccountId) -> LeaseBill | None:
     """The bill of what is not billed yet, up to ``until_ns`` or the last evidence. None: nothing
     is billable, as for a boot that never became ready."""
     start = lease.billed_ns if lease.billed_ns is not None else lease.load_from_ns
@@ -173,20 +173,21 @@ def bill_lease(lease: Lease, until_ns: int, carry: int) -> LeaseBill | None:
         return None
     charge, rest = HourlyRate(lease.terms.renter_rate_nano).charge_ticks(ticks, carry)
     end = start + ticks // (lease.terms.gpus * TICKS_PER_GPU_NS)
-    return LeaseBill(start, end, charge, earning(charge, lease.fee_basis_points), rest)
+    ours = lease.terms.provider in (None, platform)
+    earned = Money(0) if ours else earning(charge, lease.fee_basis_points)
+    return LeaseBill(start, end, charge, earned, rest)
 
 
 def lease_posting(id: TxId, lease: Lease, bill: LeaseBill, platform: AccountId) -> Posting | None:
     """The payer's charge, the provider's earning and our fee. For the pool we pay the provider."""
     payer = carrier(lease, platform)
     provider = lease.terms.provider
-    ours = provider is None or provider == platform
-    to_provider = 0 if ours else bill.earned.nano
+    to_provider = bill.earned.nano
     fee = bill.charge.nano - to_provider if payer != POOL_COST else 0
     entries = _entries(
         Entry(payer, Asset.USD, -(to_provider + fee)),
         Entry(pending(provider) if provider is not None else LEASE_REVENUE, Asset.USD, to_provider),
-        Entry(LEASE_REVENUE if ours else FEES, Asset.USD, fee),
+        Entry(LEASE_REVENUE if provider in (None, platform) else FEES, Asset.USD, fee),
     )
     if not entries:
         return None

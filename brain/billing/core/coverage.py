@@ -1,9 +1,9 @@
 """Up to when has every gateway told all it knows of a replica? Pure.
 
-A *statement* is a usage batch that lists watermarks or carries no segment. In a statement sent at
-S, a listed replica is told up to its ``until``; a replica that is not listed has nothing of this
-boot before S that was not shipped. A boot says nothing of time before its hello, when it could
-not yet be given a replica. A closed boot (recovered and fully shipped) has told everything; a
+A *statement* is a usage batch that lists watermarks, or is empty (no segment, no closed boot). In a
+statement sent at S, a listed replica is told up to its ``until``; a replica that is not listed has
+nothing of this boot before S that was not shipped. A boot says nothing of time before its hello,
+when it could not yet be given a replica. A closed boot (recovered, fully shipped) has told all. A
 boot that was not heard for ``wait_ns`` of receiving time is counted out, as is any time that far
 back: the brain's or the database's own absence (a gap) is not receiving time.
 """

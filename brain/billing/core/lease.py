@@ -82,6 +82,7 @@ class Lease:
     busy_ready_ns: int
     busy_drain_ns: int
     rounding_ns: int
+    late_ns: int  # what of busy came too late for its window
     billed_ns: int | None
     hold_id: HoldId | None
 

@@ -57,6 +57,7 @@ class Folding:
 
     open_ns: int
     ticks: int = 0
+    late_until_ns: int | None = None  # before this it was late; from there on, in windows
     late_ticks: int = 0
     outside_ns: int = 0
 
@@ -131,6 +132,7 @@ def _book_late(
         out.late_drain_ns += drain * lease.terms.gpus
         out.late_ready_ns += (new - drain) * lease.terms.gpus
         folding = out.foldings.setdefault(piece.key, Folding(late_end))
+        folding.late_until_ns = late_end
         folding.late_ticks += new * lease.terms.gpus * TICKS_PER_GPU_NS
         folding.outside_ns += (late_end - piece.open_ns) - max(0, span[1] - span[0])
         if piece.final and piece.end_ns <= late_end:

@@ -49,8 +49,7 @@ class Writing:
     postings: list[Posting] = field(default_factory=list)
     windows: list[WindowRow] = field(default_factory=list)
     waivers: list[Waiver] = field(default_factory=list)
-    charged_nano: int = 0
-    earned_nano: int = 0
+    bills: list[books.LeaseBill] = field(default_factory=list)
 
     def settlement(
         self,
@@ -76,19 +75,19 @@ class Writing:
             busy_drain_ns=self.lease.busy_drain_ns
             + sum(w.busy_drain_ns for w in result.windows)
             + result.late_drain_ns,
+            late_ns=self.lease.late_ns + result.late_ready_ns + result.late_drain_ns,
             rounding_ns=self.lease.rounding_ns + sum(w.rounding_ns for w in self.windows),
         )
 
     def time(self, until_ns: int) -> None:
         """Bill the lease's time up to ``until_ns``."""
         payer = books.carrier(self.lease, self.platform)
-        made = books.bill_lease(self.lease, until_ns, self.carries[payer])
+        made = books.bill_lease(self.lease, until_ns, self.carries[payer], self.platform)
         if made is None:
             return
         self.carries[payer] = made.carry
         self._add(books.lease_posting(self.new_id(), self.lease, made, self.platform))
-        self.charged_nano += made.charge.nano
-        self.earned_nano += made.earned.nano
+        self.bills.append(made)
         self.lease = replace(self.lease, billed_ns=made.until_ns)
 
     def close(self) -> None:

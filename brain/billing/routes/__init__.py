@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from brain.billing.routes import account, gateway
+from brain.billing.routes import account, gateway, receipts
 
 router = APIRouter()
 router.include_router(gateway.router)
 router.include_router(account.router)
+router.include_router(receipts.router)

@@ -80,7 +80,7 @@ async def _accrue(tx: Tx, ctx: Ctx, id: LeaseId) -> int:
         await journal.post_all(tx, writing.postings, ctx.clock.now())
         payer = books.carrier(lease, PLATFORM_ACCOUNT)
         await journal.save_carries(tx, {payer: writing.carries[payer]})
-        leases.save(row, writing, finished=False)
+        leases.save(tx, row, writing, finished=False)
         lease = writing.lease
         await tx.flush()
         await stop_overdrawn(tx, ctx, {lease.terms.payer})

@@ -136,7 +136,7 @@ async def usage_reported(ctx: Ctx, batch: UsageBatch) -> UsageAnswer:
             raise Conflict("This gateway boot is not known; say hello first.", code="unknown_boot")
         accepted = await _take_in(tx, ctx, batch.segments, now)
         sent_ns = batch.sent_monotonic_ns + boot.offset_ns
-        if (batch.watermarks or not batch.segments) and sent_ns >= boot.stated_ns:
+        if _states(batch) and sent_ns >= boot.stated_ns:
             await gateways.watermarks(
                 tx,
                 batch.boot_id,
@@ -153,6 +153,11 @@ async def usage_reported(ctx: Ctx, batch: UsageBatch) -> UsageAnswer:
         near, life = now + SLICE_LIFE_NS // 2, now + SLICE_LIFE_NS
         await holds.prolong(tx, batch.boot_id, before_ns=near, deadline_ns=life)
     return UsageAnswer(accepted=accepted, known=len(batch.segments) - accepted)
+
+
+def _states(batch: UsageBatch) -> bool:
+    """Is this batch a statement (see ``core.coverage``)? One that ships remains is none."""
+    return bool(batch.watermarks) or not (batch.segments or batch.closed_boots)
 
 
 async def _take_in(tx: Tx, ctx: Ctx, reported: list[Segment], now_ns: int) -> int:

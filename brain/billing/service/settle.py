@@ -108,7 +108,7 @@ async def _save(
         await leases.add_windows(tx, lease.id, writing.windows, ctx.clock.now())
     else:
         writing.settlement(result, pieces, {}, finished=row.finished)
-    leases.save(row, writing, finished=row.finished or ending)
+    leases.save(tx, row, writing, finished=row.finished or ending)
     if ending and lease.hold_id is not None:
         await holds.close(tx, [lease.hold_id])
     await tx.flush()

@@ -21,8 +21,9 @@ _OPEN = text(
         WHERE ledger_account = :account AND asset = 'USD' FOR NO KEY UPDATE
     ), granted AS (
         SELECT ledger_account,
-               least(CAST(:want AS bigint), greatest(CAST(:need AS bigint),
-                                                     floor(free / CAST(:shrink AS bigint))::bigint)) AS amount
+               least(CAST(:want AS bigint), greatest(
+                   CAST(:need AS bigint), floor(free / CAST(:shrink AS bigint))::bigint
+               )) AS amount
         FROM seen WHERE free >= CAST(:need AS bigint) AND free > 0
           AND NOT EXISTS (SELECT 1 FROM account_standing s
                           WHERE s.account_id = :account AND s.stopped)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from brain.billing.core.lease import Lease, LeaseMark, LeaseTerms
 from brain.billing.core.writing import WindowRow, Writing
-from brain.billing.models import Hold, MeterLease, MeterWindow
+from brain.billing.models import Hold, LeaseBill, MeterLease, MeterWindow
 from brain.plumbing import Tx
 from kernel.ids import HoldId, LeaseId
 
@@ -66,6 +66,7 @@ def view(row: MeterLease) -> Lease:
         busy_ready_ns=int(row.busy_ready_ns),
         busy_drain_ns=int(row.busy_drain_ns),
         rounding_ns=int(row.rounding_ns),
+        late_ns=int(row.late_ns),
         billed_ns=row.billed_ns,
         hold_id=row.hold_id,
     )
@@ -94,6 +95,7 @@ async def insert(tx: Tx, terms: LeaseTerms, fee_basis_points: int, hold: HoldId 
             busy_ready_ns=0,
             busy_drain_ns=0,
             rounding_ns=0,
+            late_ns=0,
             billed_nano=0,
             earned_nano=0,
             hold_id=hold,
@@ -120,17 +122,28 @@ async def take(tx: Tx, id: LeaseId) -> MeterLease | None:
     )
 
 
-def save(row: MeterLease, writing: Writing, *, finished: bool) -> None:
-    """What a settlement or a bill changed, onto the locked row."""
+def save(tx: Tx, row: MeterLease, writing: Writing, *, finished: bool) -> None:
+    """What a settlement or a bill changed, onto the locked row, and the bills themselves."""
+    tx.add_all(
+        LeaseBill(
+            lease_id=row.lease_id,
+            from_ns=bill.from_ns,
+            until_ns=bill.until_ns,
+            charge_nano=bill.charge.nano,
+            earned_nano=bill.earned.nano,
+        )
+        for bill in writing.bills
+    )
     lease = writing.lease
     row.settled_ns = lease.settled_ns
     row.evidence_ns = lease.evidence_ns
     row.busy_ready_ns = Decimal(lease.busy_ready_ns)
     row.busy_drain_ns = Decimal(lease.busy_drain_ns)
     row.rounding_ns = Decimal(lease.rounding_ns)
+    row.late_ns = Decimal(lease.late_ns)
     row.billed_ns = lease.billed_ns
-    row.billed_nano += writing.charged_nano
-    row.earned_nano += writing.earned_nano
+    row.billed_nano += sum(bill.charge.nano for bill in writing.bills)
+    row.earned_nano += sum(bill.earned.nano for bill in writing.bills)
     row.finished = finished
 
 
@@ -189,7 +202,8 @@ async def evidence(tx: Tx, seen: Mapping[LeaseId, int]) -> None:
 async def close(tx: Tx, id: LeaseId, at_ns: int, outcome: str, *, evidence: bool) -> None:
     """The lease ends at ``at_ns``, once. With ``evidence`` it was alive until then."""
     values: dict[Any, Any] = {
-        MeterLease.closed_ns: func.greatest(at_ns, MeterLease.opened_ns),
+        # Never before what was seen alive, and so never inside a posted span.
+        MeterLease.closed_ns: func.greatest(at_ns, MeterLease.opened_ns, MeterLease.evidence_ns),
         MeterLease.outcome: outcome,
     }
     if evidence:
@@ -223,14 +237,8 @@ async def accruing(tx: Tx, *, after: str, limit: int) -> list[tuple[Lease, int]]
     return [(view(row[0]), row[1] or 0) for row in rows]
 
 
-async def windows(tx: Tx, id: LeaseId, starts: Sequence[tuple[int, int]]) -> list[MeterWindow]:
-    """Posted windows that overlap any of these intervals."""
-    if not starts:
-        return []
-    low, high = min(s for s, _ in starts), max(e for _, e in starts)
+async def bills(tx: Tx, id: LeaseId) -> list[LeaseBill]:
     rows = await tx.scalars(
-        select(MeterWindow)
-        .where(MeterWindow.lease_id == id, MeterWindow.end_ns > low, MeterWindow.start_ns < high)
-        .order_by(MeterWindow.start_ns)
+        select(LeaseBill).where(LeaseBill.lease_id == id).order_by(LeaseBill.from_ns)
     )
-    return [r for r in rows if any(r.end_ns > s and r.start_ns < e for s, e in starts)]
+    return list(rows)

@@ -31,9 +31,9 @@ _FOLD = text(
     """
     UPDATE usage_segment s SET open_ns = f.open, settled_ticks = s.settled_ticks + f.ticks,
         late_ticks = s.late_ticks + f.late, outside_ns = s.outside_ns + f.outside,
-        folded = f.open >= s.end_ns
-    FROM unnest(:days, :keys, :opens, :ticks, :lates, :outsides)
-         AS f(day, key, open, ticks, late, outside)
+        late_until_ns = coalesce(f.late_until, s.late_until_ns), folded = f.open >= s.end_ns
+    FROM unnest(:days, :keys, :opens, :ticks, :lates, :outsides, :untils)
+         AS f(day, key, open, ticks, late, outside, late_until)
     WHERE s.day = f.day::date AND s.key = f.key
     """
 ).bindparams(
@@ -43,6 +43,7 @@ _FOLD = text(
     bindparam("ticks", type_=ARRAY(Numeric(40, 0))),
     bindparam("lates", type_=ARRAY(Numeric(40, 0))),
     bindparam("outsides", type_=ARRAY(BigInteger)),
+    bindparam("untils", type_=ARRAY(BigInteger)),
 )
 
 _WAIVE = text(
@@ -61,7 +62,7 @@ _WAIVE = text(
 _HISTORY = text(
     """
     SELECT request_id, attempt, sum(settled_ticks) AS ticks,
-           max(prompt_tokens) AS prompt, max(completion_tokens) AS completion
+           sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion
     FROM usage_segment WHERE lease_id = :lease AND request_id = ANY(:requests)
     GROUP BY 1, 2
     """
@@ -124,6 +125,7 @@ def _row(mapped: Mapped, received_ns: int) -> dict[str, object]:
         "received_ns": received_ns,
         "open_ns": mapped.start_ns,
         "settled_ticks": 0,
+        "late_until_ns": None,
         "late_ticks": 0,
         "outside_ns": 0,
         "waived_units": 0,
@@ -204,7 +206,7 @@ async def history(tx: Tx, lease: LeaseId, requests: Sequence[str]) -> dict[Attem
         return {}
     rows = await tx.execute(_HISTORY, {"lease": lease, "requests": sorted(set(requests))})
     return {
-        (row.request_id, row.attempt): Prior(int(row.ticks), row.prompt, row.completion)
+        (row.request_id, row.attempt): Prior(int(row.ticks), int(row.prompt), int(row.completion))
         for row in rows
     }
 
@@ -223,6 +225,7 @@ async def fold(tx: Tx, days: Mapping[str, date], foldings: Mapping[str, Folding]
             "ticks": [foldings[k].ticks for k in keys],
             "lates": [foldings[k].late_ticks for k in keys],
             "outsides": [foldings[k].outside_ns for k in keys],
+            "untils": [foldings[k].late_until_ns for k in keys],
         },
     )
 

@@ -1,0 +1,31 @@
+"""Proofs of the books, for the administrator and for an account's own leases."""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy import text
+
+from brain.billing.store import proofs
+from brain.billing.store.proofs import Proof
+from brain.plumbing import Ctx
+from kernel.ids import AccountId
+
+_log = structlog.get_logger()
+
+
+async def prove(ctx: Ctx, account: AccountId | None = None) -> list[Proof]:
+    """Every proof, on one consistent view of the books; with ``account``, those of its leases.
+
+    A broken one is logged as an error. Changes nothing; may run at any time.
+    """
+    async with ctx.db.begin() as tx:
+        await tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        found = (
+            await proofs.prove(tx, ctx.clock.now_ns())
+            if account is None
+            else await proofs.of_leases(tx, account)
+        )
+    for proof in found:
+        if not proof.holds:
+            _log.error("proof_broken", proof=proof.name, broken=proof.broken, of=proof.count)
+    return found
