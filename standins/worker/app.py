@@ -130,11 +130,9 @@ class Worker:
         created = self._clock.now_ns() // 1_000_000_000
         shown = embeddings.answer(body, self._limits, identity=identity, created=created)
         try:
-            async with self.engine.seat():
+            async with self.engine.seat(lambda: self.engine.be_late(exchange)):
                 self.engine.book.prompt_tokens += shown["usage"]["prompt_tokens"]
-                late = exchange.fault and exchange.fault.fault == FaultKind.LATE
-                seconds = exchange.fault.seconds if exchange.fault and late else 0.0
-                await self.engine.wait(seconds + self._options.first_token_ms / 1000)
+                await self.engine.wait(self._options.first_token_ms / 1000)
                 await exchange.answer(200, encoded(shown))
                 self.engine.book.finished += 1
         except asyncio.CancelledError:

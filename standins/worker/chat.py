@@ -118,7 +118,8 @@ def _delta(choice: Choice, delta: Body, scores: Body | None, last: bool) -> Body
 def _chunk(job: Job, choice: Choice, shown: Body, tokens: int) -> Body:
     chunk = _head(job) | {"choices": [shown]}
     if job.continuous_usage:
-        chunk["usage"] = jobs.usage(choice.prompt_tokens, tokens, whole=False)
+        counts = jobs.usage(choice.prompt_tokens, tokens, whole=False)
+        chunk["usage"] = counts | {"completion_tokens_details": None}
     return chunk
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -68,7 +68,7 @@ class Engine:
         arrived_ns = self._clock.monotonic_ns()
         pace: _Pace | None = None
         try:
-            async with self._seat():
+            async with self.seat(lambda: self._open(exchange, job)):
                 self.book.prompt_tokens += job.prompt_tokens
                 pace = _Pace(self, self._options, self._clock, len(job.choices))
                 await self._answer(exchange, job, speech, pace)
@@ -79,9 +79,17 @@ class Engine:
                 self.note_abort(exchange, job.identity, pace.made if pace else 0)
             raise
 
-    async def _answer(self, exchange: Exchange, job: Job, speech: Speech, pace: _Pace) -> None:
+    async def _open(self, exchange: Exchange, job: Job) -> None:
+        """A stream's head goes out before its request gets a seat, as vLLM does it."""
+        await self.be_late(exchange)
+        if job.stream:
+            await exchange.begin(200, "text/event-stream; charset=utf-8")
+
+    async def be_late(self, exchange: Exchange) -> None:
         if exchange.fault and exchange.fault.fault == FaultKind.LATE:
             await self.wait(exchange.fault.seconds)
+
+    async def _answer(self, exchange: Exchange, job: Job, speech: Speech, pace: _Pace) -> None:
         frames = _faulty(speech.frames(job), exchange, pace)
         if job.stream:
             await _stream(exchange, frames)
@@ -90,19 +98,17 @@ class Engine:
             pass
         await exchange.answer(200, encoded(speech.whole(job)))
 
-    @asynccontextmanager
-    async def seat(self) -> AsyncIterator[None]:
-        """A place in the running batch, for routes that have no tokens to make."""
-        async with self._seat():
-            yield
-
     def note_abort(self, exchange: Exchange, identity: str, tokens: int) -> None:
         now_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         path = exchange.request.path
         self.book.abort(Abort(identity, path, now_ns, monotonic_ns, tokens))
 
     @asynccontextmanager
-    async def _seat(self) -> AsyncIterator[None]:
+    async def seat(self, opening: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """A place in the running batch; ``opening`` is done while it waits for one.
+
+        Raises ``Refusal`` when too many wait already.
+        """
         book, bound = self.book, self._options.max_num_queued_reqs
         if bound and self._seats.locked() and book.waiting >= bound:
             book.rejected += 1
@@ -111,6 +117,7 @@ class Engine:
         book.waiting += 1
         self._idle.clear()
         try:
+            await opening()
             await self._seats.acquire()
         finally:
             book.waiting -= 1
@@ -176,15 +183,11 @@ async def _faulty(frames: Iterator[Frame], exchange: Exchange, pace: _Pace) -> A
 
 
 async def _stream(exchange: Exchange, frames: AsyncIterator[Frame]) -> None:
-    """SSE. The head goes out with the first frame; an error after it is a frame and [DONE]."""
+    """SSE, its head being out: an error is a frame too, and [DONE] follows even that."""
     try:
         async for frame in frames:
-            if not exchange.begun:
-                await exchange.begin(200, "text/event-stream; charset=utf-8")
             await exchange.send(b"data: " + encoded(frame.payload) + b"\n\n")
     except Refusal as refusal:
-        if not exchange.begun:
-            await exchange.begin(200, "text/event-stream; charset=utf-8")
         await exchange.send(b"data: " + encoded(refusal.body()) + b"\n\n")
     if not (exchange.fault and exchange.fault.fault == FaultKind.NO_DONE):
         await exchange.send(DONE)

@@ -69,7 +69,8 @@ class Exchange:
     ) -> None:
         """The head; with no content-length among the headers the body is chunked."""
         fault = self.fault
-        if fault and fault.after_bytes == 0 and fault.how != CutHow.END:
+        at_once = fault and fault.after_bytes == 0 and fault.how != CutHow.END
+        if fault and at_once and fault.fault != FaultKind.STALL:
             await self._break(fault, before_head=True)
         self.begun = True
         named = [("server", "ganglion-stand-in"), *headers]

@@ -18,10 +18,12 @@ from tests.support.shared import RUN_PID
 pytest_plugins = [
     "tests.support.features",
     "tests.support.brain",
+    "tests.support.gateway",
     "tests.support.postgres",
     "tests.support.standin",
     "tests.support.valkey",
     "tests.support.vllm",
+    "tests.support.workers",
 ]
 
 SEED = "GANGLION_TEST_SEED"
