@@ -19,11 +19,15 @@ Sentence = Callable[[PlanRequest, Offer, int], str]
 
 @dataclass(frozen=True)
 class Filter:
-    """``rejects`` is cheap; ``why`` is asked only of offers that it rejected."""
+    """``rejects`` is cheap; ``why`` is asked only of offers that it rejected.
+
+    ``by_kind``: it looks only at what all offers of one shelf of the board share.
+    """
 
     name: str
     rejects: Test
     why: Sentence
+    by_kind: bool = False
 
 
 def shape_on(request: PlanRequest, offer: Offer) -> Shape | None:
@@ -89,19 +93,22 @@ FILTERS: tuple[Filter, ...] = (
         "simulated",
         lambda r, o, n: o.simulated and not r.simulated,
         lambda r, o, n: "Its GPUs are simulated; real ones are needed.",
+        by_kind=True,
     ),
     Filter(
         "containers",
         lambda r, o, n: r.containers and o.engine != "docker",
         lambda r, o, n: "Its agent has no container engine; this work runs in a container.",
+        by_kind=True,
     ),
     Filter(
         "gpu",
         _wrong_gpu,
         lambda r, o, n: f"It has {o.gpu_name}; {' or '.join(sorted(r.gpu_names))} is asked for.",
+        by_kind=True,
     ),
-    Filter("memory", _too_small, _too_small_why),
-    Filter("count", _busy, _busy_why),
+    Filter("memory", _too_small, _too_small_why, by_kind=True),
+    Filter("count", _busy, _busy_why, by_kind=True),
     Filter(
         "price",
         lambda r, o, n: r.price_nano_max is not None and o.price_nano > r.price_nano_max,
@@ -114,11 +121,13 @@ FILTERS: tuple[Filter, ...] = (
             f"It stands in {o.region or 'an unknown region'};"
             f" {' or '.join(sorted(r.regions))} is asked for."
         ),
+        by_kind=True,
     ),
     Filter(
         "spot",
         lambda r, o, n: o.spot and not r.spot,
         lambda r, o, n: "It can be taken away at any time (spot); that was not allowed.",
+        by_kind=True,
     ),
     Filter(
         "reliability",
@@ -135,8 +144,12 @@ FILTERS: tuple[Filter, ...] = (
             f"It is {o.trust.name.lower()};"
             f" at least {Trust(r.trust_min).name.lower()} is asked for."
         ),
+        by_kind=True,
     ),
 )
+
+KIND_FILTERS = tuple(one for one in FILTERS if one.by_kind)
+OFFER_FILTERS = tuple(one for one in FILTERS if not one.by_kind)
 
 
 def _gib(mib: int) -> str:

@@ -1,34 +1,46 @@
 """The planner: a snapshot of offers, a request and the time in; a plan with reasons out. Pure.
 
-The board keeps offers in the order of their price. A decision walks from the cheapest and stops
-as soon as no dearer offer can win: an offer's rent alone is a lower bound of its expected cost.
-The order of the input does not matter; ties go to the lower node id, then the GPU's name.
+The board keeps offers on shelves of one kind each (all that a request can ask about except
+price, age and record), in the order of their price. What a shelf shares is asked once a shelf,
+and a shelf is left as soon as no dearer offer on it can win: the rent at its shortest cold start
+and best record is a lower bound of the expected cost. The order of the input does not matter;
+ties go to the lower price, then the lower node id.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from brain.scheduling import scores
-from brain.scheduling.filters import FILTERS, Filter, shape_on
-from brain.scheduling.offer import Candidate, Choice, Offer, Plan, PlanRequest
+from brain.scheduling.filters import FILTERS, KIND_FILTERS, OFFER_FILTERS, Filter, shape_on
+from brain.scheduling.offer import Candidate, Choice, Offer, Plan, PlanRequest, Shape, Trust
 
 Rank = tuple[int, str, str, int, bool]  # price, then what breaks a tie
+Asked = tuple[tuple[Shape, ...], frozenset[str], frozenset[str], bool, bool, bool, Trust]
+REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Offers alike but for price, age and record; ``best`` is as good as any of them."""
+
+    ranked: tuple[tuple[Rank, Offer], ...]
+    best: Offer
 
 
 class Board:
-    """Offers ready for many decisions. Kept apart by (memory, free GPUs), in price order."""
+    """Offers ready for many decisions."""
 
     def __init__(self, offers: Iterable[Offer]) -> None:
         self._offers = tuple(offers)
-        shelves: dict[tuple[int, int], list[tuple[Rank, Offer]]] = defaultdict(list)
+        kinds: dict[object, list[tuple[Rank, Offer]]] = defaultdict(list)
         for offer in self._offers:
-            shelves[(offer.vram_mib, offer.free)].append((_rank(offer), offer))
-        for shelf in shelves.values():
-            shelf.sort(key=lambda ranked: ranked[0])
-        self._shelves = dict(shelves)
+            kinds[_kind(offer)].append((_rank(offer), offer))
+        self._shelves = [_shelf(ranked) for ranked in kinds.values()]
+        self._fitting: dict[Asked, tuple[tuple[int, int, _Shelf], ...]] = {}
 
     def plan(self, request: PlanRequest, now_ns: int) -> Plan:
         """The cheapest offer in expectation that no filter rejects, and why for each."""
@@ -36,33 +48,79 @@ class Board:
         return Plan(chosen, lambda: explain(request, self._offers, now_ns))
 
     def _choose(self, request: PlanRequest, now_ns: int) -> Choice | None:
-        gpus_least = min(shape.gpus for shape in request.shapes)
-        best: Choice | None = None
-        best_key: tuple[int, Rank] | None = None
-        for rank, offer in self._cheapest_first(request):
-            if best_key is not None:
-                bound = scores.rent(request, offer, gpus_least)
-                if bound > best_key[0]:
+        best: tuple[int, Rank, Offer, int] | None = None
+        for least, gpus, shelf in self._shelves_for(request, now_ns):
+            if best is not None and scores.rent_of(least, request) > best[0]:
+                break  # every shelf from here on is dearer
+            for rank, offer in shelf.ranked:
+                if best is not None and (
+                    scores.bound(request, offer.price_nano, gpus, shelf.best) > best[0]
+                ):
                     break
-            shape = shape_on(request, offer)
-            if shape is None or _rejected(request, offer, now_ns):
-                continue
-            cost = scores.cost(request, offer, shape.gpus)
-            key = (cost.total_nano, rank)
-            if best_key is None or key < best_key:
-                best, best_key = Choice(offer, shape.gpus, cost), key
-        return best
+                if _rejected(request, offer, now_ns):
+                    continue
+                total = scores.total(request, offer, gpus)
+                if best is None or (total, rank) < best[:2]:
+                    best = (total, rank, offer, gpus)
+        if best is None:
+            return None
+        _, _, offer, gpus = best
+        return Choice(offer, gpus, scores.cost(request, offer, gpus))
 
-    def _cheapest_first(self, request: PlanRequest) -> Iterator[tuple[Rank, Offer]]:
-        """Offers that could hold some shape, by price, over all shelves at once."""
-        fitting = [
-            shelf
-            for (vram_mib, free), shelf in self._shelves.items()
-            if any(s.vram_mib <= vram_mib and s.gpus <= free for s in request.shapes)
-        ]
-        if len(fitting) == 1:
-            return iter(fitting[0])
-        return heapq.merge(*fitting, key=lambda ranked: ranked[0])
+    def _shelves_for(
+        self, request: PlanRequest, now_ns: int
+    ) -> tuple[tuple[int, int, _Shelf], ...]:
+        """Shelves that hold what is asked for: (least price of the whole, GPUs, shelf), the
+        cheapest first. Requests of one model ask the same again and again."""
+        asked = (
+            request.shapes,
+            request.regions,
+            request.gpu_names,
+            request.spot,
+            request.simulated,
+            request.containers,
+            request.trust_min,
+        )
+        known = self._fitting.get(asked)
+        if known is not None:
+            return known
+        found = []
+        for shelf in self._shelves:
+            shape = shape_on(request, shelf.best)
+            if shape is None or any(f.rejects(request, shelf.best, now_ns) for f in KIND_FILTERS):
+                continue
+            found.append((shelf.best.price_nano * shape.gpus, shape.gpus, shelf))
+        found.sort(key=itemgetter(0))
+        if len(self._fitting) >= REMEMBERED:
+            self._fitting.clear()
+        self._fitting[asked] = tuple(found)
+        return self._fitting[asked]
+
+
+def _kind(offer: Offer) -> tuple[object, ...]:
+    """What all offers of a shelf share: everything that a kind filter looks at."""
+    return (
+        offer.vram_mib,
+        offer.free,
+        offer.gpu_name,
+        offer.region,
+        offer.spot,
+        offer.trust,
+        offer.simulated,
+        offer.engine,
+    )
+
+
+def _shelf(ranked: list[tuple[Rank, Offer]]) -> _Shelf:
+    ranked.sort(key=itemgetter(0))
+    offers = [offer for _, offer in ranked]
+    best = replace(
+        offers[0],
+        cold_start_seconds=min(offer.cold_start_seconds for offer in offers),
+        reliability_ppm=max(offer.reliability_ppm for offer in offers),
+        storage_nano_gib_hour=min(offer.storage_nano_gib_hour for offer in offers),
+    )
+    return _Shelf(tuple(ranked), best)
 
 
 def plan(request: PlanRequest, offers: Iterable[Offer], now_ns: int) -> Plan:
@@ -94,7 +152,7 @@ def _rank(offer: Offer) -> Rank:
 
 
 def _rejected(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
-    return any(f.rejects(request, offer, now_ns) for f in FILTERS)
+    return any(f.rejects(request, offer, now_ns) for f in OFFER_FILTERS)
 
 
 def _rejecting(request: PlanRequest, offer: Offer, now_ns: int) -> list[Filter]:

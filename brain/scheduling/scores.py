@@ -1,7 +1,7 @@
 """What an offer is expected to cost in all: one small function a part, integers rounded up.
 
-Every part is zero or more and the rent is among them, so ``rent`` is a lower bound of the
-total; the planner's early stop rests on that.
+Every part is zero or more and rises with the price, the cold start and the chance to fail;
+the planner's early stop rests on that.
 """
 
 from __future__ import annotations
@@ -39,6 +39,24 @@ def cost(request: PlanRequest, offer: Offer, gpus: int) -> Cost:
         cold_start_nano=cold_start(offer, gpus),
         failure_risk_nano=failure_risk(request, offer, gpus),
     )
+
+
+def total(request: PlanRequest, offer: Offer, gpus: int) -> int:
+    """``cost(...).total_nano``, without the parts."""
+    return bound(request, offer.price_nano, gpus, offer)
+
+
+def bound(request: PlanRequest, price_nano: int, gpus: int, best: Offer) -> int:
+    """The total at this price with the cold start, record and storage of ``best``."""
+    hourly, cold = price_nano * gpus, best.cold_start_seconds
+    lost = hourly * (request.seconds // 2 + cold) * (MILLION - best.reliability_ppm)
+    nano = rent_of(hourly, request) - (-hourly * cold // HOUR) - (-lost // (HOUR * MILLION))
+    return nano + storage(request, best) if request.storage_gib else nano
+
+
+def rent_of(hourly_nano: int, request: PlanRequest) -> int:
+    """The rent alone of what costs so much an hour in all."""
+    return -(-hourly_nano * request.seconds // HOUR)
 
 
 def sentences(request: PlanRequest, offer: Offer, gpus: int, worth: Cost) -> tuple[str, ...]:
