@@ -70,7 +70,7 @@ def _read(item: object) -> Fault:
     values["fault"] = FaultKind(values["fault"])
     values["how"] = CutHow(values.get("how", CutHow.CLOSE))
     for name in ("next", "after_bytes", "after_tokens", "status", "exit_code"):
-        if not isinstance(values.get(name, 0), int) or values.get(name, 0) < 0:
+        if type(values.get(name, 0)) is not int or values.get(name, 0) < 0:
             raise ValueError(f"{name} is a whole number, 0 or more")
     if not isinstance(values.get("seconds", 0), int | float) or values.get("seconds", 0) < 0:
         raise ValueError("seconds is a number, 0 or more")
