@@ -14,7 +14,7 @@ from tenacity.wait import wait_random_exponential
 
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError
-from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState
+from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState, NvmlState
 from node_agent import core
 from node_agent.bell import Bell
 from node_agent.engine import Engine, EngineAway, Order
@@ -25,7 +25,7 @@ from node_agent.identity import Identity
 from node_agent.link import Brain
 from node_agent.logs import LogShelf
 from node_agent.probe import Probe
-from node_agent.records import AgentState, Doing, Phase, Start
+from node_agent.records import AgentState, Doing, Phase, Seen, Start
 from node_agent.report import Told, report
 from node_agent.shipping import ship_logs
 from node_agent.sight import Sight
@@ -152,6 +152,7 @@ class Agent:
         seen = self._sight.seen(doing)
         now_ns = self._parts.boot_ns()
         self._keep(core.judge(self._state, seen, now_ns))
+        self._ask_for_evidence(seen)
         for action in core.diff(self._state, seen, now_ns):
             if isinstance(action, Start):
                 self._start(action, now_ns)
@@ -159,6 +160,12 @@ class Agent:
                 self._workshop.end(action)
         self._cancel_unwanted_starts(doing)
         self._notice_change(doing)
+
+    def _ask_for_evidence(self, seen: Seen) -> None:
+        """Gone work counts once a later look shows its GPUs free: look now, not at the round."""
+        waits = any(held.gone_ns > seen.gpus_at_ns for held in self._state.leases.values())
+        if waits and seen.nvml is not NvmlState.HUNG:
+            self._gpu_bell.ring()
 
     def _start(self, action: Start, now_ns: int) -> None:
         lease = action.lease
