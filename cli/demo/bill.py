@@ -88,11 +88,14 @@ def tell_ledger(story: Story, bookings: list[dict[str, Any]]) -> None:
         if booking["id"] in told:
             continue
         told.add(booking["id"])
-        parts = []
-        for entry in booking["entries"]:
-            if entry["asset"] == "USD":
-                parts.append(f"{entry['account']} {Money(entry['amount'])}")
+        parts = [_entry(entry) for entry in booking["entries"]]
         story.tell(f"ledger: {booking['kind']}: {', '.join(parts)}")
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    if entry["asset"] == "USD":
+        return f"{entry['account']} {Money(entry['amount'])}"
+    return f"{entry['account']} {entry['amount']:,} {entry['asset']}"
 
 
 async def final(brain: Brain, lease_id: str, clock: Clock) -> dict[str, Any]:

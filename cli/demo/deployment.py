@@ -22,27 +22,27 @@ def deploy(story: Story, brain: Brain, model: str, name: str) -> dict[str, Any]:
     return made
 
 
-def follow(
+async def follow(
     story: Story, brain: Brain, deployment_id: str, wanted: str, *, clock: Clock
 ) -> dict[str, Any]:
     """Tell each change of its replica until the deployment is as wanted."""
     most = READY_SECONDS_MAX if wanted == "running" else STOP_SECONDS_MAX
     deadline = clock.monotonic_ns() + int(most * NS)
-    last = ""
+    last = None
     while True:
         found: dict[str, Any] = brain.get(f"/api/v1/deployments/{deployment_id}")
         for replica in found["replica_list"]:
             told = f"{replica['state']}: {replica['waiting_reason'] or replica['reason']}"
-            if told != last:
+            if told != last and not (last is None and found["asked"] == "stopped"):
                 story.tell(told)
-                last = told
+            last = told
         if found["state"] == wanted:
             return found
         if found["broken_reason"]:
             raise CliError(f"The deployment failed: {found['broken_reason']}")
         if clock.monotonic_ns() > deadline:
             raise CliError(f"The deployment is {found['state']} after {most:.0f} s, not {wanted}.")
-        _wait(clock)
+        await clock.sleep(POLL_SECONDS)
 
 
 def tell_why(story: Story, brain: Brain, deployment_id: str) -> dict[str, Any]:
@@ -64,9 +64,3 @@ def tell_lease(story: Story, found: dict[str, Any]) -> str:
         f"{replica['node_id']}"
     )
     return str(replica["lease_id"])
-
-
-def _wait(clock: Clock) -> None:
-    import asyncio
-
-    asyncio.run(clock.sleep(POLL_SECONDS))

@@ -20,6 +20,7 @@ from cli.demo.story import Story
 from cli.faults import CliError
 from cli.supervisor.environment import STAND_IN
 from kernel.clock import Clock, SystemClock
+from kernel.money import Money
 
 WORDS = "Say in one sentence what a ganglion is."
 
@@ -60,12 +61,12 @@ class Journey:
         with ExitStack() as open_things:
             owner = self._person("owner")
             open_things.callback(owner.brain.__exit__)
-            deployment_id, lease_id = self._deploy(owner)
+            deployment_id, lease_id = await self._deploy(owner)
             own_calls = self._calls(owner, self._name)
             other = self._person("neighbour")
             open_things.callback(other.brain.__exit__)
             pool_calls = self._pool_calls(other)
-            self._stop(owner, deployment_id)
+            await self._stop(owner, deployment_id)
             await self._requests(Payer("owner", owner.brain, own_calls), "own_receipts")
             await self._requests(Payer("neighbour", other.brain, pool_calls), "pool_receipts")
             await self._lease(owner, lease_id)
@@ -83,12 +84,14 @@ class Journey:
         story.keep(name, {"email": person.email, "account_id": person.account_id})
         return ready
 
-    def _deploy(self, owner: Person) -> tuple[str, str]:
+    async def _deploy(self, owner: Person) -> tuple[str, str]:
         story = self._story
         story.step(f"deploy {self._model} from the catalog")
         made = deployment.deploy(story, owner.brain, self._model, self._name)
         deployment_id = made["deployment_id"]
-        found = deployment.follow(story, owner.brain, deployment_id, "running", clock=self._clock)
+        found = await deployment.follow(
+            story, owner.brain, deployment_id, "running", clock=self._clock
+        )
         story.step("why there: the planner's candidates")
         why = deployment.tell_why(story, owner.brain, deployment_id)
         lease_id = deployment.tell_lease(story, found)
@@ -119,11 +122,13 @@ class Journey:
         story.keep("pool_calls", [asdict(call) for call in calls])
         return calls
 
-    def _stop(self, owner: Person, deployment_id: str) -> None:
+    async def _stop(self, owner: Person, deployment_id: str) -> None:
         story = self._story
         story.step("stop: drained, worker gone, lease closed")
         owner.brain.post(f"/api/v1/deployments/{deployment_id}/stop")
-        found = deployment.follow(story, owner.brain, deployment_id, "stopped", clock=self._clock)
+        found = await deployment.follow(
+            story, owner.brain, deployment_id, "stopped", clock=self._clock
+        )
         story.keep("stopped", found)
 
     async def _requests(self, payer: Payer, name: str) -> None:
@@ -147,5 +152,7 @@ class Journey:
             proofs: list[dict[str, Any]] = admin.get("/api/v1/proofs")
         bill.tell_proofs(story, proofs)
         for name, person in (("owner", owner), ("neighbour", other)):
-            story.tell(f"{name} has {person.balance()['free_usd']} left")
+            left = person.balance()
+            held = f", of which {Money(left['held_nano'])} is held" if left["held_nano"] else ""
+            story.tell(f"{name} has {Money(left['posted_nano'])} left{held}")
         story.keep("proofs", proofs)
