@@ -22,22 +22,7 @@ Say = Callable[[str], None]
 DOWNLOAD_SECONDS_MAX = 600
 UNPACK_SECONDS_MAX = 120
 
-DOCKER = [
-    "docker.io",
-    "containerd",
-    "runc",
-    "tini",
-    "iptables",
-    "libip6tc2",
-    "libip4tc2",
-    "libxtables12",
-    "libmnl0",
-    "libnfnetlink0",
-    "libnetfilter-conntrack3",
-    "libnftnl11",
-    "libdevmapper1.02.1",
-    "libseccomp2",
-]
+DOCKER = ["docker.io", "containerd", "runc", "libdevmapper1.02.1", "libseccomp2"]
 BUSYBOX = ["busybox-static"]
 
 

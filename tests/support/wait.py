@@ -46,3 +46,8 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def pause(seconds: float) -> None:
+    """Between two looks of a loop with a deadline, in a thread that has no event loop."""
+    time.sleep(seconds)
