@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -124,6 +126,11 @@ class AgentBrain:
             return await until(check, seconds)
         except AssertionError:
             raise AssertionError(f"{self.seen(lease_id)} is not {state}") from None
+
+    async def gpu_uuids(self, count: int) -> list[str]:
+        """The UUIDs that the agent's first beat shows."""
+        await until(lambda: self.beats, 20)
+        return [gpu.uuid for gpu in self.beats[-1].gpus][:count]
 
     # The server.
 
@@ -254,23 +261,32 @@ async def _pause(seconds: float) -> None:
         return
 
 
-def standin_lease(
-    number: int, gpu_uuids: list[str], *, epoch: int = 1, ttl_seconds: int = 60
+_LEASES = itertools.count(1)
+
+
+def lease_of(
+    gpu_uuids: list[str],
+    *,
+    epoch: int = 1,
+    ttl_seconds: int = 60,
+    process: list[str] | None = None,
+    image: str = "ganglion/stand-in:test",
+    arguments: list[str] | None = None,
+    **launch: Any,
 ) -> DesiredLease:
-    """A lease whose work is the stand-in worker as a process."""
-    launch = LaunchSpec(
-        engine="standin",
-        image="ganglion/stand-in:test",
-        arguments=["--host", "0.0.0.0", "--port", "{port}", "--model", "demo"],
-        process=["{python}", "-m", "standins.worker", "--port", "{port}", "--model", "demo"],
-        start_seconds_max=60,
-        drain_seconds_max=5,
-    )
+    """A lease to run; its work is the stand-in worker unless the test says otherwise."""
+    serve = ["--port", "{port}", "--model", "demo"]
     return DesiredLease(
-        lease_id=f"lease_{number:032x}",
+        lease_id=f"lease_{os.getpid():016x}{next(_LEASES):016x}",
         epoch=epoch,
         gpu_uuids=gpu_uuids,
         ttl_seconds=ttl_seconds,
         state=DesiredState.RUN,
-        launch=launch,
+        launch=LaunchSpec(
+            engine="standin",
+            image=image,
+            arguments=["--host", "0.0.0.0", *serve] if arguments is None else arguments,
+            process=["{python}", "-m", "standins.worker", *serve] if process is None else process,
+            **{"start_seconds_max": 60, "drain_seconds_max": 5, **launch},
+        ),
     )

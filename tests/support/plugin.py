@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.standin",
     "tests.support.valkey",
+    "tests.support.dockerd",
     "tests.support.vllm",
     "tests.support.workers",
 ]

@@ -6,15 +6,9 @@ import httpx
 import pytest
 
 from kernel.wire.agent import NvmlState
-from tests.support.agent_brain import AgentBrain, standin_lease
+from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess, workers
 from tests.support.wait import until
-
-
-async def gpu_uuids(brain: AgentBrain) -> list[str]:
-    beat = await until(lambda: brain.beats and brain.beats[-1])
-    assert beat
-    return [gpu.uuid for gpu in beat.gpus]
 
 
 @pytest.mark.feature("C1")
@@ -22,7 +16,7 @@ async def test_it_joins_and_tells_its_simulated_gpus_as_simulated(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
     agent.start()
-    uuids = await gpu_uuids(brain)
+    uuids = await brain.gpu_uuids(2)
     assert brain.beats[0].nvml is NvmlState.SIMULATED
     assert len(set(uuids)) == 2
     assert all(gpu.simulated for gpu in brain.beats[0].gpus)
@@ -34,7 +28,7 @@ async def test_a_lease_becomes_a_worker_that_answers(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
     agent.start()
-    lease = standin_lease(1, (await gpu_uuids(brain))[:1])
+    lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
     seen = await brain.shows(lease.lease_id, "ready")
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -47,7 +41,7 @@ async def test_a_lease_becomes_a_worker_that_answers(
 @pytest.mark.feature("C5")
 async def test_a_stop_ends_the_worker_and_is_proved(brain: AgentBrain, agent: AgentProcess) -> None:
     agent.start()
-    lease = standin_lease(1, (await gpu_uuids(brain))[:1])
+    lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
     await brain.shows(lease.lease_id, "ready")
     assert len(workers(agent.home)) == 1
@@ -62,7 +56,7 @@ async def test_the_workers_own_gauges_and_lines_reach_the_brain(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
     agent.start()
-    lease = standin_lease(1, (await gpu_uuids(brain))[:1])
+    lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
     await until(lambda: (seen := brain.seen(lease.lease_id)) and seen.metrics)
     seen = brain.seen(lease.lease_id)
