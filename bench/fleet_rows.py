@@ -44,4 +44,5 @@ async def add_nodes(ctx: Ctx, count: int, *, gpus: int = 8) -> list[NodeId]:
         ):
             names = {name: values[name] for name in values if f":{name}" in statement}
             await tx.execute(text(statement), names)
+        await tx.execute(text("ANALYZE node, fleet_node, node_beat, node_gpu, lease, lease_gpu"))
     return nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from statistics import median
 from time import perf_counter
@@ -114,34 +115,33 @@ def decisions_per_s(chance: Random) -> float:
 
 
 async def claims_per_s(ctx: Ctx, seed: int) -> float:
-    """Eight schedulers take every GPU of fresh nodes, one a claim, until none is left."""
+    """Eight schedulers on fresh nodes, one GPU a claim, until nine in ten GPUs are held. What
+    loses a race looks elsewhere, and its time counts."""
     nodes = await add_nodes(ctx, NODES, gpus=GPUS)
+    left = [NODES * GPUS * 9 // 10]
     start = perf_counter()
-    runs = [_scheduler(ctx, nodes, Random(f"{seed}/{n}")) for n in range(SCHEDULERS)]
+    runs = [_scheduler(ctx, nodes, Random(f"{seed}/{n}"), left) for n in range(SCHEDULERS)]
     won = sum(await asyncio.gather(*runs))
     return won / (perf_counter() - start)
 
 
-async def _scheduler(ctx: Ctx, nodes: list[NodeId], chance: Random) -> int:
-    order = list(nodes)
-    chance.shuffle(order)
+async def _scheduler(ctx: Ctx, nodes: list[NodeId], chance: Random, left: list[int]) -> int:
     won = 0
-    while order:
+    while left[0] > 0:
         wanted = Claim(
             replica_id=ctx.ids.new(ReplicaId),
             deployment_id=ctx.ids.new(DeploymentId),
-            node_id=order[-1],
+            node_id=chance.choice(nodes),
             gpu_count=1,
             launch=LAUNCH,
             payer=PLATFORM_ACCOUNT,
             mode="pool",
         )
-        try:
+        with suppress(NoCapacity):
             async with ctx.db.begin() as tx:
                 await fleet.claim(tx, wanted, now_ns=ctx.clock.now_ns(), ids=ctx.ids)
             won += 1
-        except NoCapacity:
-            order.pop()
+            left[0] -= 1
     return won
 
 

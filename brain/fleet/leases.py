@@ -19,7 +19,6 @@ from brain.fleet.models import Lease
 from brain.fleet.ports import LeaseWatcher
 from brain.fleet.states import LEASE, LeaseEvent, LeaseState
 from brain.fleet.views import Claim, LeaseView
-from brain.marketplace import NodeTerms, node_terms
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.moves import create, move
 from kernel.errors import Conflict, NoCapacity
@@ -34,11 +33,10 @@ async def claim(tx: Tx, wanted: Claim, *, now_ns: int, ids: Ids) -> LeaseView:
     Raises ``OutOfCredit`` when the payer cannot pay. Nothing is kept if the caller rolls back.
     """
     assert wanted.gpu_count >= 1, "a claim is for at least one GPU"
-    counters = await store.raise_counters(tx, wanted.node_id, epoch=True)
-    terms = await node_terms(tx, wanted.node_id)
-    if counters is None or terms is None:
+    node = await store.enter_claim(tx, wanted.node_id)
+    if node is None:
         raise NoCapacity("This node is not in the fleet.")
-    await _check_sellable(tx, wanted, terms)
+    _check_sellable(wanted, node)
     uuids = await store.free_gpus(
         tx, wanted.node_id, count=wanted.gpu_count, vram_mib=wanted.vram_mib
     )
@@ -47,8 +45,8 @@ async def claim(tx: Tx, wanted: Claim, *, now_ns: int, ids: Ids) -> LeaseView:
     row = Lease(
         lease_id=ids.new(LeaseId),
         node_id=wanted.node_id,
-        epoch=counters.epoch,
-        generation=counters.generation,
+        epoch=node.epoch,
+        generation=node.generation,
         replica_id=wanted.replica_id,
         deployment_id=wanted.deployment_id,
         gpu_count=wanted.gpu_count,
@@ -65,7 +63,7 @@ async def claim(tx: Tx, wanted: Claim, *, now_ns: int, ids: Ids) -> LeaseView:
         await store.add_lease_gpus(tx, row.lease_id, row.node_id, uuids)
     except IntegrityError as error:  # the index: the last word on double claims
         raise NoCapacity("These GPUs were taken by someone else just now.") from error
-    await lease_opened(tx, _money(row, wanted, terms), ids)
+    await lease_opened(tx, _money(row, wanted, node), ids)
     return _view(row, tuple(uuids), silent=False)
 
 
@@ -76,7 +74,7 @@ async def stop_lease(tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int) -> 
         return
     row.stop_asked_ns = now_ns
     await move(tx, row, LEASE, LeaseEvent.STOP, reason=core.plain(reason)[:500], at=at_of(now_ns))
-    await store.raise_counters(tx, row.node_id, epoch=False)
+    await store.raise_generation(tx, row.node_id)
 
 
 async def lease(tx: Tx, lease_id: LeaseId) -> LeaseView | None:
@@ -156,7 +154,7 @@ async def _close(
     row.outcome = outcome.value
     await move(tx, row, LEASE, event, reason=core.plain(reason)[:500], at=at_of(now_ns))
     await store.release_gpus(tx, row.lease_id)
-    await store.raise_counters(tx, row.node_id, epoch=False)
+    await store.raise_generation(tx, row.node_id)
     await lease_closed(tx, row.lease_id, now_ns, _billed_as(row, outcome, now_ns).value)
 
 
@@ -168,31 +166,30 @@ def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:
     return LeaseOutcome.LOST if slow or outcome is Outcome.LOST else LeaseOutcome.GONE
 
 
-async def _check_sellable(tx: Tx, wanted: Claim, terms: NodeTerms) -> None:
+def _check_sellable(wanted: Claim, node: store.Entry) -> None:
     """What the plan saw may have changed since: look again under the node's lock."""
-    node = await store.fleet_node(tx, wanted.node_id)
-    if node is None or terms.revoked or not terms.listed:
+    if not node.offered:
         raise NoCapacity("This node is not offered any more.")
     if node.quarantined:
         raise NoCapacity(f"This node is in quarantine: {node.quarantined}.")
-    if node.silent_since_ns is not None:
+    if node.silent:
         raise NoCapacity("This node is not heard.")
     limit = wanted.price_nano_max
-    if limit is not None and terms.price_nano > limit:
+    if limit is not None and node.price_nano > limit:
         raise NoCapacity("This node became dearer meanwhile.")
 
 
-def _money(row: Lease, wanted: Claim, terms: NodeTerms) -> LeaseTerms:
+def _money(row: Lease, wanted: Claim, node: store.Entry) -> LeaseTerms:
     if wanted.mode not in ("dedicated", "pool"):
         raise Conflict(f"There is no billing mode {wanted.mode!r}.")
     return LeaseTerms(
         lease_id=row.lease_id,
         epoch=row.epoch,
         payer=wanted.payer,
-        provider=terms.account_id,
+        provider=node.account_id,
         gpus=row.gpu_count,
-        renter_rate_nano=terms.price_nano,
-        provider_rate_nano=terms.price_nano,
+        renter_rate_nano=node.price_nano,
+        provider_rate_nano=node.price_nano,
         mode=wanted.mode,
         pool_rate_nano=wanted.pool_rate_nano,
         ceiling_prompt_nano=wanted.ceiling_prompt_nano,
