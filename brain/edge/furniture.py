@@ -20,6 +20,10 @@ from kernel.errors import GanglionError, Malformed, TooLarge
 from kernel.ids import Ids, RequestId
 
 BODY_BYTES_MAX: Final = 1 << 20
+# A gateway ships a backlog in batches of thousands of segments; it shows its token before any of
+# the body is read.
+USAGE_BYTES_MAX: Final = 16 << 20
+USAGE_PATH: Final = "/internal/gateway/usage"
 BODY_SECONDS_MAX: Final = 30.0
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
@@ -74,6 +78,7 @@ class _Visit:
         self._send = send
         self.status = 0
         self.body_bytes = 0
+        self.body_bytes_max = USAGE_BYTES_MAX if scope["path"] == USAGE_PATH else BODY_BYTES_MAX
         self.body_done = False
         self.started_ns = house.clock.monotonic_ns()
         self.rid = self._request_id()
@@ -111,7 +116,9 @@ class _Visit:
             return None
         if not length.isdigit():
             return Malformed("The content-length header is not a number.")
-        return TooLarge(_too_large()) if int(length[:20]) > BODY_BYTES_MAX else None
+        if int(length[:20]) <= self.body_bytes_max:
+            return None
+        return TooLarge(_too_large(self.body_bytes_max))
 
     async def _limited_receive(self) -> Message:
         """Raises what the framework lets through (HTTPException): rendered like any other."""
@@ -126,8 +133,8 @@ class _Visit:
         if message["type"] == "http.request":
             self.body_bytes += len(message.get("body", b""))
             self.body_done = not message.get("more_body", False)
-            if self.body_bytes > BODY_BYTES_MAX:
-                raise HTTPException(413, _too_large())
+            if self.body_bytes > self.body_bytes_max:
+                raise HTTPException(413, _too_large(self.body_bytes_max))
         return message
 
     async def _marked_send(self, message: Message) -> None:
@@ -166,5 +173,5 @@ class _Visit:
         )
 
 
-def _too_large() -> str:
-    return f"The body is larger than {BODY_BYTES_MAX >> 20} MiB, the most that is taken here."
+def _too_large(bytes_max: int) -> str:
+    return f"The body is larger than {bytes_max >> 20} MiB, the most that is taken here."

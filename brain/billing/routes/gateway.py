@@ -24,6 +24,7 @@ from kernel.wire import encode
 from kernel.wire.gateway import Hello, SliceRequest, UsageBatch
 
 RECEIVING_SECONDS = 1
+STOP_SECONDS_MAX = 5
 
 T = TypeVar("T")
 
@@ -33,20 +34,24 @@ _log = structlog.get_logger()
 @asynccontextmanager
 async def _receiving(app: FastAPI) -> AsyncIterator[None]:
     """While this process serves, say once a second that the brain can receive and write."""
-    task = asyncio.create_task(_beat(app.state.ctx))
+    stopping = asyncio.Event()
+    task = asyncio.create_task(_beat(app.state.ctx, stopping))
     yield
+    # A driver may swallow one cancellation in the middle of a connect; the flag then ends the loop.
+    stopping.set()
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.wait({task}, timeout=STOP_SECONDS_MAX)
 
 
-async def _beat(ctx: Ctx) -> None:
-    while True:
+async def _beat(ctx: Ctx, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
         try:
             await service.receiving_beat(ctx)
         except (SQLAlchemyError, OSError) as error:
             # The database's absence is what the missing beat then tells.
             _log.warning("receiving_beat_failed", error=type(error).__name__)
-        await ctx.clock.sleep(RECEIVING_SECONDS)
+        if not stopping.is_set():
+            await ctx.clock.sleep(RECEIVING_SECONDS)
 
 
 router = APIRouter(

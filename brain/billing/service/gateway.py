@@ -59,7 +59,6 @@ async def hello(ctx: Ctx, message: Hello, policy: MeterPolicy) -> HelloAnswer:
     """Fix this boot's offset to brain time. A repeat of the same boot gets the same offset."""
     async with ctx.db.begin() as tx:
         now = ctx.clock.now_ns()
-        await gateways.receiving_beat(tx, now)
         offset = await gateways.hello(
             tx, message.boot_id, message.gateway, message.monotonic_ns, now
         )
@@ -130,7 +129,6 @@ async def usage_reported(ctx: Ctx, batch: UsageBatch) -> UsageAnswer:
     """
     async with ctx.db.begin() as tx:
         now = ctx.clock.now_ns()
-        await gateways.receiving_beat(tx, now)
         boot = await gateways.lock_boot(tx, batch.boot_id)
         if boot is None:
             raise Conflict("This gateway boot is not known; say hello first.", code="unknown_boot")
@@ -147,7 +145,7 @@ async def usage_reported(ctx: Ctx, batch: UsageBatch) -> UsageAnswer:
         else:
             sent_ns = boot.stated_ns
         await gateways.seen(tx, batch.boot_id, seen_ns=max(now, boot.seen_ns), stated_ns=sent_ns)
-        await gateways.close_boots(tx, [b for b in batch.closed_boots if b != batch.boot_id])
+        await gateways.close_boots(tx, batch.closed_boots)
         if batch.returns:
             await holds.returned(tx, [back.slice_id for back in batch.returns], now)
         near, life = now + SLICE_LIFE_NS // 2, now + SLICE_LIFE_NS

@@ -129,6 +129,13 @@ async def account_stopped(tx: Tx, account: AccountId) -> bool:
     return await holds.stopped(tx, account)
 
 
+async def can_spend(tx: Tx, account: AccountId) -> bool:
+    """Is there free money, and is the account not stopped? What a new expense asks first."""
+    if await holds.stopped(tx, account):
+        return False
+    return (await journal.balances(tx, [account]))[account].free > 0
+
+
 async def stopped_accounts(tx: Tx) -> list[AccountId]:
     """Every stopped account."""
     rows = await tx.scalars(

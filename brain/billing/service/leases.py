@@ -59,6 +59,8 @@ async def _cover(tx: Tx, terms: LeaseTerms, ids: Ids) -> HoldId:
         lease_id=terms.lease_id,
     )
     if await holds.open_hold(tx, opening) is None:
+        if await holds.stopped(tx, terms.payer):
+            raise OutOfCredit("The account is stopped for want of credit. Add credit first.")
         view = (await journal.balances(tx, [terms.payer]))[terms.payer]
         raise OutOfCredit(
             f"This needs {least} free for its first minute; the account has "

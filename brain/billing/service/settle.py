@@ -24,7 +24,7 @@ from brain.plumbing import Ctx, Tx
 from kernel.clock import NS
 from kernel.ids import AccountId, LeaseId, TxId
 
-LEASES_MAX = 200
+PAGE = 200
 IDLE_NS = 60 * NS  # an idle lease's windows are closed no more often than this
 DAY_NS = 86_400 * NS
 
@@ -32,16 +32,17 @@ DAY_NS = 86_400 * NS
 async def settle_due(ctx: Ctx, policy: MeterPolicy | None = None) -> int:
     """Close every window that can be closed, and the books of ended leases. Returns the number of
     windows posted. May run any number of times at once."""
-    terms = policy or MeterPolicy()
-    async with ctx.db.begin() as tx:
-        waiting = await segments.leases_waiting(tx, LEASES_MAX)
-        stale = ctx.clock.now_ns() - IDLE_NS
-        due = await leases.due(tx, waiting, stale_ns=stale, limit=LEASES_MAX)
-    posted = 0
-    for lease in due:
+    terms, after, posted = policy or MeterPolicy(), "", 0
+    stale = ctx.clock.now_ns() - IDLE_NS
+    while True:
         async with ctx.db.begin() as tx:
-            posted += await _settle_lease(tx, ctx, lease, terms)
-    return posted
+            page = await leases.due(tx, after=after, stale_ns=stale, limit=PAGE)
+        for lease in page:
+            async with ctx.db.begin() as tx:
+                posted += await _settle_lease(tx, ctx, lease, terms)
+        if len(page) < PAGE:
+            return posted
+        after = page[-1]
 
 
 async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> int:

@@ -28,13 +28,13 @@ _EVIDENCE = text(
 
 _DUE = text(
     """
-    SELECT l.lease_id FROM meter_lease l
-    WHERE l.lease_id = ANY(:leases) OR (NOT l.finished AND l.ready_ns IS NOT NULL
-          AND l.closed_ns IS NULL AND l.settled_ns < :stale)
-       OR (NOT l.finished AND l.closed_ns IS NOT NULL)
-    ORDER BY l.settled_ns LIMIT :limit
+    SELECT lease_id FROM usage_segment WHERE NOT folded AND lease_id > :after
+    UNION
+    SELECT lease_id FROM meter_lease WHERE NOT finished AND lease_id > :after
+       AND (closed_ns IS NOT NULL OR (ready_ns IS NOT NULL AND settled_ns < :stale))
+    ORDER BY lease_id LIMIT :limit
     """
-).bindparams(bindparam("leases", type_=ARRAY(Text)))
+)
 
 
 def view(row: MeterLease) -> Lease:
@@ -215,9 +215,9 @@ async def close(tx: Tx, id: LeaseId, at_ns: int, outcome: str, *, evidence: bool
     )
 
 
-async def due(tx: Tx, with_usage: Sequence[str], *, stale_ns: int, limit: int) -> list[LeaseId]:
-    """Leases to settle: with usage that waits, closed and not finished, or idle for long."""
-    rows = await tx.execute(_DUE, {"leases": list(with_usage), "stale": stale_ns, "limit": limit})
+async def due(tx: Tx, *, after: str, stale_ns: int, limit: int) -> list[LeaseId]:
+    """Leases to settle, by id: with usage that waits, closed and not finished, or long idle."""
+    rows = await tx.execute(_DUE, {"after": after, "stale": stale_ns, "limit": limit})
     return [LeaseId(row.lease_id) for row in rows]
 
 

@@ -147,14 +147,6 @@ async def park(tx: Tx, parked: Sequence[tuple[Segment, str]], at: datetime) -> i
     return len((await tx.execute(statement.returning(ParkedSegment.key))).all())
 
 
-async def leases_waiting(tx: Tx, limit: int) -> list[str]:
-    """Leases with segments that are not folded."""
-    rows = await tx.scalars(
-        select(UsageSegment.lease_id).where(~UsageSegment.folded).distinct().limit(limit)
-    )
-    return [str(id) for id in rows]
-
-
 async def unfolded(tx: Tx, lease: LeaseId) -> list[UsageSegment]:
     """This lease's segments that wait, oldest first."""
     rows = await tx.scalars(

@@ -15,7 +15,7 @@ from brain.billing import (
     lease_mark,
     lease_opened,
 )
-from brain.billing.service.gateway import MeterPolicy, hello, usage_reported
+from brain.billing.service.gateway import MeterPolicy, hello, receiving_beat, usage_reported
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
@@ -50,6 +50,10 @@ class Gateway:
     def mine(self, brain_ns: int) -> int:
         return brain_ns - self.offset_ns
 
+    async def beat(self) -> None:
+        """The web process says that it can receive."""
+        await receiving_beat(self.ctx)
+
     async def send(
         self,
         segments: list[Segment],
@@ -62,6 +66,7 @@ class Gateway:
         marks = []
         if replica is not None and until_ns is not None:
             marks = [Watermark(str(replica), self.mine(until_ns))]
+        await self.beat()
         sent = self.mine(self.ctx.clock.now_ns())
         batch = UsageBatch(self.boot, "gw:1", sent, segments, watermarks=marks, **more)
         return await usage_reported(self.ctx, batch)
