@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
-from msgspec import Raw
 
-from inference.errors import WorkerError
+from inference.errors import WorkerError, worker_error
 from inference.stream import Phase, SseStream, Usage
 
 KEPT_BYTES_MAX = 64 * 1024  # a longer plain answer is passed on as it comes
@@ -30,13 +30,12 @@ class State(Enum):
 
 class _Body(msgspec.Struct):
     usage: Usage | None = None
-    error: Raw | None = None
+    error: Any = None
 
 
 _BODY = msgspec.json.Decoder(_Body).decode
 _USAGE = msgspec.json.Decoder(Usage).decode
 _ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-_NO_ERROR = (b"null", b"false", b'""', b"{}")
 
 
 class Answer:
@@ -135,10 +134,10 @@ class Answer:
         if self.stream is not None:
             return self.stream.error
         try:
-            raw = _BODY(self.refusal).error
-            return msgspec.json.decode(raw, type=WorkerError) if raw is not None else None
+            said = _BODY(self.refusal).error
         except _ERRORS:
             return None
+        return worker_error(said) if said else None
 
     def _feed_plain(self, received: bytes) -> bytes:
         self._size += len(received)
@@ -162,7 +161,7 @@ class Answer:
         except _ERRORS:
             self._break("the answer is not a JSON object")
             return b""
-        if body.error is not None and bytes(body.error) not in _NO_ERROR:
+        if body.error:
             self.refusal = content
             self._break("an error under status 200")
             return b""

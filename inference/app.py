@@ -24,7 +24,7 @@ from inference.proxy import ClientConnection
 from inference.settings import Settings
 from inference.shipper import Shipper
 from inference.snapshot import check
-from inference.spool import find_remains
+from inference.spool import find_remains, sync
 from kernel.clock import Clock, SystemClock
 from kernel.errors import GanglionError
 from kernel.ids import BootId, Ids, SystemIds
@@ -33,6 +33,7 @@ from kernel.wire.gateway import Snapshot
 
 VERSION = "0.1.0"
 BACKLOG = 4096
+SYNC_SECONDS = 0.5
 
 
 class Service:
@@ -74,6 +75,7 @@ class Service:
         else:
             self._join_brain()
         self._start(self._sweep())
+        self._start(self._sync())
         server = await loop.create_server(
             lambda: ClientConnection(self.gateway, self._pages),
             self.settings.gateway_host,
@@ -102,7 +104,6 @@ class Service:
         self._shipper = shipper
         self._start(follower.run())
         self._start(shipper.run())
-        self._start(shipper.sync())
 
     async def _finish(self) -> None:
         """Let requests end, cut those that do not, ship what was counted."""
@@ -130,6 +131,7 @@ class Service:
         try:
             async with asyncio.timeout(self.settings.gateway_flush_seconds):
                 await self._shipper.ship()
+                await self._shipper.farewell()
             return True
         except (GanglionError, TimeoutError) as error:
             self._log.warning("usage_left_in_spool", reason=str(error))
@@ -139,6 +141,12 @@ class Service:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             self.gateway.sweep()
+
+    async def _sync(self) -> None:
+        """Loss of power costs a second at most."""
+        while True:
+            await self._clock.sleep(SYNC_SECONDS)
+            await asyncio.to_thread(sync, self.gateway.spool.unsynced())
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

@@ -52,18 +52,26 @@ class WorkerError(msgspec.Struct):
     """What an OpenAI-like server writes under ``error``; every field may be missing."""
 
     message: str = ""
-    type: str | None = None
-    param: str | None = None
-    code: int | str | None = None
+    type: Any = None
+    param: Any = None
+    code: Any = None
 
 
 class _WorkerBody(msgspec.Struct):
-    error: WorkerError | str | None = None
+    error: Any = None
     message: str | None = None
     detail: Any = None
 
 
 _DECODE = msgspec.json.Decoder(_WorkerBody).decode
+
+
+def worker_error(said: object) -> WorkerError:
+    """What stands under ``error``, whatever shape it has."""
+    try:
+        return msgspec.convert(said, WorkerError)
+    except msgspec.ValidationError:
+        return WorkerError(message=str(said)[:500])
 
 
 def unknown_route(path: str) -> GanglionError:
@@ -140,11 +148,10 @@ def _worker_body(status: int, body: bytes) -> bytes:
         seen = _DECODE(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         seen = _WorkerBody()
-    error = seen.error
-    if isinstance(error, WorkerError) and error.message:
+    if isinstance(seen.error, dict) and worker_error(seen.error).message:
         return body
-    if isinstance(error, str) and error:
-        message = error
+    if seen.error:
+        message = str(seen.error)
     elif seen.message:
         message = seen.message
     elif status == 404:

@@ -165,7 +165,7 @@ class Exchange:
         now_ns = gateway.now_ns()
         residence = self._resident(replica, ask, now_ns)
         try:
-            gateway.spool.opened(residence.segment)
+            gateway.spool.opened(residence)
         except GanglionError as error:
             link.drop()
             self._leave(Outcome(SegmentEnd.FAILED, error.status))

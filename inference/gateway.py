@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from inference.links import Links
+from inference.meter import Residence
 from inference.metrics import Metrics
 from inference.requests import RequestIds
 from inference.settings import Settings
@@ -15,7 +15,7 @@ from inference.spool import Spool
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError, Unavailable
 from kernel.ids import BootId, Ids
-from kernel.wire.gateway import LinkRow, Segment
+from kernel.wire.gateway import LinkRow
 
 if TYPE_CHECKING:
     from inference.exchange import Exchange
@@ -82,7 +82,7 @@ class Gateway:
             boot_id,
             file_bytes=settings.gateway_spool_file_bytes,
             bytes_max=settings.gateway_spool_bytes_max,
-            open_pieces=self._open_pieces,
+            residences=self._residences,
             keep_unread=not alone,
         )
 
@@ -139,6 +139,7 @@ class Gateway:
             "brain_connected": self.connected,
             "snapshot_age_seconds": 0 if self.alone else (self.now_ns() - self.heard_ns) / NS,
             "replicas": len(self.tables.replicas),
+            "usage_lost": self.spool.lost,
         }
 
     def _sweep_links(self, now_ns: int) -> None:
@@ -149,7 +150,5 @@ class Gateway:
     def _make_links(self, row: LinkRow) -> Links:
         return Links(row, connect_seconds_max=self.settings.gateway_connect_seconds_max)
 
-    def _open_pieces(self) -> Iterator[Segment]:
-        for exchange in self.exchanges:
-            if exchange.residence is not None:
-                yield exchange.residence.segment
+    def _residences(self) -> list[Residence]:
+        return [one.residence for one in self.exchanges if one.residence is not None]

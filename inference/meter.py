@@ -41,10 +41,11 @@ class Outcome:
 class Residence:
     """One try of one request on one replica, from dispatch until the worker's last byte."""
 
-    __slots__ = ("_completion_given", "_prompt_given", "segment")
+    __slots__ = ("_completion_given", "_prompt_given", "marked_in", "segment")
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment  # the piece that is open now
+        self.marked_in = 0  # the spool file that says so
         self._prompt_given = 0
         self._completion_given = 0
 

@@ -7,7 +7,6 @@ key, so nothing counts twice. Only then are the spool's files given up.
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import cast
 
 import msgspec
@@ -65,15 +64,11 @@ class Shipper:
         while not await self._ship_batch():
             pass
 
-    async def sync(self) -> None:
-        """``fdatasync`` once a second, off the loop."""
-        while True:
-            await self._clock.sleep(1)
-            descriptor = self._gateway.spool.descriptor()
-            try:
-                await asyncio.to_thread(os.fdatasync, descriptor)
-            finally:
-                os.close(descriptor)
+    async def farewell(self) -> None:
+        """After the last ``ship``: nothing more of this boot is to be waited for."""
+        batch = self._batch([])
+        batch.closed_boots = [self._gateway.boot_id]
+        await self._brain.usage(batch)
 
     async def _ship_remains(self, remains: Remains) -> None:
         """What a dead boot left; its folder goes when the brain has it all."""

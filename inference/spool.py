@@ -5,8 +5,8 @@ the death of any process; ``fdatasync`` off the loop guards against loss of powe
 framed ``length, crc32, payload``, the frame last, so that a torn tail ends the reading.
 
 Kinds of records: ``O`` an open piece, ``S`` a finished piece (its JSON is shipped as it stands),
-``T`` a tick: all pieces that are open here were alive then. A request's open piece is written
-again into each new file, so files can be given up in order as soon as the brain has them.
+``T`` a tick: all pieces that are open here were alive then. Files are given up in order as soon as
+the brain has what they hold; an open piece that was noted in one is noted again before that.
 
 A folder holds one folder a boot: ``<boot_id>/lock``, held while its process lives, and
 ``<boot_id>/<number>.spool``.
@@ -26,10 +26,11 @@ from zlib import crc32
 
 import msgspec
 
-from inference.meter import cut_off
+from inference.meter import Residence, cut_off
 from kernel.errors import Unavailable
 from kernel.wire.gateway import Segment, SegmentEnd
 
+FILES_MIN = 8
 OPEN, PIECE, TICK = b"O", b"S", b"T"
 _FRAME = Struct("<II")
 _NUMBER = Struct("<Q")
@@ -39,14 +40,19 @@ _decode = msgspec.json.Decoder(Segment).decode
 
 @dataclass(slots=True)
 class _File:
+    """The map of the file that is written to; of the others only the path is kept."""
+
     path: Path
-    descriptor: int
     map: mmap.mmap
     end: int = 0  # bytes written
 
-    def close(self) -> None:
-        self.map.close()
-        os.close(self.descriptor)
+    def content(self, offset: int) -> bytes:
+        """What was written from ``offset`` on, for reading in one go."""
+        if not self.map.closed:
+            return self.map[offset : self.end]
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(self.end - offset)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,7 +72,7 @@ class Batch:
 
 
 class Spool:
-    """This boot's part. ``open_pieces`` tells what is in flight, for each new file."""
+    """This boot's part. ``residences`` tells what is in flight, to be noted again."""
 
     def __init__(
         self,
@@ -75,72 +81,88 @@ class Spool:
         *,
         file_bytes: int,
         bytes_max: int,
-        open_pieces: Callable[[], Iterable[Segment]] = tuple,
+        residences: Callable[[], Iterable[Residence]] = tuple,
         keep_unread: bool = True,
     ) -> None:
         self.folder = folder / boot_id
         self._file_bytes = file_bytes
-        self._files_max = max(bytes_max // file_bytes, 2)
-        self._open_pieces = open_pieces
+        self._files_max = max(bytes_max // file_bytes, FILES_MIN)
+        self._residences = residences
         self._keep_unread = keep_unread
         self.folder.mkdir(parents=True, mode=0o700)
-        self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+        self._lock = os.open(self.folder / "lock", flags, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._files: dict[int, _File] = {}
         self._number = 0
+        self._current: _File
         self._ready: list[_File] = []  # made ahead: the last one is kept for endings
         self._made = 0
+        self.lost = 0  # endings that could not be noted: no room, even on the reserve
+        self._unsynced: set[Path] = set()
         self._rotate()
 
     @property
     def end(self) -> Place:
         return Place(self._number, self._current.end)
 
-    def opened(self, piece: Segment) -> None:
+    def opened(self, residence: Residence) -> None:
         """Note that a piece is open. Raises ``Unavailable`` when there is no room: serve nothing
         that could not be counted."""
-        self._write(OPEN + _encode(piece))
+        self._write(OPEN + _encode(residence.segment))
+        residence.marked_in = self._number
 
     def finished(self, piece: Segment) -> None:
         """Note a finished piece. Never refuses for the limit: what was served is counted."""
-        self._write(PIECE + _encode(piece), must=True)
+        self._note(PIECE + _encode(piece))
 
     def tick(self, at_ns: int) -> None:
-        self._write(TICK + _NUMBER.pack(at_ns), must=True)
+        """Note that all that is open was alive at this time."""
+        self._note(TICK + _NUMBER.pack(at_ns))
 
     def read(self, place: Place, limit: int) -> Batch:
         """Up to ``limit`` finished pieces from ``place`` on."""
         found: list[bytes] = []
         number, offset = place.file, place.offset
         while True:
-            file = self._files[number]
-            while offset < file.end and len(found) < limit:
-                length, _ = _FRAME.unpack_from(file.map, offset)
-                start = offset + _FRAME.size
-                if file.map[start : start + 1] == PIECE:
-                    found.append(file.map[start + 1 : start + length])
-                offset = start + length
+            content = self._files[number].content(offset)
+            at = 0
+            while at < len(content) and len(found) < limit:
+                length, _ = _FRAME.unpack_from(content, at)
+                start = at + _FRAME.size
+                if content[start : start + 1] == PIECE:
+                    found.append(content[start + 1 : start + length])
+                at = start + length
+            offset += at
             if len(found) >= limit or number == self._number:
                 return Batch(found, Place(number, offset))
             number, offset = number + 1, 0
 
     def release(self, place: Place) -> None:
         """All before ``place`` is in the brain's books: give up the files that lie before it."""
-        for number in [number for number in self._files if number < place.file]:
-            self._drop(number)
+        self._give_up(place.file)
 
-    def descriptor(self) -> int:
-        """A duplicate of the current file's descriptor, for ``fdatasync`` in another thread."""
-        return os.dup(self._current.descriptor)
+    def unsynced(self) -> list[Path]:
+        """The files written to since the last call, for :func:`sync` in another thread."""
+        self._unsynced.add(self._current.path)
+        paths, self._unsynced = list(self._unsynced), set()
+        return paths
 
     def close(self, *, empty: bool) -> None:
         """Let go; with ``empty`` all was shipped, and nothing stays on the disk."""
         for file in (*self._files.values(), *self._ready):
-            file.close()
+            file.map.close()
         self._files.clear()
         if empty:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+
+    def _note(self, payload: bytes) -> None:
+        """Write what may not be refused; when even the reserve is used up, count the loss."""
+        try:
+            self._write(payload, must=True)
+        except Unavailable:
+            self.lost += 1
 
     def _write(self, payload: bytes, *, must: bool = False) -> None:
         file = self._current
@@ -156,14 +178,12 @@ class Spool:
         file.end = end
 
     def _next_file(self, *, must: bool) -> None:
-        if len(self._files) >= self._files_max and not self._keep_unread:
-            self._drop(min(self._files))
-        full = len(self._files) >= self._files_max
+        full = self._keep_unread and len(self._files) >= self._files_max
         if not must and (full or not self._prepare(2)):
             raise Unavailable("Usage cannot be recorded just now; try again.", retry_after=10)
         self._rotate()
-        for piece in self._open_pieces():
-            self._write(OPEN + _encode(piece), must=True)
+        if not self._keep_unread and len(self._files) > self._files_max:
+            self._give_up(min(self._files) + 1)
 
     def _prepare(self, count: int) -> bool:
         """Have ``count`` files ready; false when the disk has no room for them."""
@@ -176,8 +196,11 @@ class Spool:
         return True
 
     def _rotate(self) -> None:
-        if not self._ready:
-            self._prepare(2)
+        if not self._ready and not self._prepare(2) and not self._ready:
+            raise Unavailable("Usage cannot be recorded just now; try again.", retry_after=10)
+        if self._number:
+            self._unsynced.add(self._current.path)
+            self._current.map.close()
         self._number += 1
         self._current = self._files[self._number] = self._ready.pop(0)
 
@@ -188,16 +211,27 @@ class Spool:
         descriptor = os.open(path, flags, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, self._file_bytes)
+            return _File(path, mmap.mmap(descriptor, self._file_bytes))
         except OSError:
-            os.close(descriptor)
             path.unlink()
             raise
-        return _File(path, descriptor, mmap.mmap(descriptor, self._file_bytes))
+        finally:
+            os.close(descriptor)
 
-    def _drop(self, number: int) -> None:
-        file = self._files.pop(number)
-        file.close()
-        file.path.unlink(missing_ok=True)
+    def _give_up(self, before: int) -> None:
+        """Remove the files before this one; what is open and noted there is noted again first."""
+        going = [number for number in self._files if number < before]
+        if not going:
+            return
+        for residence in self._residences():
+            if residence.marked_in < before:
+                self._note(OPEN + _encode(residence.segment))
+                residence.marked_in = self._number
+        for number in going:
+            file = self._files.pop(number, None)
+            if file is not None:
+                file.map.close()
+                file.path.unlink(missing_ok=True)
 
 
 class Remains:
@@ -249,6 +283,19 @@ class Remains:
     def _records(self) -> Iterator[tuple[bytes, bytes]]:
         for path in sorted(self._folder.glob("*.spool")):
             yield from records(path.read_bytes())
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Bring what was written to the disk. Slow: for a thread of its own."""
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:  # shipped and given up meanwhile
+            continue
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def records(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from inference.errors import WorkerError
+from inference.errors import WorkerError, worker_error
 
 EVENT_BYTES_MAX = 8 << 20
 HELD_BYTES_MAX = 256 << 10
@@ -55,21 +56,20 @@ class _LaterChoice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: Usage | None = None
-    error: Raw | None = None
+    error: Any = None
     object: str | None = None
 
 
 class _LaterChunk(msgspec.Struct):
     choices: list[_LaterChoice] | None = None
     usage: Usage | None = None
-    error: Raw | None = None
+    error: Any = None
     object: str | None = None
 
 
 _FIRST = msgspec.json.Decoder(_Chunk).decode
 _LATER = msgspec.json.Decoder(_LaterChunk).decode
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
-_WORKER_ERROR = msgspec.json.Decoder(WorkerError).decode
 _DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -167,8 +167,10 @@ class SseStream:
         except _DECODE_ERRORS:
             self._break("an event is not valid JSON")
             return
-        wrong = chunk.error is not None or chunk.object == "error"
-        if not (wrong and self._failed(payload, chunk.error)):
+        if chunk.error or chunk.object == "error":
+            self.error = worker_error(chunk.error or msgspec.json.decode(payload))
+            self._break("the worker sent an error")
+        else:
             self._chunk(chunk, event, out)
 
     def _chunk(self, chunk: _Chunk | _LaterChunk, event: bytes, out: list[bytes]) -> None:
@@ -209,18 +211,6 @@ class SseStream:
             self.phase = Phase.DONE
         else:
             self._break("[DONE] came without a finish reason")
-
-    def _failed(self, payload: bytes, raw: Raw | None) -> bool:
-        """Note an in-band error; false when ``error`` is there but says nothing is wrong."""
-        text = bytes(raw) if raw is not None else payload
-        if text in (b"false", b"0", *_EMPTY_VALUES):
-            return False
-        try:
-            self.error = _WORKER_ERROR(text)
-        except _DECODE_ERRORS:
-            self.error = WorkerError(message=text[:500].decode(errors="replace"))
-        self._break("the worker sent an error")
-        return True
 
     def _fields(self, event: bytes) -> bytes | None:
         """The payload of an event in full dress; ``None`` when it holds no ``data``."""
