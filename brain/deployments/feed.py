@@ -140,7 +140,9 @@ class Feed:
         beat_ns = digest_ns = clock.monotonic_ns()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+                # Not wait_for: on Python 3.11 it can swallow the cancellation at the close.
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._woken.wait()
             self._woken.clear()
             if not self._subscribers:
                 self._cursor = None  # the copy may age; the next subscriber reads the whole

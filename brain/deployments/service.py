@@ -67,7 +67,7 @@ async def create(
     template = catalog.get(wanted.model)
     owner = PLATFORM_ACCOUNT if wanted.pool else account_id
     row = _row(ctx, template, owner, wanted)
-    if not wanted.pool and await billing.account_stopped(tx, owner):
+    if not wanted.pool and not await billing.can_spend(tx, owner):
         raise OutOfCredit("The account has no credit. Add credit, then deploy.")
     await _check_room(tx, owner, row.name)
     tx.add(row)
@@ -113,7 +113,7 @@ async def start(tx: Tx, ctx: Ctx, deployment_id: DeploymentId, account_id: Accou
     """Ask a stopped deployment to run again. May be repeated; ``OutOfCredit`` when stopped."""
     row = await store.load(tx, deployment_id, [account_id], lock=True)
     if row.asked == Asked.STOPPED.value:
-        if not row.pool and await billing.account_stopped(tx, row.account_id):
+        if not row.pool and not await billing.can_spend(tx, row.account_id):
             raise OutOfCredit("The account has no credit. Add credit, then start it.")
         row.asked = Asked.RUNNING.value
         row.asked_reason = "asked"

@@ -5,8 +5,8 @@ Ticks find their work in PostgreSQL; losing every message costs latency, never w
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+import threading
+from typing import Final
 
 import structlog
 from celery import Celery
@@ -70,21 +70,31 @@ def broker_url(redis_url: str) -> str:
 
 
 class Wake:
-    """Sends a tick ahead of its time, in a thread of its own; one on its way is enough."""
+    """Sends a tick ahead of its time, in a thread of its own; one on its way is enough.
+
+    A broker that is away costs one quick try, and nothing waits for it, an exit included.
+    """
 
     def __init__(self, redis_url: str, task: str = DEPLOYMENTS) -> None:
         self._app = make_celery(redis_url)
+        self._app.conf.broker_transport_options |= {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "connect_retries_timeout": 2,
+        }
         self._task = task
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="wake")
-        self._sending: Future[Any] | None = None
+        self._sending = threading.Lock()
+        self._closed = False
 
     def __call__(self) -> None:
         """Returns at once and never fails: the beat's tick comes in any case."""
-        if self._sending is None or self._sending.done():
-            self._sending = self._pool.submit(self._send)
+        if not self._closed and self._sending.acquire(blocking=False):
+            threading.Thread(target=self._send, name="wake", daemon=True).start()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Send no more. What is on its way is not waited for."""
+        self._closed = True
 
     def _send(self) -> None:
         try:
@@ -93,3 +103,5 @@ class Wake:
             )
         except Exception as failure:  # a hint only
             log.info("hint_not_sent", failure=type(failure).__name__)
+        finally:
+            self._sending.release()

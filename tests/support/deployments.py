@@ -113,17 +113,17 @@ class House:
         assert await self.state(made) == "running"
         return made
 
-    async def give(self, account: AccountId, usd: str = "10") -> None:
-        await billing.grant(
-            self.ctx,
-            billing.Grant(
-                account=account,
-                money=Money.usd(usd),
-                kind=billing.GrantKind.PURCHASE,
-                reason="test",
-                idempotency_key=f"grant-{account}-{usd}",
-            ),
-        )
+
+async def give(ctx: Ctx, account: AccountId, usd: str = "10") -> None:
+    """Credit that was paid for."""
+    grant = billing.Grant(
+        account=account,
+        money=Money.usd(usd),
+        kind=billing.GrantKind.PURCHASE,
+        reason="test",
+        idempotency_key=f"grant-{account}-{usd}",
+    )
+    await billing.grant(ctx, grant)
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Gateway:
 async def house(ctx: Ctx, clock: ManualClock, valkey_url: str) -> AsyncIterator[House]:
     async with brain_front(ctx, clock, valkey_url, watcher=DeploymentWatch(ctx)) as rig:
         made = House(rig, ctx, clock, load_catalog(), ctx.ids.new(AccountId))
-        await made.give(made.account)
+        await give(ctx, made.account)
         yield made
 
 
