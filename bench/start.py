@@ -1,0 +1,141 @@
+"""Seconds from ``make run`` to the first answered request, and what each process holds in memory.
+
+Cold: a fresh clone of the last commit, its virtual environment made from a warm package cache.
+Warm: the same clone started again; the median of three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any
+
+import httpx
+import psutil
+
+from bench.figure import Figure
+from cli.embedded.child import die_with_parent
+from cli.supervisor.home import Home
+
+ROOT = Path(__file__).resolve().parents[1]
+COLD_SECONDS_MAX = 300
+STOP_SECONDS_MAX = 20
+WARM_ROUNDS = 3
+MIB = 1024 * 1024
+
+
+async def figures(url: str, redis_url: str) -> list[Figure]:
+    """Uses its own embedded stores, as ``make run`` does."""
+    return await asyncio.to_thread(_measure)
+
+
+def _measure() -> list[Figure]:
+    folder = Path(tempfile.mkdtemp(prefix="ganglion-start-"))
+    clone = folder / "clone"
+    try:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        with started(clone) as (cold, _):
+            pass
+        warm, memory = [], {}
+        for _ in range(WARM_ROUNDS):
+            with started(clone) as (seconds, home):
+                warm.append(seconds)
+                memory = resident_mib(home)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    found = [
+        Figure("start_cold_s", cold, "s"),
+        Figure("start_warm_s", median(warm), "s"),
+        Figure("agent_rss_mib", memory["agent"], "MiB"),
+    ]
+    return found + [Figure(f"rss_mib_{name}", mib, "MiB") for name, mib in sorted(memory.items())]
+
+
+@contextmanager
+def started(clone: Path) -> Iterator[tuple[float, Path]]:
+    """``make run`` in the clone: the seconds until a chat request was answered, and its home."""
+    home = clone / ".ganglion"
+    outside = {n: v for n, v in os.environ.items() if n not in ("DATABASE_URL", "REDIS_URL")}
+    began = perf_counter()
+    process = subprocess.Popen(
+        ["make", "run", "ARGS=--json --brain-port 0 --gateway-port 0"],
+        cwd=clone,
+        env={**outside, "GANGLION_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509  one prctl call
+    )
+    try:
+        ready = _document(process)
+        _ask(ready)
+        yield perf_counter() - began, home
+    finally:
+        # The whole group is told, and make may end before what it started.
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(STOP_SECONDS_MAX)
+        _wait_until_free(home)
+
+
+def _wait_until_free(home: Path) -> None:
+    deadline = perf_counter() + STOP_SECONDS_MAX
+    while Home(home).is_held():
+        if perf_counter() > deadline:
+            raise RuntimeError(f"the run did not stop within {STOP_SECONDS_MAX} s")
+        sleep(0.05)
+
+
+def _document(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What ``up --json`` prints when it is up; make and the bootstrap may say a line before."""
+    assert process.stdout is not None, "opened as a pipe"
+    text = ""
+    for raw in process.stdout:
+        line = raw.decode()
+        if text or line.startswith("{"):
+            text += line
+        if line.rstrip() == "}":
+            found: dict[str, Any] = json.loads(text)
+            if "error" in found:
+                raise RuntimeError(found["error"])
+            return found
+    raise RuntimeError(f"make run ended with {process.wait()}")
+
+
+def _ask(ready: dict[str, Any]) -> None:
+    answer = httpx.post(
+        f"{ready['gateway_url']}/v1/chat/completions",
+        headers={"authorization": f"Bearer {ready['api_key']}"},
+        json={"model": ready["model"], "messages": [{"role": "user", "content": "Hello"}]},
+        timeout=30,
+    )
+    answer.raise_for_status()
+
+
+def resident_mib(home: Path) -> dict[str, float]:
+    """Each part's memory: the resident set of one process, shared pages of PostgreSQL once."""
+    state = json.loads((home / "state.json").read_text())
+    found = {"supervisor": _rss(psutil.Process(state["pid"]))}
+    for name, part in state["parts"].items():
+        process = psutil.Process(part["pid"])
+        found[name] = _pss_of_family(process) if name == "postgres" else _rss(process)
+    return found
+
+
+def _rss(process: psutil.Process) -> float:
+    return round(process.memory_info().rss / MIB, 1)
+
+
+def _pss_of_family(process: psutil.Process) -> float:
+    family = [process, *process.children(recursive=True)]
+    return round(sum(one.memory_full_info().pss for one in family) / MIB, 1)
