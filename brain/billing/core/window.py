@@ -10,6 +10,7 @@ which turns out to be lost.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -151,32 +152,37 @@ def _close_windows(
     window_ns: int,
     out: Settlement,
 ) -> None:
-    waiting = [p for p in pieces if p.end_ns > lease.settled_ns]
-    at = lease.settled_ns
-    while True:
+    coming = deque(sorted((p for p in pieces if p.end_ns > lease.settled_ns), key=_begins))
+    inside: list[Piece] = []
+    at, closed = lease.settled_ns, lease.closed_ns
+    while inside or coming:
         # Jump over windows in which nothing lies.
-        # An instant (start = end) belongs to the window that it ends.
-        first = min(
-            (max(min(p.open_ns, p.end_ns - 1), at) for p in waiting if p.end_ns > at), default=None
-        )
-        start = at if first is None else max(at, first // window_ns * window_ns)
-        if first is None or start >= until_ns:
-            break
+        first = at if inside else max(at, _begins(coming[0]))
+        start = max(at, first // window_ns * window_ns)
         end = grid_end(start, window_ns)
-        if lease.closed_ns is not None and start < lease.closed_ns < end:
-            end = lease.closed_ns
-        inside = [p for p in waiting if p.end_ns > start and min(p.open_ns, p.end_ns - 1) < end]
+        if closed is not None and start < closed < end:  # a closed lease's last window is short
+            start, end = (start, closed) if first < closed else (closed, end)
+        if start >= until_ns:
+            break
+        while coming and _begins(coming[0]) < end:
+            inside.append(coming.popleft())
         lives = max(min(p.end_ns, end, limits[1]) for p in inside)
-        blind = lease.closed_ns is None and lives > out.evidence_ns
+        blind = closed is None and lives > out.evidence_ns
         if end > until_ns or blind:
             out.settled_ns = max(out.settled_ns, start)
             return
         _close(lease, inside, limits, (start, end), out)
+        inside = [p for p in inside if p.end_ns > end]
         at = end
     last = until_ns // window_ns * window_ns
-    if lease.closed_ns is not None and until_ns >= lease.closed_ns:
-        last = max(last, lease.closed_ns)
+    if closed is not None and until_ns >= closed:
+        last = max(last, closed)
     out.settled_ns = max(out.settled_ns, at, last)
+
+
+def _begins(piece: Piece) -> int:
+    """An instant (start = end) belongs to the window that it ends."""
+    return min(piece.open_ns, piece.end_ns - 1)
 
 
 def _close(

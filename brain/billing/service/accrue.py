@@ -15,7 +15,7 @@ from brain.billing.store import holds, journal, leases
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx, Tx
 from kernel.ids import HoldId, LeaseId, TxId
-from kernel.money import HourlyRate
+from kernel.money import CARRY_DIVISOR
 
 PAGE = 500
 
@@ -31,8 +31,9 @@ class Need:
 
 def need(lease: Lease) -> Need:
     """What is accrued and not posted, and the cover ahead of it."""
-    rate = HourlyRate(lease.terms.renter_rate_nano)
-    accrued = rate.charge_ticks(lease.unbilled_ticks(lease.evidence_ns))[0].nano + 1
+    # Rounded up: with any carry the charge is no more than that.
+    units = lease.terms.renter_rate_nano * lease.unbilled_ticks(lease.evidence_ns)
+    accrued = -(-units // CARRY_DIVISOR)
     start = lease.billed_ns if lease.billed_ns is not None else lease.load_from_ns
     hour = lease.ready_ns is not None and start is not None
     return Need(

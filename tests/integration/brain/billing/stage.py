@@ -69,6 +69,9 @@ class Gateway:
         await self.beat()
         sent = self.mine(self.ctx.clock.now_ns())
         batch = UsageBatch(self.boot, "gw:1", sent, segments, watermarks=marks, **more)
+        return await self.raw(batch)
+
+    async def raw(self, batch: UsageBatch) -> UsageAnswer:
         return await usage_reported(self.ctx, batch)
 
 

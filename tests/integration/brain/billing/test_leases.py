@@ -1,0 +1,177 @@
+"""Dedicated leases: cover, accrual, hourly posting, stops, and what is never billed."""
+
+from __future__ import annotations
+
+import pytest
+
+from brain.billing import (
+    Grant,
+    LeaseMark,
+    LeaseTerms,
+    account_stopped,
+    accrue_due,
+    all_account_rows,
+    drained,
+    grant,
+    last_used_ns,
+    lease_closed,
+    lease_mark,
+    lease_opened,
+    prove,
+    settle_due,
+)
+from brain.plumbing import Ctx
+from kernel.clock import NS, ManualClock
+from kernel.errors import OutOfCredit
+from kernel.wire.gateway import UsageBatch, Watermark
+from tests.integration.brain.billing.stage import POLICY, PROVIDER, RATE, Stage
+
+HOUR_NANO = RATE  # what one GPU-hour costs
+MINUTE_NANO = RATE // 60
+
+
+@pytest.fixture
+async def stage(ctx: Ctx, clock: ManualClock) -> Stage:
+    made = Stage(ctx, clock)
+    await made.gateway.hello()
+    return made
+
+
+async def close(stage: Stage, terms: LeaseTerms, outcome: str = "gone") -> None:
+    """End the lease now and settle it with the gateway's word on it."""
+    async with stage.ctx.db.begin() as tx:
+        await lease_closed(tx, terms.lease_id, stage.now, outcome)
+    await stage.gateway.send([], replica=terms.replica_id, until_ns=stage.now)
+    await settle_due(stage.ctx, POLICY)
+
+
+async def prove_all(stage: Stage) -> None:
+    assert [p for p in await prove(stage.ctx) if not p.holds] == []
+
+
+@pytest.mark.feature("G3")
+async def test_a_lease_without_a_minutes_cover_is_refused(stage: Stage) -> None:
+    poor = stage.account()
+    await grant(stage.ctx, Grant(poor, "promo", "r", "k", credits=MINUTE_NANO // 100_000 - 1))
+    with pytest.raises(OutOfCredit, match="first minute"):
+        await stage.ready_lease(payer=poor, mode="dedicated")
+    assert await stage.one("SELECT count(*) FROM meter_lease") == 0
+
+
+@pytest.mark.feature("G1", "G3")
+async def test_an_hour_is_posted_and_the_end_too(stage: Stage) -> None:
+    payer = await stage.rich()
+    terms = await stage.ready_lease(payer=payer, mode="dedicated")
+    stage.clock.advance(3600)
+    await stage.alive(terms)
+    assert await accrue_due(stage.ctx) == 1
+    assert await stage.posted(payer) == 10 * NS - HOUR_NANO
+    stage.clock.advance(90)
+    await close(stage, terms)
+    assert await stage.posted(payer) == 10 * NS - HOUR_NANO - MINUTE_NANO * 3 // 2
+    earned = HOUR_NANO * 85 // 100 + MINUTE_NANO * 3 // 2 * 85 // 100
+    assert await stage.posted(f"{PROVIDER}:pending") == earned
+    assert await stage.one("SELECT held FROM balance WHERE ledger_account = :a", a=payer) == 0
+    await prove_all(stage)
+
+
+@pytest.mark.feature("G1")
+async def test_provision_is_free_and_load_is_not(stage: Stage) -> None:
+    payer = await stage.rich()
+    terms = stage.terms(payer=payer, mode="dedicated", gpus=2)
+    for seconds, mark in ((30, LeaseMark.LOADING), (40, LeaseMark.READY)):
+        async with stage.ctx.db.begin() as tx:
+            await lease_opened(tx, terms, stage.ctx.ids)
+        stage.clock.advance(seconds)
+        async with stage.ctx.db.begin() as tx:
+            await lease_mark(tx, terms.lease_id, mark, stage.now)
+    stage.clock.advance(20)
+    await close(stage, terms)
+    assert await stage.posted(payer) == 10 * NS - 2 * MINUTE_NANO
+    lines = [await stage.posted(f"{terms.lease_id}:{b}", "GPUNS") for b in ("provision", "load")]
+    assert lines == [2 * 30 * NS, 2 * 40 * NS]
+    await prove_all(stage)
+
+
+@pytest.mark.feature("G1")
+async def test_a_boot_that_never_became_ready_is_free(stage: Stage) -> None:
+    payer = await stage.rich()
+    terms = stage.terms(payer=payer, mode="dedicated")
+    async with stage.ctx.db.begin() as tx:
+        await lease_opened(tx, terms, stage.ctx.ids)
+        await lease_mark(tx, terms.lease_id, LeaseMark.LOADING, stage.now)
+    stage.clock.advance(500)
+    await stage.alive(terms)
+    await accrue_due(stage.ctx)
+    await close(stage, terms)
+    assert await stage.posted(payer) == 10 * NS
+    assert await stage.one("SELECT held FROM balance WHERE ledger_account = :a", a=payer) == 0
+    await prove_all(stage)
+
+
+@pytest.mark.feature("G1")
+async def test_the_meter_stops_at_the_last_evidence(stage: Stage) -> None:
+    payer = await stage.rich()
+    terms = await stage.ready_lease(payer=payer, mode="dedicated")
+    stage.clock.advance(60)
+    await stage.alive(terms)
+    stage.clock.advance(600)
+    await close(stage, terms, "lost")
+    assert await stage.posted(payer) == 10 * NS - MINUTE_NANO
+    assert await stage.posted(f"{terms.lease_id}:lost", "GPUNS") == 600 * NS
+    await prove_all(stage)
+
+
+@pytest.mark.feature("G1")
+async def test_shares_of_an_own_deployment_are_shown_and_never_added(stage: Stage) -> None:
+    payer = await stage.rich()
+    terms, start = await stage.ready_lease(payer=payer, mode="dedicated"), stage.now
+    stage.clock.advance(60)
+    piece = stage.segment(terms, payer, start, start + 4 * NS)
+    await stage.gateway.send([piece], replica=terms.replica_id, until_ns=stage.now)
+    await close(stage, terms)
+    assert await stage.posted(payer) == 10 * NS - MINUTE_NANO
+    assert await stage.posted(payer, "GPUNS") == 4 * NS
+    async with stage.ctx.db.begin() as tx:
+        assert await last_used_ns(tx, terms.deployment_id) == start + 4 * NS
+    await prove_all(stage)
+
+
+@pytest.mark.feature("G3", "G4")
+async def test_an_account_that_cannot_cover_the_next_minute_stops_until_it_can(
+    stage: Stage,
+) -> None:
+    payer = stage.account()
+    await grant(stage.ctx, Grant(payer, "promo", "r", "k", credits=3 * MINUTE_NANO // 100_000))
+    terms = await stage.ready_lease(payer=payer, mode="dedicated")
+    states = []
+    for _ in range(5):
+        stage.clock.advance(30)
+        await stage.alive(terms)
+        await accrue_due(stage.ctx)
+        async with stage.ctx.db.begin() as tx:
+            states.append(await account_stopped(tx, payer))
+    assert states == [False] * 3 + [False, True]
+    await grant(stage.ctx, Grant(payer, "promo", "r", "k2", credits=100_000))
+    async with stage.ctx.db.begin() as tx:
+        assert not await account_stopped(tx, payer)
+        assert str(payer) in {row.account_id for row in await all_account_rows(tx)}
+
+
+@pytest.mark.feature("G1")
+async def test_a_replica_is_drained_when_every_live_gateway_says_so(stage: Stage) -> None:
+    terms = await stage.ready_lease()
+    since = stage.now
+
+    async def told(in_flight: int, draining: bool) -> bool:
+        stage.clock.advance(1)
+        mark = Watermark(str(terms.replica_id), 1, in_flight, draining)
+        await stage.gateway.beat()
+        await stage.gateway.raw(
+            UsageBatch("boot_1", "gw", stage.gateway.mine(stage.now), [], [mark])
+        )
+        async with stage.ctx.db.begin() as tx:
+            return await drained(tx, terms.replica_id, since)
+
+    answers = [await told(1, False), await told(0, False), await told(1, True), await told(0, True)]
+    assert answers == [False, False, False, True]

@@ -1,0 +1,186 @@
+"""METERING's laws on whole settlements: windows, money, late news, closing. Values only."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brain.billing.core.lease import buckets
+from brain.billing.core.posting import LATE, Asset
+from brain.billing.core.window import Piece, measure
+from kernel.money import CARRY_DIVISOR, TICKS_PER_GPU_NS
+from tests.unit.brain.billing.scenes import ACCOUNTS, END, WINDOW, Books, a_lease, pieces
+
+pytestmark = pytest.mark.feature("G1")
+GPUS = st.integers(1, 4)
+
+
+def oracle(gpus: int, given: list[Piece]) -> dict[str, Fraction]:
+    """Each piece's share by exact processor sharing, in GPU-ns."""
+    edges = sorted({p.start_ns for p in given} | {p.end_ns for p in given})
+    shares = {p.key: Fraction(0) for p in given}
+    for start, end in itertools.pairwise(edges):
+        inside = [p for p in given if p.start_ns <= start and end <= p.end_ns]
+        whole = sum(p.weight for p in inside)
+        for piece in inside:
+            shares[piece.key] += Fraction(gpus * (end - start) * piece.weight, whole)
+    return shares
+
+
+def settled_at_once(gpus: int, given: list[Piece], **terms: object) -> Books:
+    books = Books(a_lease(gpus=gpus, **terms))
+    books.report(*given)
+    books.settle(END + WINDOW)
+    return books
+
+
+@given(GPUS, pieces())
+def test_shares_are_those_of_the_exact_oracle_to_within_the_rounding(
+    gpus: int, given: list[Piece]
+) -> None:
+    books, exact = settled_at_once(gpus, given), oracle(gpus, given)
+    changes = 2 * len(given) + 2 * END // WINDOW
+    for piece in given:
+        short = exact[piece.key] * TICKS_PER_GPU_NS - books.ticks[piece.key]
+        assert 0 <= short <= piece.weight * changes
+
+
+@given(GPUS, pieces())
+def test_never_dearer_than_alone(gpus: int, given: list[Piece]) -> None:
+    books = settled_at_once(gpus, given)
+    for piece in given:
+        alone = gpus * (piece.end_ns - piece.start_ns) * TICKS_PER_GPU_NS
+        assert 0 <= books.ticks[piece.key] <= alone
+
+
+@given(GPUS, pieces())
+def test_busy_time_is_the_union_and_is_conserved(gpus: int, given: list[Piece]) -> None:
+    books = settled_at_once(gpus, given)
+    busy = gpus * measure([(p.start_ns, p.end_ns) for p in given])
+    attributed = -books.posted(f"{books.lease.id}:busy", Asset.GPUNS)
+    assert books.lease.busy_ready_ns == busy
+    assert attributed + books.lease.rounding_ns == busy
+
+
+@given(GPUS, pieces(), st.data())
+def test_a_closed_leases_buckets_sum_to_its_capacity(
+    gpus: int, given: list[Piece], data: st.DataObject
+) -> None:
+    marks = sorted(data.draw(st.lists(st.integers(0, END), min_size=5, max_size=5)))
+    load, ready, drain, evidence, closed = marks
+    lease = a_lease(gpus=gpus, loading_ns=load, ready_ns=ready, draining_ns=drain)
+    books = Books(replace(lease, evidence_ns=evidence, closed_ns=closed, settled_ns=ready))
+    books.report(*given)
+    books.settle(END + WINDOW)
+    books.close()
+    parts = buckets(books.lease)
+    assert sum(parts.values()) == gpus * closed
+    assert min(parts.values()) >= 0
+    assert books.posted(f"{books.lease.id}:busy", Asset.GPUNS) == 0
+
+
+@given(GPUS, pieces(), st.integers(0, 2**32))
+def test_duplicates_and_order_change_nothing_before_the_closing(
+    gpus: int, given: list[Piece], seed: int
+) -> None:
+    once = settled_at_once(gpus, given)
+    shuffled = [*given, *given]
+    Random(seed).shuffle(shuffled)
+    again = Books(replace(once.lease, settled_ns=0, busy_ready_ns=0, rounding_ns=0))
+    again.report(*shuffled)
+    again.settle(END + WINDOW)
+    assert (again.ticks, again.carries) == (once.ticks, once.carries)
+    assert again.summary() == once.summary()
+
+
+@given(GPUS, pieces(), st.lists(st.integers(0, END + WINDOW), max_size=6))
+def test_settling_in_steps_is_settling_at_once(
+    gpus: int, given: list[Piece], steps: list[int]
+) -> None:
+    once = settled_at_once(gpus, given)
+    stepwise = Books(replace(once.lease, settled_ns=0, busy_ready_ns=0, rounding_ns=0))
+    for at in sorted(steps):
+        # A gateway ships a piece when it ends; its watermark stays before pieces still open.
+        stepwise.report(*(p for p in given if p.end_ns <= at))
+        stepwise.settle(min([at, *(p.start_ns for p in given if p.end_ns > at)]))
+    stepwise.report(*given)
+    stepwise.settle(END + WINDOW)
+    assert stepwise.ticks == once.ticks
+    assert stepwise.summary() == once.summary()
+
+
+@given(GPUS, pieces(), st.integers(0, 2**32))
+def test_late_news_is_booked_and_charged_to_nobody(
+    gpus: int, given: list[Piece], seed: int
+) -> None:
+    late = [p for p in given if Random(f"{seed}{p.key}").random() < 0.4]
+    prompt = [p for p in given if p not in late]
+    books = settled_at_once(gpus, prompt)
+    before = {account: books.posted(account) for account in ACCOUNTS}
+    books.report(*late)
+    books.settle(END + WINDOW)
+    whole = gpus * measure([(p.start_ns, p.end_ns) for p in given])
+    known = gpus * measure([(p.start_ns, p.end_ns) for p in prompt])
+    assert books.posted(LATE, Asset.GPUNS) == whole - known
+    assert books.lease.busy_ready_ns == whole
+    assert all(books.posted(a) >= before[a] for a in ACCOUNTS)  # at most a late waiver
+    assert sum(books.late_ticks.values()) == (whole - known) * TICKS_PER_GPU_NS
+
+
+@given(GPUS, pieces(), st.integers(0, 9_000), st.integers(0, 9_000), st.integers(1, 10**13))
+def test_money_is_exact_with_one_carry_per_account(
+    gpus: int, given: list[Piece], prompt: int, completion: int, rate: int
+) -> None:
+    books = settled_at_once(
+        gpus,
+        given,
+        pool_rate_nano=rate,
+        ceiling_prompt_nano=prompt,
+        ceiling_completion_nano=completion,
+    )
+    for account in ACCOUNTS:
+        mine = [p for p in given if p.account == account]
+        units = sum(rate * books.ticks[p.key] - books.waived.get(p.key, 0) for p in mine)
+        assert -books.posted(account) * CARRY_DIVISOR + books.carries[account] == units
+
+
+@given(GPUS, pieces(), st.integers(0, 9_000), st.integers(0, 9_000))
+def test_a_bill_is_the_lesser_of_share_and_ceiling(
+    gpus: int, given: list[Piece], prompt: int, completion: int
+) -> None:
+    books = settled_at_once(
+        gpus, given, ceiling_prompt_nano=prompt, ceiling_completion_nano=completion
+    )
+    rate = books.lease.terms.pool_rate_nano
+    for request in {p.request for p in given}:
+        parts = [p for p in given if p.request == request]
+        cost = rate * sum(books.ticks[p.key] for p in parts)
+        tokens = sum(prompt * p.prompt_tokens + completion * p.completion_tokens for p in parts)
+        most = tokens * CARRY_DIVISOR // 1000 if prompt or completion else cost
+        charged = cost - sum(books.waived.get(p.key, 0) for p in parts)
+        assert charged == (0 if parts[-1].failed else min(cost, most))
+
+
+@given(pieces())
+@settings(max_examples=50)
+def test_nothing_is_settled_beyond_the_evidence_of_life(given: list[Piece]) -> None:
+    books = Books(a_lease(evidence_ns=END // 2))
+    books.report(*given)
+    books.settle(END + WINDOW)
+    assert all(books.pieces[k].open_ns <= END // 2 + WINDOW for k, t in books.ticks.items() if t)
+    assert books.lease.busy_ready_ns <= END // 2
+
+
+@given(pieces(), st.integers(0, END))
+def test_one_more_tenant_never_raises_anothers_share(given: list[Piece], start: int) -> None:
+    more = replace(given[0], key="z", request="z", start_ns=start, open_ns=start, end_ns=END)
+    without, along = settled_at_once(1, given), settled_at_once(1, [*given, more])
+    slack = 4 * len(given) + 2 * END // WINDOW + 4
+    for piece in given:
+        assert along.ticks[piece.key] <= without.ticks[piece.key] + piece.weight * slack
