@@ -21,6 +21,7 @@ from brain.deployments import catalog_routes, feed_routes
 from brain.deployments import routes as deployment_routes
 from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
+from brain.edge.limits import AddressLimits
 from brain.fleet import routes as fleet_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
@@ -52,6 +53,7 @@ def create_app(
     app.state.parts = parts
     app.state.ctx = parts.ctx
     app.state.identity = parts.identity
+    app.state.limits = parts.limits
     app.state.agents = parts.agents
     app.state.join_terms = parts.join_terms
     app.state.catalog = parts.catalog
@@ -83,6 +85,8 @@ def _routers() -> tuple[APIRouter, ...]:
 
 
 def _add_middleware(app: FastAPI, parts: Parts) -> None:
+    """The last one added is the outermost."""
+    app.add_middleware(AddressLimits, limits=parts.limits)
     if parts.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     api_rate_limit: int = Field(
         default=100, ge=1, description="Requests a minute per API key on the management API."
     )
+    api_requests_per_second: int = Field(
+        default=30, ge=1, description="On /api/* per address, and per user or API key."
+    )
+    auth_requests_per_second: int = Field(default=5, ge=1, description="On /auth/* per address.")
     use_mock_providers: bool = Field(
         default=False, description="Emulators instead of outside services. Never in production."
     )

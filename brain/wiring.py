@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from brain import billing, deployments, fleet, identity
 from brain.deployments import Feed, Functions, Source, tasks
 from brain.edge.idempotency import forget_old
+from brain.edge.limits import Limits, Rate, Rates
 from brain.edge.metrics import Metrics
 from brain.identity import Identity, Passwords, Tokens
 from brain.marketplace import JoinTerms
@@ -87,6 +88,7 @@ class Parts:
     ctx: Ctx
     valkey: Redis
     metrics: Metrics
+    limits: Limits
     identity: Identity
     agents: fleet.AgentFront
     join_terms: JoinTerms
@@ -130,6 +132,7 @@ def assemble(
         ctx=made,
         valkey=redis,
         metrics=Metrics(),
+        limits=Limits(redis, made.clock, _rates(settings)),
         agents=_agents(settings, made, redis, master_key),
         join_terms=JoinTerms(
             installation_id=settings.installation_id,
@@ -149,6 +152,14 @@ def assemble(
             gate=BillingGate(),
             credits_for_key_min=settings.minimum_credits_for_api_key,
         ),
+    )
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(
+        auth=Rate(settings.auth_requests_per_second, 1),
+        api=Rate(settings.api_requests_per_second, 1),
+        key=Rate(settings.api_rate_limit, 60),
     )
 
 

@@ -3,6 +3,7 @@
 from brain.edge.context import get_ctx, request_id
 from brain.edge.gateway import gateway_link
 from brain.edge.idempotency import Attempt, attempt, idempotency_key, recall, remember
+from brain.edge.limits import Limits, get_limits
 from brain.edge.paging import (
     Page,
     PageQuery,
@@ -17,6 +18,7 @@ from brain.edge.texts import Body, Line, Name
 __all__ = [
     "Attempt",
     "Body",
+    "Limits",
     "Line",
     "Name",
     "Page",
@@ -27,6 +29,7 @@ __all__ = [
     "encode_cursor",
     "gateway_link",
     "get_ctx",
+    "get_limits",
     "idempotency_key",
     "page_of",
     "page_query",

@@ -14,7 +14,7 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from brain.edge import get_ctx
+from brain.edge import Limits, get_ctx, get_limits
 from brain.identity import store
 from brain.identity.core import (
     Principal,
@@ -71,7 +71,8 @@ async def account_user(
     ctx: Annotated[Ctx, Depends(get_ctx)],
 ) -> Principal:
     """A logged-in user. API keys are refused here."""
-    return await _user(get_identity(request), ctx, _text(given, "an access token"))
+    text = _text(given, "an access token")
+    return await _user(get_identity(request), ctx, get_limits(request), text)
 
 
 async def admin_user(principal: Annotated[Principal, Depends(account_user)]) -> Principal:
@@ -86,9 +87,11 @@ def service_key(scope: str) -> Judge:
     """An API key with ``scope``. Access tokens are refused here."""
 
     async def with_key(
-        given: Annotated[Given, Depends(api_key)], ctx: Annotated[Ctx, Depends(get_ctx)]
+        request: Request,
+        given: Annotated[Given, Depends(api_key)],
+        ctx: Annotated[Ctx, Depends(get_ctx)],
     ) -> Principal:
-        return await _key(ctx, _text(given, "an API key"), scope)
+        return await _key(ctx, get_limits(request), _text(given, "an API key"), scope)
 
     return with_key
 
@@ -105,8 +108,8 @@ def anyone(scope: str) -> Judge:
     ) -> Principal:
         text = _text(token, "an access token or an API key")
         if looks_like_key(text):
-            return await _key(ctx, text, scope)
-        return await _user(get_identity(request), ctx, text)
+            return await _key(ctx, get_limits(request), text, scope)
+        return await _user(get_identity(request), ctx, get_limits(request), text)
 
     return with_either
 
@@ -117,13 +120,14 @@ def _text(given: Given, needed: str) -> str:
     return given.credentials
 
 
-async def _user(identity: Identity, ctx: Ctx, text: str) -> Principal:
+async def _user(identity: Identity, ctx: Ctx, limits: Limits, text: str) -> Principal:
     if looks_like_key(text):
         raise Unauthenticated(
             "This route takes an access token, not an API key; log in with POST /auth/login.",
             code="wrong_credential",
         )
     user_id = identity.tokens.read(text)
+    await limits.from_user(user_id)
     async with ctx.db.begin() as tx:
         user = await store.user_by_id(tx, user_id)
     if user is None or user.disabled_at is not None:
@@ -137,7 +141,7 @@ async def _user(identity: Identity, ctx: Ctx, text: str) -> Principal:
     )
 
 
-async def _key(ctx: Ctx, text: str, scope: str) -> Principal:
+async def _key(ctx: Ctx, limits: Limits, text: str, scope: str) -> Principal:
     if not looks_like_key(text) and looks_like_access_token(text):
         raise Unauthenticated(
             "This route takes an API key, not an access token; make a key with POST /api/v1/keys.",
@@ -149,4 +153,5 @@ async def _key(ctx: Ctx, text: str, scope: str) -> Principal:
         principal = admit_key(facts, scope, now)
         assert principal.key_id is not None, "admit_key names the key"
         await store.key_used(tx, principal.key_id, now)
+    await limits.from_key(principal.key_id)
     return principal

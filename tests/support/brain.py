@@ -44,6 +44,9 @@ def settings_for_tests(database_url: str, **changed: Any) -> Settings:
         "gateway_token": GATEWAY_TOKEN,
         "installation_id": "tests",
         "minimum_credits_for_api_key": 0,
+        "api_rate_limit": 1_000_000,
+        "api_requests_per_second": 1_000_000,
+        "auth_requests_per_second": 1_000_000,
         **changed,
     }
     return Settings(**values)

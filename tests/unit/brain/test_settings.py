@@ -93,6 +93,8 @@ def test_every_setting_says_what_it_is(name: str) -> None:
         ("CREDIT_PRICE_USD", "0.0000000001"),
         ("CREDIT_PRICE_USD", "cheap"),
         ("API_RATE_LIMIT", "0"),
+        ("API_REQUESTS_PER_SECOND", "0"),
+        ("AUTH_REQUESTS_PER_SECOND", "0"),
         ("ACCESS_TOKEN_SECONDS", "59"),
         ("LEASE_TTL_SECONDS", "29"),
         ("BEAT_SECONDS", "0"),
@@ -118,13 +120,17 @@ def test_a_setting_out_of_its_bounds_is_named(start: object, name: str, value: s
         ("JWT_SECRET_KEY", "abcdefghijklmnop" * 4),
         ("MASTER_KEY", "0123456789abcdef" * 4),
         ("GATEWAY_TOKEN", "t" * 64),
-        ("GATEWAY_TOKEN", PRODUCTION["MASTER_KEY"]),
     ],
 )
 def test_production_refuses_what_is_unsafe_and_says_why(
     start: object, name: str, value: str
 ) -> None:
     assert name in _refusal(start, {**PRODUCTION, name: value})
+
+
+def test_production_refuses_one_secret_used_twice(start: object) -> None:
+    told = _refusal(start, {**PRODUCTION, "GATEWAY_TOKEN": PRODUCTION["MASTER_KEY"]})
+    assert "must differ" in told
 
 
 def test_production_tells_every_fault_at_once(start: object) -> None:

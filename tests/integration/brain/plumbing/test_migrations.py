@@ -50,11 +50,14 @@ async def test_up_down_up(empty_database_url: str) -> None:
 
 
 async def test_each_step_goes_down_and_up_again(empty_database_url: str) -> None:
+    db = Db(empty_database_url)
     scripts = ScriptDirectory.from_config(migrate.config())
     for script in reversed(list(scripts.walk_revisions())):
         await migrate.upgrade(empty_database_url, script.revision)
         await migrate.downgrade(empty_database_url, "-1")
         await migrate.upgrade(empty_database_url, script.revision)
+        assert await migrate.revision(db.engine) == script.revision
+    await db.close()
 
 
 async def test_head_is_what_the_models_say(ctx: Ctx) -> None:
