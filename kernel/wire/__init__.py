@@ -19,7 +19,7 @@ def _plain(value: object) -> str:
     """Typed ids are text with a type; msgspec itself encodes exact ``str`` only."""
     if isinstance(value, str):
         return str(value)
-    raise NotImplementedError(f"{type(value).__name__} does not travel")
+    raise TypeError(f"{type(value).__name__} does not travel")
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
