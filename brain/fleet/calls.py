@@ -119,9 +119,9 @@ def _check_mac(request: Request, front: AgentFront, body: bytes) -> tuple[Sessio
     if not 1 <= number <= NUMBER_MAX:
         raise Malformed(f"{SEQ_HEADER} must be between 1 and 2**53.")
     caller = front.session(session_id)
-    path = request.url.path
-    if request.url.query:
-        path = f"{path}?{request.url.query}"
+    path, query = request.scope["path"], request.scope["query_string"]
+    if query:
+        path = f"{path}?{query.decode('latin-1')}"
     wanted = mac(caller.key, request.method, path, number, body)
     given = headers.get(MAC_HEADER, "")
     if not hmac.compare_digest(wanted.encode(), given.encode("latin-1", "replace")):

@@ -36,6 +36,8 @@ def at_of(ns: int) -> datetime:
 
 def plain(text: str) -> str:
     """An agent's text as PostgreSQL takes it: no NUL, nothing that is not Unicode."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
