@@ -17,6 +17,7 @@ from tests.support.shared import RUN_PID
 
 pytest_plugins = [
     "tests.support.features",
+    "tests.support.installation",
     "tests.support.brain",
     "tests.support.gateway",
     "tests.support.postgres",

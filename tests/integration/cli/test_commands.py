@@ -1,0 +1,177 @@
+"""The commands against a running product: what they show, and what they say to bad input."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import Installation, command
+from tests.support.wait import free_port
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture
+def own_home(installation: Installation, tmp_path: Path) -> Path:
+    """A home without credentials, pointed at the running brain."""
+    home = tmp_path / "own"
+    home.mkdir()
+    return home
+
+
+def ask(installation: Installation, home: Path, *arguments: str, text: str = "") -> dict:  # type: ignore[type-arg]
+    extra = {"BRAIN_URL": installation.ready["brain_url"]}
+    done = command(home, *arguments, "--json", text=text, extra=extra)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict = json.loads(done.stdout)  # type: ignore[type-arg]
+    return found
+
+
+@pytest.mark.feature("N2", "I1")
+def test_register_logs_in_and_login_does_so_again(
+    installation: Installation, own_home: Path
+) -> None:
+    email = f"{secrets.token_hex(6)}@example.com"
+    for name in ("register", "login"):
+        me = ask(
+            installation, own_home, name, "--email", email, "--password-stdin", text=PASSWORD + "\n"
+        )
+        assert me["email"] == email
+    assert (own_home / "credentials").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.feature("N2")
+def test_keys_are_made_listed_and_revoked(installation: Installation) -> None:
+    made = installation.ask("keys", "create", "laptop", "--scope", "inference")
+    listed = installation.ask("keys", "list")
+    assert made["key_id"] in {key["key_id"] for key in listed}
+    assert made["key"] not in json.dumps(listed)
+    assert installation.ask("keys", "revoke", made["key_id"])["revoked"]
+
+
+@pytest.mark.feature("N2", "D1")
+def test_the_catalog_shows_the_sum_of_a_models_memory(installation: Installation) -> None:
+    shown = installation.run("catalog", "Qwen/Qwen2.5-0.5B-Instruct").stdout
+    assert "weights" in shown
+    assert "MiB each" in shown
+
+
+@pytest.mark.feature("N2", "D3", "D4", "D5")
+def test_a_deployment_from_deploy_to_delete(installation: Installation) -> None:
+    name = f"d-{secrets.token_hex(3)}"
+    made = installation.ask("deploy", "ganglion/stand-in", "--name", name)
+    assert made["state"] == "running"
+    assert installation.ask("deployments", "why", name)["candidates"][0]["ok"]
+    assert "ready" in installation.run("deployments", "events", name).stdout
+    assert name in installation.run("deployments", "list").stdout
+    assert installation.ask("stop", name)["state"] == "stopped"
+    assert installation.ask("deployments", "delete", name)["deleted"]
+
+
+@pytest.mark.feature("N2")
+def test_status_doctor_nodes_and_balance_answer(installation: Installation) -> None:
+    parts = {part["name"]: part["state"] for part in installation.ask("status")["parts"]}
+    assert set(parts.values()) == {"running"}
+    assert installation.run("doctor").returncode == 0
+    assert installation.ask("nodes")[0]["simulated"]
+    assert "simulated" in installation.run("nodes").stdout
+    assert installation.ask("balance")["credits"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("deploy", "no/such-model"), "The catalog has no model"),
+        (("deployments", "show", "nothing"), "You have no deployment called 'nothing'"),
+        (("deployments", "show", "dep_xyz"), "not an id"),
+        (("receipt", "req_" + "0" * 32), "no such request"),
+        (("receipt", "/no/such/file.json"), "cannot be read as a receipt"),
+        (("keys", "revoke", "gk_" + "A" * 43), "That is a key itself"),
+        (("keys", "create", "x", "--scope", "everything"), "scopes"),
+        (("keys", "create", "x", "--cost-limit-usd", "lots"), "cost_limit_usd"),
+        (("deploy", "ganglion/stand-in", "--max-price", "cheap"), "max_price_usd_per_gpu_hour"),
+        (("nodes", "price", "node_1", "0.5"), "not an id"),
+        (("admin", "credit", "demo@example.com", "5"), "not allowed"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    installation: Installation, arguments: tuple[str, ...], sentence: str
+) -> None:
+    done = installation.run(*arguments)
+    assert done.returncode == 1
+    assert sentence.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("deploy",),
+        ("deploy", "m", "--replicas", "many"),
+        ("deploy", "m", "--replicas", "65"),
+        ("logs", "x", "--tail", "0"),
+        ("nothing",),
+        ("up", "--brain-port", "70000"),
+    ],
+)
+def test_wrong_use_is_told_with_exit_code_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = command(tmp_path / "home", *arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_log_in_it_says_how_to_log_in(installation: Installation, own_home: Path) -> None:
+    done = command(own_home, "balance", extra={"BRAIN_URL": installation.ready["brain_url"]})
+    assert done.returncode == 1
+    assert "ganglion login" in done.stderr
+
+
+def test_a_wrong_password_is_refused_in_one_sentence(
+    installation: Installation, own_home: Path
+) -> None:
+    done = command(
+        own_home,
+        *("login", "--email", "demo@example.com", "--password-stdin"),
+        text="wrong\n",
+        extra={"BRAIN_URL": installation.ready["brain_url"]},
+    )
+    assert done.returncode == 1
+    assert "The e-mail or the password is wrong" in done.stderr
+
+
+def test_a_brain_that_is_away_is_told_with_what_to_do(tmp_path: Path) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    done = command(
+        tmp_path / "home",
+        *("login", "--email", "a@example.com", "--password-stdin", "--brain-url", away),
+        text="x\n",
+    )
+    assert done.returncode == 1
+    assert f"Nothing answers at {away}" in done.stderr
+    assert "ganglion up" in done.stderr
+
+
+def test_an_error_is_json_for_machines(tmp_path: Path) -> None:
+    done = command(tmp_path / "home", "balance", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["code"] == "logged_out"
+
+
+def test_what_is_no_brain_is_told_so(installation: Installation, own_home: Path) -> None:
+    done = command(
+        own_home,
+        *("login", "--email", "a@example.com", "--password-stdin"),
+        *("--brain-url", installation.ready["gateway_url"]),
+        text="x\n",
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_status_of_nothing_says_how_to_start(tmp_path: Path) -> None:
+    done = command(tmp_path / "home", "status")
+    assert done.returncode == 1
+    assert "ganglion up" in done.stderr

@@ -1,0 +1,146 @@
+"""The whole product as a user starts it: ``ganglion up``, and the command beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.embedded.child import alive, die_with_parent
+from tests.support.shared import ROOT
+
+COMMAND = (sys.executable, "-P", "-m", "cli.main")
+UP_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 10
+COMMAND_SECONDS_MAX = 120
+OURS = ("GANGLION_", "DATABASE_URL", "REDIS_URL", "BRAIN_", "GATEWAY_", "AGENT_", "SIMULATE_")
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This machine's environment with none of our settings but those of this test."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(OURS)}
+    return {**kept, "GANGLION_HOME": str(home), "PYTHONPATH": str(ROOT), **(extra or {})}
+
+
+def command(
+    home: Path, *arguments: str, text: str = "", extra: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``ganglion`` to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(home, extra),
+        cwd=home.parent,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS_MAX,
+        check=False,
+    )
+
+
+@dataclass
+class Installation:
+    """A run of ``ganglion up`` on free ports. ``ready`` is what it said once it was up."""
+
+    home: Path
+    ready: dict[str, Any] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str, extra: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Start it and wait; what it printed: its addresses, or its error."""
+        ports = ("--brain-port", "0", "--gateway-port", "0")
+        with (self.home.parent / f"{self.home.name}.up.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "up", "--json", *ports, *arguments],
+                env=environment(self.home, extra),
+                cwd=self.home.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        assert self.process.stdout is not None
+        text = ""
+        for line in self.process.stdout:
+            text += line.decode()
+            if line.rstrip() == b"}":
+                break
+        self.ready = json.loads(text or "{}")
+        return self.ready
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS_MAX + 5)
+        finally:
+            self.process.kill()
+
+    def kill(self) -> None:
+        """``kill -9``, as the kernel does when memory is short."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        return command(self.home, *arguments, text=text)
+
+    def ask(self, *arguments: str, text: str = "") -> Any:
+        """A command's answer as JSON; it must succeed."""
+        done = self.run(*arguments, "--json", text=text)
+        assert done.returncode == 0, f"{arguments}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
+        return json.loads(done.stdout)
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.home / "state.json").read_text())
+        return found
+
+    def pids(self) -> dict[str, int]:
+        return {name: part["pid"] for name, part in self.state()["parts"].items()}
+
+    def living(self, pids: Mapping[str, int]) -> list[str]:
+        return [name for name, pid in pids.items() if alive(pid)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that use a whole product go to one xdist worker: two cores hold one at a time."""
+    for item in items:
+        if {"installation", "fresh_installation"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("installation"))
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Installation]:
+    """One that is up, for tests that leave it running."""
+    folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
+    found = Installation(folder / "home")
+    ready = found.start()
+    assert "brain_url" in ready, f"{ready} {(folder / 'home.up.log').read_text()[-3000:]}"
+    yield found
+    found.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_installation() -> Iterator[Installation]:
+    """One that the test itself starts and harms."""
+    folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
+    found = Installation(folder / "home")
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        found.stop()
+    shutil.rmtree(folder, ignore_errors=True)
