@@ -27,7 +27,7 @@ from kernel.wire.gateway import KeyRow, SegmentEnd
 NEVER = 1 << 62
 NO_ANSWER = Answer(show_usage=False)
 CLIENT_GONE = 499
-STALE_NS = NS  # a kept connection that closes later than this after a request was not idle
+STALE_NS = 5 * NS  # a kept connection that closes later than this after a request was not idle
 LOST_REASONS = {
     Lost.REFUSED: "it cannot be reached",
     Lost.STALE: "a kept connection was closed",

@@ -59,6 +59,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline_ns = NEVER
         self._in_head = True
         self._head_bytes = 0
+        self._garbled = False  # the parser is lost
         self._deaf = False  # an early refusal was sent: what still comes is thrown away
         self._forget_request()
 
@@ -89,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def data_received(self, received: bytes) -> None:
-        if self._deaf and self._in_head:
+        if self._deaf and (self._in_head or self._garbled):
             return
         if self._in_head and self._head_too_long(received):
             self._refuse_now(errors.HeadTooLarge("The request headers are too large."))
@@ -101,6 +102,7 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError:
+            self._garbled = True
             self._refuse_now(Malformed("This is not a valid HTTP/1.1 request."))
 
     def eof_received(self) -> bool:
@@ -147,6 +149,8 @@ class ClientConnection(asyncio.Protocol):
         self._in_head = False
         self._head_bytes = 0
         gateway = self._gateway
+        if self._deaf:
+            return
         self._deadline_ns = gateway.tick_ns + gateway.body_ns
         try:
             self._admit_head()
@@ -292,13 +296,13 @@ class ClientConnection(asyncio.Protocol):
         """Close a connection that idles too long or sends too slowly."""
         if now_ns <= self._deadline_ns or self._transport is None:
             return
-        if self._in_head and not self._head_bytes:
+        if self._deaf:
+            if self._current is None:
+                self._transport.abort()
+        elif self._in_head and not self._head_bytes:
             self._transport.close()
-        elif self._deaf:
-            self._transport.abort()
         else:
             self._refuse_now(errors.RequestTimeout("The request did not arrive in time."))
-            self._deadline_ns = now_ns + self._gateway.head_ns
 
     def shut(self) -> None:
         """The gateway is going: close when idle, else after the present answer."""
@@ -319,7 +323,11 @@ class ClientConnection(asyncio.Protocol):
         return end < 0 or self._head_bytes - len(received) + end > limit
 
     def _refuse_now(self, error: GanglionError) -> None:
-        """Answer before the request has come whole, then only wait for its end, or close."""
+        """Answer before the request has come whole, and close our half of the connection.
+
+        The other half stays open for a while, its bytes thrown away: closing it would reset the
+        connection, and a client that is still sending would never read the answer.
+        """
         if self._transport is None or self._deaf:
             return
         self._deaf = True
@@ -328,8 +336,8 @@ class ClientConnection(asyncio.Protocol):
             return
         request_id = self._gateway.request_ids.new()
         self._write(errors.answer_of(error, request_id, close=True))
-        if self._in_head:
-            self._transport.close()
+        self._transport.write_eof()
+        self._deadline_ns = self._gateway.tick_ns + self._gateway.head_ns
 
     def _close_after_current(self) -> None:
         self._deaf = True

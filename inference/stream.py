@@ -210,7 +210,7 @@ class SseStream:
             out.append(DONE_FRAME)
             self.phase = Phase.DONE
         else:
-            self._break("[DONE] came without a finish reason")
+            self._break("it ended without a finish reason")
 
     def _fields(self, event: bytes) -> bytes | None:
         """The payload of an event in full dress; ``None`` when it holds no ``data``."""

@@ -1,0 +1,202 @@
+"""What may come over a connection: slow, long, many at once, malformed, old-fashioned."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
+from tests.support.raw_http import connect, request
+from tests.support.standin import MODEL, StandIn
+
+CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+STREAM = json.dumps({**json.loads(CHAT), "stream": True}).encode()
+BODY_MAX = 100_000
+
+
+@pytest.fixture(scope="module")
+def gateway(quick_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    port = int(quick_stand_in.url.rsplit(":", 1)[1])
+    tables = snapshot(port, upstream_model=MODEL)
+    folder = tmp_path_factory.mktemp("gateway")
+    started = launch(folder, tables, gateway_body_bytes_max=BODY_MAX)
+    yield started
+    started.kill()
+
+
+def error_code(body: bytes) -> str:
+    code: str = json.loads(body)["error"]["code"]
+    return code
+
+
+async def test_one_connection_carries_many_requests(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        for body in (CHAT, STREAM, b"{", CHAT):
+            await raw.send(request(body, key=KEY))
+            assert (await raw.answer()).status == (400 if body == b"{" else 200)
+
+
+async def test_pipelined_requests_are_answered_in_order(gateway: Gateway) -> None:
+    bodies = [CHAT, b"{}", STREAM, b"nonsense", CHAT]
+    async with connect(gateway.port) as raw:
+        await raw.send(b"".join(request(body, key=KEY) for body in bodies))
+        assert [(await raw.answer()).status for _ in bodies] == [200, 400, 200, 400, 200]
+
+
+async def test_a_request_may_come_byte_by_byte_and_in_chunks(gateway: Gateway) -> None:
+    head = request(b"", "transfer-encoding: chunked", key=KEY).replace(
+        b"content-length: 0\r\n", b""
+    )
+    chunks = b"".join(b"1\r\n%c\r\n" % one for one in CHAT) + b"0\r\n\r\n"
+    async with connect(gateway.port) as raw:
+        for place in range(0, len(head + chunks), 3):
+            await raw.send((head + chunks)[place : place + 3])
+        assert (await raw.answer()).status == 200
+
+
+async def test_expect_continue_is_answered_before_the_body(gateway: Gateway) -> None:
+    whole = request(CHAT, "expect: 100-continue", key=KEY)
+    async with connect(gateway.port) as raw:
+        await raw.send(whole[: -len(CHAT)])
+        assert (await raw.head())[0] == 100
+        await raw.send(CHAT)
+        assert (await raw.answer()).status == 200
+
+
+async def test_expect_continue_with_a_bad_key_is_refused_at_once(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(CHAT, "expect: 100-continue", key="bad")[: -len(CHAT)])
+        assert (await raw.answer()).status == 401
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_body_over_the_limit_is_413_in_openais_shape(gateway: Gateway, told: bool) -> None:
+    body = b"x" * (BODY_MAX + 1)
+    whole = request(body, key=KEY)
+    if not told:
+        length = b"content-length: %d" % len(body)
+        head, framed = whole[: -len(body)], b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        whole = head.replace(length, b"transfer-encoding: chunked") + framed
+    async with connect(gateway.port) as raw:
+        await raw.send(whole)
+        answer = await raw.answer()
+        assert (answer.status, error_code(answer.body)) == (413, "too_large")
+        assert answer.headers["connection"] == "close"
+        assert await raw.rest() == b""
+
+
+async def test_http_1_0_gets_its_stream_until_the_end_of_the_connection(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(STREAM, key=KEY, version="1.0"))
+        _, headers = await raw.head()
+        assert "transfer-encoding" not in headers
+        assert (await raw.rest()).endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/chat/completions", 405),
+        ("OPTIONS", "/v1/chat/completions", 405),
+        ("POST", "/v1/models", 405),
+        ("DELETE", "/v1/models/m", 405),
+        ("GET", "/", 404),
+        ("POST", "/v1/nothing", 404),
+        ("GET", "/v1/../etc/passwd", 404),
+        ("POST", "//v1/chat/completions", 404),
+    ],
+)
+async def test_other_methods_and_paths(
+    gateway: Gateway, method: str, path: str, status: int
+) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(b"", key=KEY, method=method, path=path))
+        answer = await raw.answer()
+        assert answer.status == status
+        assert set(json.loads(answer.body)["error"]) == {"message", "type", "param", "code"}
+        assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_head_is_answered_without_a_body(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(b"", key=KEY, method="HEAD", path="/v1/models"))
+        assert (await raw.head())[0] == 405
+        await raw.send(request(CHAT, key=KEY))
+        assert (await raw.answer()).status == 200
+
+
+SMUGGLED = [
+    b"POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+    b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /v1/models HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef",
+    b"POST /v1/models HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    b"POST /v1/models HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"SSH-2.0-x\r\n",
+    b"GET /\x00 HTTP/1.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("malformed", SMUGGLED)
+async def test_what_is_not_http_is_refused_and_closed(gateway: Gateway, malformed: bytes) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(malformed)
+        assert b" 200 " not in await raw.rest()
+
+
+async def test_headers_have_a_limit(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(CHAT, "x-long: " + "y" * 70_000, key=KEY))
+        assert (await raw.answer()).status == 431
+    async with connect(gateway.port) as raw:
+        await raw.send(request(CHAT, *[f"x-{n}: y" for n in range(200)], key=KEY))
+        assert (await raw.answer()).status == 431
+
+
+async def test_a_slow_head_and_a_slow_body_are_cut_off(
+    gateway: Gateway, start_gateway: StartGateway
+) -> None:
+    slow = start_gateway(snapshot(1), gateway_head_seconds_max=0.3, gateway_body_seconds_max=0.3)
+    async with connect(slow.port) as head, connect(slow.port) as body, connect(slow.port) as idle:
+        await head.send(b"POST /v1/chat/completions HT")
+        await body.send(request(CHAT, key=KEY)[:-5])
+        assert (await head.answer()).status == 408
+        assert (await body.answer()).status == 408
+        assert await idle.rest() == b""
+
+
+async def test_an_idle_connection_is_closed(start_gateway: StartGateway) -> None:
+    quick = start_gateway(snapshot(1), gateway_keepalive_seconds=0.3)
+    async with connect(quick.port) as raw:
+        await raw.send(request(b"{}", key=KEY))
+        assert (await raw.answer()).status == 400
+        assert await raw.rest() == b""
+
+
+async def test_too_many_connections_are_turned_away(start_gateway: StartGateway) -> None:
+    small = start_gateway(snapshot(1), gateway_connections_max=2)
+    async with connect(small.port), connect(small.port):
+        await asyncio.sleep(0)
+        async with connect(small.port) as third:
+            answer = await third.answer()
+            assert answer.status == 503
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_an_upgrade_is_not_taken(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(CHAT, "connection: upgrade", "upgrade: h2c", key=KEY))
+        assert (await raw.answer()).status in (200, 400)
+
+
+async def test_small_packets_are_not_held_back(gateway: Gateway) -> None:
+    """TCP_NODELAY on both sides: a stream's parts come when the worker sends them."""
+    async with connect(gateway.port) as raw:
+        await raw.send(request(STREAM, key=KEY))
+        assert (await raw.answer()).status == 200
+    page = await asyncio.to_thread(gateway.metric, "ganglion_gateway_first_content_seconds_count")
+    assert page >= 1

@@ -1,0 +1,124 @@
+"""A client that hangs up stops its worker, on every route, before, during and after the first
+byte; the time used is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from kernel.wire.gateway import SegmentEnd
+from tests.support.gateway import KEY, Gateway, StartGateway, snapshot
+from tests.support.raw_http import connect, request
+from tests.support.scripted_worker import (
+    WAIT,
+    Script,
+    ScriptedWorker,
+    chunk,
+    scripted_worker,
+    stream_head,
+)
+from tests.support.wait import until
+from tests.unit.inference import sse
+
+ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+PLAIN_HALF = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 200_000
+STAGES: dict[str, Script] = {
+    "before the first byte": [WAIT],
+    "after the head": [stream_head(), WAIT],
+    "after the first content": [stream_head(), chunk(sse.HELLO), WAIT],
+    "in a long plain answer": [PLAIN_HALF, WAIT],
+}
+
+
+async def hang_up(gateway: Gateway, worker: ScriptedWorker, path: str, *, wait: bool) -> float:
+    """Send, wait until the worker has it (and the client something), go. Seconds to the abort."""
+    body = json.dumps({"model": "m", "stream": True}).encode()
+    async with connect(gateway.port) as raw:
+        await raw.send(request(body, key=KEY, path=path))
+        await until(lambda: len(worker.requests) == 1)
+        if wait:
+            await raw.head()
+    began = time.monotonic()
+    await until(lambda: worker.aborted == 1, every=0.001)
+    return time.monotonic() - began
+
+
+@pytest.mark.feature("A11")
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("stage", STAGES)
+async def test_the_worker_sees_the_abort(
+    start_gateway: StartGateway, path: str, stage: str
+) -> None:
+    async with scripted_worker(STAGES[stage]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        wait = stage in ("after the first content", "in a long plain answer")
+        assert await hang_up(gateway, worker, path, wait=wait) < 1
+        ends = [(one.end, one.status) for one in gateway.segments()]
+        assert ends == [(SegmentEnd.ABORTED, 499)]
+
+
+@pytest.mark.feature("A11")
+async def test_within_a_quarter_second_at_the_99th_percentile(start_gateway: StartGateway) -> None:
+    async with scripted_worker([stream_head(), chunk(sse.HELLO), WAIT]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        took = []
+        for _ in range(100):
+            worker.aborted = 0
+            worker.requests.clear()
+            took.append(await hang_up(gateway, worker, ROUTES[0], wait=True))
+        assert sorted(took)[-2] < 0.25
+
+
+@pytest.mark.feature("A11")
+async def test_abandoned_streams_leave_nothing_behind(start_gateway: StartGateway) -> None:
+    async with scripted_worker([stream_head(), chunk(sse.HELLO), WAIT]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        for _ in range(20):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(20):
+                    group.create_task(_begin_and_go(gateway))
+        await until(lambda: worker.aborted == 400)
+        assert gateway.metric("ganglion_gateway_in_flight") == 0
+        assert gateway.metric("ganglion_gateway_connections") == 1
+
+
+async def _begin_and_go(gateway: Gateway) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(b'{"model":"m","stream":true}', key=KEY))
+        await raw.head()
+
+
+async def test_a_slow_reader_slows_the_worker_and_nothing_is_lost(
+    start_gateway: StartGateway,
+) -> None:
+    events = [sse.chunk({"content": "x" * 10_000})] * 3000
+    script: Script = [stream_head(), *(chunk(one) for one in events)]
+    script += [chunk(sse.STOP + sse.DONE), chunk(b"")]
+    async with scripted_worker(script) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        async with connect(gateway.port) as raw:
+            await raw.send(request(b'{"model":"m","stream":true}', key=KEY))
+            await raw.head()
+            await asyncio.sleep(0.5)  # the point of the test: nobody reads
+            memory_mib = _memory_mib(gateway)
+            body = await _all(raw.reader)
+        assert memory_mib < 80
+        assert body.count(b"x" * 10_000) == 3000
+        assert body.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+async def _all(reader: asyncio.StreamReader) -> bytes:
+    parts = []
+    while not (parts and parts[-1].endswith(b"\r\n0\r\n\r\n")):
+        parts.append(await reader.read(1 << 20))
+    return b"".join(parts)
+
+
+def _memory_mib(gateway: Gateway) -> float:
+    with open(f"/proc/{gateway.process.pid}/status") as file:
+        line = next(line for line in file if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
