@@ -15,7 +15,7 @@ from standins.worker import chat, completions, embeddings
 from standins.worker.faults import FaultBox, FaultKind, read_faults
 from standins.worker.generate import Engine, Speech, encoded
 from standins.worker.jobs import Body, Job, Limits
-from standins.worker.options import Options, read_options
+from standins.worker.options import OnStop, Options, read_options
 from standins.worker.refusals import Refusal, asked_for, bad_field, engine_gone, no_model
 from standins.worker.server import Connection, Cut, Exchange
 
@@ -64,12 +64,10 @@ class Worker:
     async def close(self) -> None:
         """Drain for ``shutdown_timeout``, then end what is left as a killed engine does."""
         self.draining = True
-        if self._options.hang_on_stop:
-            self.engine.hang()
-            await self.engine.until_idle(None)
         await self.engine.until_idle(self._options.shutdown_timeout)
-        self.engine.stop()
-        await self.engine.until_idle(CLOSE_SECONDS_MAX)
+        how = self._options.on_stop
+        self.engine.stop_as(how)
+        await self.engine.until_idle(None if how == OnStop.HANG else CLOSE_SECONDS_MAX)
         for task in tuple(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

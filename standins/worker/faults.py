@@ -21,6 +21,7 @@ class FaultKind(StrEnum):
     GARBAGE = "garbage"  # bytes that mean nothing from `after_bytes` of the body on
     STATUS = "status"  # answers `status` (429, 500, 503 ...) at once
     ERROR_THEN_DONE = "error_then_done"  # after `after_tokens`: error frame, then [DONE]
+    ABORT = "abort"  # after `after_tokens` the answer ends with finish_reason "abort", status 200
     NO_FINISH = "no_finish"  # the stream ends with [DONE] but no finish_reason was sent
     NO_DONE = "no_done"  # the stream ends cleanly, with no [DONE]
     DIE = "die"  # the process exits with `exit_code` after `after_bytes` of the body

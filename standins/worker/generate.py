@@ -12,11 +12,15 @@ from kernel.clock import NS, Clock
 from standins.worker.faults import FaultKind
 from standins.worker.jobs import Body, Frame, Job
 from standins.worker.metrics import Abort, Book, Timing
-from standins.worker.options import Options
+from standins.worker.options import OnStop, Options
 from standins.worker.refusals import Refusal, engine_gone, queue_full
 from standins.worker.server import Exchange
 
 DONE = b"data: [DONE]\n\n"
+
+
+class Aborted(Exception):
+    """The engine gave the request up: its answer ends here, with ``finish_reason`` "abort"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,18 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
         self._hung = False
+        self._aborts = False
 
     def stop(self) -> None:
         if not self._stopped.done():
             self._stopped.set_result(None)
 
-    def hang(self) -> None:
-        """From now on nothing that runs gets another token, nor an end."""
-        self._hung = True
+    def stop_as(self, how: OnStop) -> None:
+        """End what runs in one of the ways that vLLM was seen to end it."""
+        self._hung = how == OnStop.HANG
+        self._aborts = how == OnStop.ABORT
+        if not self._hung:
+            self.stop()
 
     async def until_idle(self, seconds: float | None) -> None:
         """Wait for what runs, at most so long (None: for ever)."""
@@ -55,13 +63,13 @@ class Engine:
                 await self._idle.wait()
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass; raises ``Refusal`` when the engine stops meanwhile."""
+        """Let time pass; raises ``Refusal`` or ``Aborted`` when the engine stops meanwhile."""
         if self._hung:
             await asyncio.shield(self._stopped)
         if seconds > 0:
             await asyncio.wait({self._stopped}, timeout=seconds)
         if self._stopped.done():
-            raise engine_gone()
+            raise Aborted if self._aborts else engine_gone()
 
     async def run(self, exchange: Exchange, job: Job, speech: Speech) -> None:
         """Answer a text request; a hang-up is written in the book and cancels it."""
@@ -74,6 +82,11 @@ class Engine:
                 await self._answer(exchange, job, speech, pace)
                 reasons = tuple(choice.answer.finish_reason for choice in job.choices)
                 self.book.finish(pace.timing(arrived_ns), pace.made, reasons)
+        except Refusal as refusal:
+            if not (job.stream and exchange.begun):
+                raise
+            await exchange.send(_event(refusal.body()))  # too late for a status
+            await _end(exchange)
         except asyncio.CancelledError:
             if exchange.gone:
                 self.note_abort(exchange, job.identity, pace.made if pace else 0)
@@ -94,8 +107,11 @@ class Engine:
         if job.stream:
             await _stream(exchange, frames)
             return
-        async for _ in frames:
-            pass
+        try:
+            async for _ in frames:
+                pass
+        except Aborted:
+            job = job.aborted(pace.made // len(job.choices))
         await exchange.answer(200, encoded(speech.whole(job)))
 
     def note_abort(self, exchange: Exchange, identity: str, tokens: int) -> None:
@@ -176,6 +192,8 @@ async def _faulty(frames: Iterator[Frame], exchange: Exchange, pace: _Pace) -> A
         await pace.next(frame.tokens)
         if fault and fault.fault == FaultKind.ERROR_THEN_DONE and pace.made > fault.after_tokens:
             raise engine_gone()
+        if fault and fault.fault == FaultKind.ABORT and pace.made > fault.after_tokens:
+            raise Aborted
         if fault and fault.fault == FaultKind.NO_FINISH:
             for choice in frame.payload["choices"]:
                 choice["finish_reason"] = None
@@ -183,12 +201,31 @@ async def _faulty(frames: Iterator[Frame], exchange: Exchange, pace: _Pace) -> A
 
 
 async def _stream(exchange: Exchange, frames: AsyncIterator[Frame]) -> None:
-    """SSE, its head being out: an error is a frame too, and [DONE] follows even that."""
+    """SSE, its head being out."""
+    last: Body = {}
     try:
         async for frame in frames:
-            await exchange.send(b"data: " + encoded(frame.payload) + b"\n\n")
-    except Refusal as refusal:
-        await exchange.send(b"data: " + encoded(refusal.body()) + b"\n\n")
+            last = frame.payload
+            await exchange.send(_event(last))
+    except Aborted:
+        await exchange.send(_event(_abort_chunk(last)))
+    await _end(exchange)
+
+
+async def _end(exchange: Exchange) -> None:
     if not (exchange.fault and exchange.fault.fault == FaultKind.NO_DONE):
         await exchange.send(DONE)
     await exchange.end()
+
+
+def _abort_chunk(last: Body) -> Body:
+    """The chunk after ``last`` that ends all its choices with ``finish_reason`` "abort"."""
+    choices: list[Body] = []
+    for choice in last.get("choices", []):
+        nothing: Body = {"delta": {}} if "delta" in choice else {"text": ""}
+        choices.append({**choice, **nothing, "finish_reason": "abort", "stop_reason": None})
+    return {**last, "choices": choices}
+
+
+def _event(payload: object) -> bytes:
+    return b"data: " + encoded(payload) + b"\n\n"

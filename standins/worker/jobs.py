@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from standins.worker.answers import Answer, Wish
@@ -39,6 +39,14 @@ class Job:
     include_usage: bool
     continuous_usage: bool
     logprobs: int | None
+
+    def aborted(self, tokens: int) -> Job:
+        """The same job when each answer was given up after so many tokens."""
+        choices = tuple(
+            replace(choice, answer=Answer(choice.answer.pieces[:tokens], "abort"))
+            for choice in self.choices
+        )
+        return replace(self, choices=choices)
 
     @property
     def completion_tokens(self) -> int:

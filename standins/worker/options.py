@@ -6,8 +6,17 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from standins.worker.faults import Fault, read_faults
+
+
+class OnStop(StrEnum):
+    """What vLLM was seen to give open requests on SIGTERM; which of them is chance."""
+
+    ERROR = "error"  # an error frame, then [DONE]
+    ABORT = "abort"  # finish_reason "abort", status 200
+    HANG = "hang"  # no more bytes and no end until the client leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,7 @@ class Options:
     max_num_queued_reqs: int = 0  # 0 = no bound, as vLLM's default
     api_key: str = ""
     shutdown_timeout: float = 0.0
-    hang_on_stop: bool = False
+    on_stop: OnStop = OnStop.ERROR
     tokens_per_second: float = 200.0  # 0 = as fast as it can
     first_token_ms: float = 5.0
     load_seconds: float = 0.0
@@ -64,9 +73,11 @@ def _add_stand_in_switches(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-token-ms", type=float, default=5.0)
     parser.add_argument("--load-seconds", type=float, default=0.0, help="wait before it listens")
     parser.add_argument(
-        "--hang-on-stop",
-        action="store_true",
-        help="on SIGTERM say no more to open requests and wait for their clients",
+        "--on-stop",
+        type=OnStop,
+        choices=list(OnStop),
+        default=OnStop.ERROR,
+        help="what open requests get on SIGTERM",
     )
     parser.add_argument("--body-bytes-max", type=int, default=64 * 1024 * 1024)
     parser.add_argument(

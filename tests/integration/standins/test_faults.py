@@ -126,6 +126,15 @@ def test_the_client_raises_on_an_error_frame(worker: StandIn) -> None:
         list(stream)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_aborted_answer_looks_whole_but_for_its_reason(worker: StandIn, stream: bool) -> None:
+    worker.fail(fault="abort", after_tokens=4)
+    received, error = raw(worker, stream=stream)
+    assert error is None
+    assert received.count(b'"finish_reason":"abort"') == 1
+    assert received.endswith(b"[DONE]\n\n") == stream
+
+
 @pytest.mark.parametrize(("fault", "done"), [("no_finish", True), ("no_done", False)])
 def test_a_stream_may_lack_its_end(worker: StandIn, fault: str, done: bool) -> None:
     worker.fail(fault=fault)

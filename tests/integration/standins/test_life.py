@@ -91,10 +91,36 @@ async def test_with_a_timeout_a_running_stream_ends_well(stand_in_worker: StartS
     assert worker.process.wait(5) == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_may_say_abort_on_sigterm(stand_in_worker: StartStandIn, stream: bool) -> None:
+    worker = stand_in_worker("--tokens-per-second", "50", "--on-stop", "abort")
+    body = {"model": worker.model, "prompt": "x", "stream": stream, **LONG}
+    async with httpx.AsyncClient(base_url=worker.url, timeout=10) as client:
+        call = asyncio.ensure_future(client.post("/v1/completions", json=body))
+        await until(lambda: worker.state()["generation_tokens"] > 2)
+        worker.process.terminate()
+        answer = await call
+    assert answer.status_code == 200
+    assert answer.text.count('"finish_reason":"abort"') == 1
+    assert worker.process.wait(5) == 0
+
+
+async def test_a_waiting_stream_gets_its_error_on_sigterm(stand_in_worker: StartStandIn) -> None:
+    worker = stand_in_worker("--tokens-per-second", "20", "--max-num-seqs", "1")
+    body = {"model": worker.model, "prompt": "x", "stream": True, **LONG}
+    async with httpx.AsyncClient(base_url=worker.url, timeout=10) as client:
+        calls = [asyncio.ensure_future(client.post("/v1/completions", json=body)) for _ in "ab"]
+        await until(lambda: worker.state()["waiting"] == 1)
+        worker.process.terminate()
+        answers = await asyncio.gather(*calls)
+    assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
+    assert all('"code":500' in answer.text for answer in answers)
+
+
 async def test_it_may_hang_on_sigterm_until_its_clients_leave(
     stand_in_worker: StartStandIn,
 ) -> None:
-    worker = stand_in_worker("--tokens-per-second", "50", "--hang-on-stop")
+    worker = stand_in_worker("--tokens-per-second", "50", "--on-stop", "hang")
     body = {"model": worker.model, "prompt": "x", "stream": True, **LONG}
     with httpx.stream("POST", f"{worker.url}/v1/completions", json=body) as answer:
         pieces = answer.iter_raw()
