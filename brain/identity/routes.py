@@ -6,7 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from brain.edge import Page, PageQuery, get_ctx, page_of, page_query
+from brain.edge import (
+    Page,
+    PageQuery,
+    attempt,
+    get_ctx,
+    idempotency_key,
+    page_of,
+    page_query,
+)
 from brain.identity import service, store
 from brain.identity.core import Principal
 from brain.identity.principal import Identity, account_user, get_identity
@@ -68,9 +76,17 @@ async def me(principal: UserIn, ctx: CtxIn) -> MeOut:
 
 @router.post("/api/v1/keys", status_code=201)
 async def create_key(
-    body: NewKeyBody, principal: UserIn, ctx: CtxIn, identity: IdentityIn
+    body: NewKeyBody,
+    principal: UserIn,
+    ctx: CtxIn,
+    identity: IdentityIn,
+    key: Annotated[str | None, Depends(idempotency_key)],
 ) -> NewKeyOut:
-    """Make an API key. Its secret is in this answer and is never shown again."""
+    """Make an API key. Its secret is in this answer and is never shown again.
+
+    With ``Idempotency-Key`` a repeat makes no second key: 409 names the one that was made.
+    """
+    tried = attempt(principal.account_id, "POST /api/v1/keys", key, body)
     new = service.NewKey(
         name=body.name,
         scopes=frozenset(scope.value for scope in body.scopes),
@@ -78,7 +94,7 @@ async def create_key(
         models=None if body.models is None else tuple(set(body.models)),
         cost_limit_nano=body.cost_limit_nano(),
     )
-    row, secret = await service.create_key(ctx, identity, principal, new)
+    row, secret = await service.create_key(ctx, identity, principal, new, tried)
     return NewKeyOut(key=secret.text, **show_key(row).model_dump())
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 
+from brain.edge import Attempt, recall, remember
 from brain.identity import store
 from brain.identity.core import Principal, Role, Secret, new_secret, normal_email
 from brain.identity.models import Account, ApiKey, User
@@ -134,11 +135,12 @@ async def ensure_admin(
 
 
 async def create_key(
-    ctx: Ctx, identity: Identity, principal: Principal, new: NewKey
+    ctx: Ctx, identity: Identity, principal: Principal, new: NewKey, tried: Attempt
 ) -> tuple[ApiKey, Secret]:
     """A new API key and its secret, which is nowhere afterwards.
 
-    ``OutOfCredit`` until the account has bought ``MINIMUM_CREDITS_FOR_API_KEY`` credits.
+    ``OutOfCredit`` until the account has bought ``MINIMUM_CREDITS_FOR_API_KEY`` credits;
+    ``Conflict`` for a repeat, because the secret cannot be shown again.
     """
     secret = new_secret(secrets.token_bytes(32))
     now = ctx.clock.now()
@@ -156,9 +158,17 @@ async def create_key(
         expires_at=None if lasts is None else now + timedelta(days=lasts),
     )
     async with ctx.db.begin() as tx:
+        earlier = await recall(tx, tried, at=now)
+        if earlier is not None:
+            raise Conflict(
+                f"This request made {earlier['key_id']} before; its secret was shown then."
+                " Revoke it and make a new one if the secret is lost.",
+                key_id=earlier["key_id"],
+            )
         await _may_make_key(tx, identity, principal.account_id)
         tx.add(row)
         await changes.mark(tx, "key", row.id)
+        await remember(tx, tried, {"key_id": row.id})
         await audit.record(tx, ctx, principal.actor, "key.create", str(row.id))
     return row, secret
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import datetime
 
@@ -172,3 +173,13 @@ async def test_the_last_use_of_a_key_is_shown(brain: httpx.AsyncClient, clock: M
     await brain.get("/api/v1/deployments", headers={"authorization": f"Bearer {secret}"})
     [shown] = (await brain.get("/api/v1/keys", headers=who.headers)).json()["items"]
     assert datetime.fromisoformat(shown["last_used_at"]) == clock.now()
+
+
+async def test_a_repeat_makes_no_second_key(brain: httpx.AsyncClient) -> None:
+    who = await signed_up(brain)
+    headers = {**who.headers, "idempotency-key": "once"}
+    asked = [brain.post("/api/v1/keys", json={"name": "k"}, headers=headers) for _ in range(5)]
+    answers = sorted(await asyncio.gather(*asked), key=lambda answer: answer.status_code)
+    assert [answer.status_code for answer in answers] == [201, 409, 409, 409, 409]
+    assert {answer.json()["key_id"] for answer in answers} == {answers[0].json()["key_id"]}
+    assert len((await brain.get("/api/v1/keys", headers=who.headers)).json()["items"]) == 1
