@@ -61,6 +61,7 @@ def dying(house: House, at: int, when: When) -> tuple[Tick, MortalDb]:
     return tick, db
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", list(When))
 async def test_it_dies_at_each_transaction_and_nothing_is_lost(house: House, when: When) -> None:
     await house.node()

@@ -102,6 +102,7 @@ async def found(house: House, query: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await tx.execute(text(query))]
 
 
+@pytest.mark.slow
 @pytest.mark.feature("D3")
 async def test_no_interleaving_leaves_a_lease_that_nobody_owns(house: House, seed: int) -> None:
     chance = random.Random(seed)

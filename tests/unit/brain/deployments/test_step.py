@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brain.deployments.core import CLAIM_SECONDS_MAX, ReplicaView, Seen, step
@@ -100,6 +100,7 @@ def test_a_crash_while_stopping_is_not_counted() -> None:
     assert found.crashes == 0
 
 
+@settings(max_examples=1000)
 @given(VIEWS, SEEN, st.booleans())
 def test_every_move_is_in_the_table(view: ReplicaView, seen: Seen | None, drained: bool) -> None:
     found = step(view, seen, drained=drained, now_ns=NOW)
@@ -107,6 +108,7 @@ def test_every_move_is_in_the_table(view: ReplicaView, seen: Seen | None, draine
         assert REPLICA.can(view.state, found.event)
 
 
+@settings(max_examples=1000)
 @given(VIEWS, SEEN, st.booleans())
 def test_no_move_leaves_an_open_lease_behind(
     view: ReplicaView, seen: Seen | None, drained: bool

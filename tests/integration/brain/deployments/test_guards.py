@@ -1,0 +1,80 @@
+"""Cost guards: standing orders of the owner, which no change of state clears."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from brain import billing
+from kernel.clock import NS
+from kernel.ids import DeploymentId
+from tests.support.deployments import House
+
+
+async def asked(house: House, made: DeploymentId) -> tuple[str, str]:
+    row = (await house.look(made)).deployment
+    return row.asked, row.asked_reason
+
+
+@pytest.mark.feature("D3")
+async def test_it_stops_when_its_longest_duration_is_over(house: House) -> None:
+    await house.node()
+    made = await house.ready(max_duration_seconds=60)
+    await house.rig.pass_time(55, *house.rig.agents)
+    await house.settle(rounds=1)
+    assert await house.state(made) == "running"
+    await house.rig.pass_time(10, *house.rig.agents)
+    await house.settle(rounds=4)
+    assert await asked(house, made) == ("stopped", "its longest duration of 60 s is over")
+    assert await house.state(made) == "stopped"
+
+
+@pytest.mark.feature("D3")
+async def test_it_stops_when_it_was_idle(house: House) -> None:
+    await house.node()
+    made = await house.ready(idle_stop_seconds=60)
+    await house.rig.pass_time(70, *house.rig.agents)
+    await house.settle(rounds=4)
+    assert await asked(house, made) == ("stopped", "it was idle for 60 s")
+
+
+async def test_an_account_out_of_credit_is_drained(house: House) -> None:
+    await house.node()
+    made = await house.ready()
+    async with house.ctx.db.begin() as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO account_standing (account_id, stopped, reason, at)"
+                " VALUES (:account, true, 'test', now())"
+            ),
+            {"account": str(house.account)},
+        )
+        assert await billing.account_stopped(tx, house.account)
+    await house.rig.pass_time(11, *house.rig.agents)
+    await house.settle(rounds=4)
+    assert await asked(house, made) == ("stopped", "the account is out of credit")
+    assert await house.state(made) == "stopped"
+
+
+async def test_without_credit_for_the_first_minute_it_waits_and_says_so(house: House) -> None:
+    await house.node()
+    async with house.ctx.db.begin() as tx:
+        await tx.execute(text("UPDATE node SET price_nano = 1000000000000"))
+    await house.rig.pass_time(2, *house.rig.agents)
+    made = await house.deploy()
+    await house.tick()
+    [replica] = await house.replicas(made)
+    assert replica.state == "pending"
+    assert "Add credit" in replica.waiting_reason
+    async with house.ctx.db.begin() as tx:
+        assert await tx.scalar(text("SELECT count(*) FROM lease")) == 0
+
+
+async def test_a_crash_and_a_restart_clear_no_guard(house: House) -> None:
+    await house.node()
+    made = await house.ready(max_duration_seconds=300, idle_stop_seconds=600)
+    await house.stop(made)
+    await house.settle(rounds=4)
+    row = (await house.look(made)).deployment
+    assert (row.max_duration_seconds, row.idle_stop_seconds) == (300, 600)
+    assert row.asked_ns <= house.clock.now_ns() < row.asked_ns + 300 * NS
