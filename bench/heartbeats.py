@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -119,7 +119,7 @@ def _beat(node: NodeId) -> Beat:
 
 
 @contextlib.asynccontextmanager
-async def _brain(url: str, redis_url: str, key: bytes):  # type: ignore[no-untyped-def]
+async def _brain(url: str, redis_url: str, key: bytes) -> AsyncIterator[tuple[int, int]]:
     port = free_port()
     environment = {
         **os.environ,

@@ -11,8 +11,11 @@ from kernel.ids import NodeId
 SPOKE_NS = 60 * NS  # a node silent for longer does not count: its GPU may have moved
 
 _DOUBLE = """
-WITH speaking AS (
-  SELECT g.gpu_uuid, g.node_id FROM node_gpu g
+WITH named_twice AS (
+  SELECT gpu_uuid FROM node_gpu GROUP BY gpu_uuid HAVING count(*) > 1
+), speaking AS (
+  SELECT g.gpu_uuid, g.node_id FROM named_twice t
+  JOIN node_gpu g ON g.gpu_uuid = t.gpu_uuid
   JOIN node_beat b ON b.node_id = g.node_id
   JOIN node n ON n.node_id = g.node_id
   WHERE n.revoked_at IS NULL AND b.last_seen_ns >= :since

@@ -29,12 +29,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class FleetStep:
-    """What one look did. ``frozen``: why the mass-loss guard held back; people are told."""
+    """What one look did. ``frozen``: why the mass-loss guard held back; ``wrong``: leases and
+    held GPUs that contradict each other. People are told of both."""
 
     silent: tuple[str, ...] = ()
     heard: tuple[str, ...] = ()
     lost: int = 0
     frozen: str = ""
+    wrong: tuple[str, ...] = ()
 
 
 async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> FleetStep:
@@ -45,16 +47,21 @@ async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> 
         since_ns = core.receiving_since(await _reception(tx), now_ns)
         nodes = await _liveness(tx)
         await quarantine.judge(tx, now_ns)
+        wrong = tuple(await store.contradictions(tx))
         await batch.forget_old_reception(tx, now_ns - RECEPTION_KEPT_NS)
     found = core.silence(nodes, since_ns, now_ns)
     if found.frozen:
         _log.error("evictions_frozen", reason=found.frozen)
+    if wrong:
+        _log.error("leases_contradict_gpus", found=wrong)
     for node_id in found.fallen:
         await _mark(ctx, watched, NodeId(node_id), now_ns)
     for node_id in found.risen:
         await _mark(ctx, watched, NodeId(node_id), None)
     lost = await _close_run_out(ctx, watched, since_ns, now_ns)
-    return FleetStep(silent=found.fallen, heard=found.risen, lost=lost, frozen=found.frozen)
+    return FleetStep(
+        silent=found.fallen, heard=found.risen, lost=lost, frozen=found.frozen, wrong=wrong
+    )
 
 
 async def _reception(tx: Tx) -> list[Receiving]:
@@ -91,7 +98,7 @@ async def _close_run_out(ctx: Ctx, watcher: LeaseWatcher, since_ns: int | None, 
     lost, after = 0, ""
     while True:
         async with ctx.db.begin() as tx:
-            page = [store.facts(row) for row in await store.all_live_leases(tx, after, PAGE)]
+            page = [store.facts(row) for row in await store.overdue_leases(tx, now_ns, after, PAGE)]
         for facts in page:
             if not core.run_out(facts, since_ns, now_ns):
                 continue

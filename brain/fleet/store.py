@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, text, update
+from sqlalchemy import BigInteger, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from brain.fleet.core import LeaseFacts
+from brain.fleet.core import GRACE_NS, LeaseFacts
 from brain.fleet.models import FleetNode, Lease, LeaseGpu, NodeBeat, NodeGpu
 from brain.fleet.states import LIVE, LeaseState
 from brain.marketplace import Node
 from brain.plumbing import Tx
+from kernel.clock import NS
 from kernel.ids import AccountId, LeaseId, NodeId
 
 XID = text("pg_current_xact_id()::text::bigint")
@@ -195,16 +196,40 @@ async def live_leases(tx: Tx, node_ids: Sequence[NodeId]) -> list[Lease]:
     )
 
 
-async def all_live_leases(tx: Tx, after: str, limit: int) -> list[Lease]:
-    """One page of every live lease, in id order."""
+async def overdue_leases(tx: Tx, now_ns: int, after: str, limit: int) -> list[Lease]:
+    """One page of the live leases that no renewal kept within their ttl and the grace."""
+    last = func.greatest(Lease.renewed_ns, Lease.opened_ns)
     return list(
         await tx.scalars(
             select(Lease)
-            .where(Lease.state.in_(LIVE), Lease.lease_id > after)
+            .where(
+                Lease.state.in_(LIVE),
+                Lease.lease_id > after,
+                last + Lease.ttl_seconds * literal(NS, BigInteger) + GRACE_NS <= now_ns,
+            )
             .order_by(Lease.lease_id)
             .limit(limit)
         )
     )
+
+
+async def contradictions(tx: Tx) -> list[str]:
+    """Live leases whose GPUs are not exactly the GPUs held for them: never any, or we are wrong."""
+    rows = await tx.execute(
+        text(
+            "SELECT l.lease_id, l.state, l.gpu_count, count(g.gpu_uuid) AS held FROM lease l"
+            " LEFT JOIN lease_gpu g ON g.lease_id = l.lease_id AND g.live"
+            " WHERE l.state <> 'closed' GROUP BY l.lease_id"
+            " HAVING count(g.gpu_uuid) <> l.gpu_count"
+            " UNION ALL SELECT l.lease_id, l.state, 0, count(*) FROM lease l"
+            " JOIN lease_gpu g ON g.lease_id = l.lease_id AND g.live"
+            " WHERE l.state = 'closed' GROUP BY l.lease_id LIMIT 20"
+        )
+    )
+    return [
+        f"{row.lease_id} is {row.state} for {row.gpu_count} GPUs and holds {row.held}"
+        for row in rows
+    ]
 
 
 def facts(row: Lease) -> LeaseFacts:

@@ -7,8 +7,9 @@ Wake:      GET  /agent/v1/wake?generation=N   204 at a newer generation or after
 Logs:      POST /agent/v1/logs        LogBatch -> 204                   (HMAC headers)
 
 HMAC headers: ``X-Ganglion-Session: <session id>``, ``X-Ganglion-Seq: <rising integer>`` and
-``X-Ganglion-Mac: hex(HMAC-SHA256(session key, mac_input(...)))``. A sequence number at or below
-the highest seen for (node, agent start) is refused with 409 ``replayed``.
+``X-Ganglion-Mac: hex(HMAC-SHA256(session key, mac_input(...)))``. A sequence number is used once
+for (node, agent start): a repeated one, one far below the highest, or a beat at or below the last
+beat is refused with 409 ``replayed``. (Calls on two connections may overtake each other.)
 """
 
 from __future__ import annotations

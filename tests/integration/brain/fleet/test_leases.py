@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 
 from brain import fleet
-from brain.fleet import Outcome
+from brain.fleet import Outcome, nodes
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
 from kernel.errors import NoCapacity
+from kernel.wire import encode
 from kernel.wire.agent import LeaseSeen, LeaseSeenState
 from tests.support.fleet import Rig, Watched, brain_front
 
@@ -182,3 +184,27 @@ async def test_gone_twice_closes_once(rig: Rig) -> None:
     first = await rig.lease(lease.lease_id)
     await agent.beat(agent.seen(lease, LeaseSeenState.GONE))
     assert await rig.lease(lease.lease_id) == first
+
+
+@pytest.mark.feature("C2")
+async def test_a_revoked_node_is_refused_and_its_leases_end(rig: Rig) -> None:
+    agent = await rig.agent()
+    lease = await rig.running(agent)
+    assert await nodes.revoke(rig.ctx, rig.front.watcher, agent.node_id, rig.account) == 1
+    await rig.front.look()
+    beat = await agent.send("/agent/v1/beat", encode(agent.message()))
+    session = await agent.send_session(agent.session_request())
+    for answer in (beat, session):
+        assert (answer.status_code, answer.json()["code"]) == (403, "node_revoked")
+    assert (await rig.lease(lease.lease_id)).state == "stopping"
+    assert await fleet.offers(rig.ctx) == []
+
+
+async def test_held_gpus_that_contradict_their_lease_are_told(rig: Rig) -> None:
+    agent = await rig.agent(count=2)
+    lease = await rig.running(agent, 2)
+    assert (await rig.reconcile()).wrong == ()
+    async with rig.ctx.db.begin() as tx:
+        await tx.execute(text("UPDATE lease_gpu SET live = false WHERE position = 0"))
+    found = (await rig.reconcile()).wrong
+    assert found == (f"{lease.lease_id} is open for 2 GPUs and holds 1",)
