@@ -316,7 +316,7 @@ class Exchange:
         self._gateway.metrics.count("client_gone")
         if self._waiter is not None and self._account is not None:
             self._account.purse.leave(self._waiter)
-        self._abort(Outcome(SegmentEnd.ABORTED, CLIENT_GONE))
+        self._abort(self._outcome(SegmentEnd.ABORTED, CLIENT_GONE))
         self._close(CLIENT_GONE)
 
     def shut_down(self) -> None:

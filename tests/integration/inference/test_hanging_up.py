@@ -57,8 +57,10 @@ async def test_the_worker_sees_the_abort(
         gateway = start_gateway(snapshot(worker.port))
         wait = stage in ("after the first content", "in a long plain answer")
         assert await hang_up(gateway, worker, path, wait=wait) < 1
-        ends = [(one.end, one.status) for one in gateway.segments()]
-        assert ends == [(SegmentEnd.ABORTED, 499)]
+        (piece,) = gateway.segments()
+        assert (piece.end, piece.status) == (SegmentEnd.ABORTED, 499)
+        assert piece.completion_tokens == (1 if stage == "after the first content" else 0)
+        assert piece.tokens_estimated
 
 
 @pytest.mark.feature("A11")
