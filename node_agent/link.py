@@ -80,6 +80,7 @@ def brain_client(brain_url: str) -> httpx.AsyncClient:
         timeout=httpx.Timeout(CALL_SECONDS_MAX, connect=5.0),
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
         trust_env=not local,
+        verify=brain_url.startswith("https:"),  # else the list of authorities is only memory
         follow_redirects=False,
     )
 

@@ -21,7 +21,11 @@ class Probe:
     def __init__(self) -> None:
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(
-            timeout=HEALTH_SECONDS_MAX, limits=limits, trust_env=False, follow_redirects=False
+            timeout=HEALTH_SECONDS_MAX,
+            limits=limits,
+            trust_env=False,
+            follow_redirects=False,
+            verify=False,  # noqa: S501  http to loopback only
         )
 
     async def healthy(self, port: int, path: str) -> bool:

@@ -74,6 +74,7 @@ class AgentBrain:
     leases: dict[str, DesiredLease] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     sessions_opened: int = 0
+    waiting: int = 0  # long polls that are open
     enrolments: list[EnrollRequest] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
     lines: dict[str, list[str]] = field(default_factory=dict)
@@ -199,10 +200,12 @@ class AgentBrain:
     async def _wake(self, request: Request) -> Response:
         await self._sealed(request)
         known = int(request.query_params["generation"])
-        for _ in range(100):
+        self.waiting += 1
+        for _ in range(500):
             if self.generation > known or self._ended.is_set():
                 break
             await _pause(0.05)
+        self.waiting -= 1
         return Response(status_code=204)
 
     async def _logs(self, request: Request) -> Response:

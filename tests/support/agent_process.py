@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ class AgentProcess:
 
     def __init__(self, home: Path, brain_url: str, **environment: str) -> None:
         self.home = home
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "BRAIN_URL": brain_url,
             "AGENT_HOME": str(home),
@@ -37,15 +38,16 @@ class AgentProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "node_agent.main"],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=output,
                 stderr=output,
             )
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+    async def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+        """Its exit code. Waits in a thread: the agent may have a last word to a brain in here."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(seconds)
+        return await asyncio.to_thread(self.process.wait, seconds)
 
     def rss_mib(self) -> float:
         assert self.process is not None

@@ -69,7 +69,7 @@ async def test_a_restarted_agent_finds_its_containers_by_their_labels(
     brain.want(lease)
     before = await brain.shows(lease.lease_id, "ready", 40)
     container = ours(engine_client, brain)
-    assert agent.stop() == 0
+    assert await agent.stop() == 0
     (agent.home / "state.json").unlink()  # even with its memory lost
     brain.beats.clear()
     agent.start()

@@ -1,0 +1,243 @@
+"""Puts the agent together: settings in, hands behind their Protocols, signals to a clean stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import msgspec
+import structlog
+from pydantic import ValidationError
+
+from kernel.clock import SystemClock
+from kernel.errors import BadInput, GanglionError
+from node_agent import enroll
+from node_agent.agent import Agent, Parts, Self
+from node_agent.engine import Engine
+from node_agent.engine_process import ProcessEngine, ProcessPlaces
+from node_agent.gpu import Gpus, SimulatedGpus
+from node_agent.host import boot_id, read_host
+from node_agent.identity import Home, Identity, NodeKey
+from node_agent.link import BrainLink, brain_client
+from node_agent.logs import LogShelf
+from node_agent.probe import Probe
+from node_agent.settings import EngineKind, Settings
+from node_agent.state import StateFile
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+def serve(arguments: list[str]) -> int:
+    """Runs the agent until SIGTERM or SIGINT; 0 after a clean stop, 1 with one clear sentence."""
+    write_json_logs()
+    try:
+        settings, once = read_settings(arguments)
+        asyncio.run(_look_once(settings) if once else run(settings))
+    except GanglionError as error:
+        print(error.detail, file=sys.stderr)  # noqa: T201  the last word to a person
+        return 1
+    return 0
+
+
+def read_settings(arguments: list[str]) -> tuple[Settings, bool]:
+    """Settings from the environment and the command line; ``BadInput`` names the wrong one."""
+    parser = argparse.ArgumentParser(prog="ganglion agent", description="Offers this machine's GPUs.")
+    parser.add_argument("--brain-url", help="the brain's address (BRAIN_URL)")
+    parser.add_argument("--home", dest="agent_home", type=Path, help="its folder (AGENT_HOME)")
+    parser.add_argument("--name", dest="agent_name", help="the node's name (AGENT_NAME)")
+    parser.add_argument("--join-token", help="one use, to become a node (JOIN_TOKEN)")
+    parser.add_argument("--simulate-gpus", type=int, metavar="N", help="N GPUs that do not exist")
+    parser.add_argument(
+        "--engine", dest="agent_engine", choices=[kind.value for kind in EngineKind]
+    )
+    parser.add_argument("--once", action="store_true", help="print what the agent sees, and exit")
+    given = vars(parser.parse_args(arguments))
+    once = bool(given.pop("once"))
+    try:
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return Settings(**chosen), once
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise BadInput(f"The setting {name.upper()} is wrong: {first['msg']}.") from None
+
+
+async def run(settings: Settings) -> None:
+    """Join if needed, then be the agent until told to stop."""
+    home = Home(settings.agent_home.absolute())
+    home.open()
+    key = home.key()
+    gpus = make_gpus(settings, key)
+    probe = Probe()
+    client = brain_client(settings.brain_url)
+    stop = _stop_signals()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            for part in (gpus.close, probe.close, client.aclose):
+                stack.push_async_callback(part)
+            joining = asyncio.create_task(_join(settings, home, client, gpus))
+            identity = await _unless(stop, joining)
+            if identity is None:
+                return
+            engine = make_engine(settings, home)
+            stack.push_async_callback(engine.close)
+            link = BrainLink(
+                client,
+                identity=identity,
+                key=key,
+                host_boot_id=boot_id(),
+                agent_version=version(),
+                boot_ns=boot_ns,
+            )
+            clock = SystemClock()
+            shelf = LogShelf(home.work, clock)
+            store = StateFile(home.state_file)
+            parts = Parts(link, engine, gpus, probe, shelf, store, clock, boot_ns)
+            await _serve(
+                Agent(parts, Self(identity, boot_id(), home.path, version())), settings, stop
+            )
+    finally:
+        log.info("agent_stopped")
+
+
+async def _serve(agent: Agent, settings: Settings, stop: asyncio.Event) -> None:
+    log.info("agent_ready", engine=settings.agent_engine.value, brain=settings.brain_url)
+    running = asyncio.create_task(agent.run())
+    await _unless(stop, running)
+    if settings.agent_stop_work_on_exit:
+        await agent.stop_work()
+    await agent.close()
+
+
+async def _join(settings: Settings, home: Home, client: httpx.AsyncClient, gpus: Gpus) -> Identity:
+    view = await gpus.read()
+    host = read_host(
+        home.path,
+        engine=settings.agent_engine.value,
+        engine_version=None,
+        driver_version=view.driver_version,
+    )
+    return await enroll.join(
+        home,
+        client,
+        brain_url=settings.brain_url,
+        token=settings.join_token,
+        host=host,
+        gpus=view.gpus,
+        agent_version=version(),
+        name=settings.agent_name,
+        clock=SystemClock(),
+    )
+
+
+async def _unless(stop: asyncio.Event, task: asyncio.Task[T]) -> T | None:
+    """The task's result, or None when it was cancelled because the agent is to stop."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((stopping, task), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait((task,), timeout=10.0)
+        return None
+    finally:
+        stopping.cancel()
+
+
+async def _look_once(settings: Settings) -> None:
+    """Print what a beat would tell, without a brain."""
+    gpus = make_gpus(settings, None)
+    try:
+        view = await gpus.read()
+    finally:
+        await gpus.close()
+    settings.agent_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    host = read_host(
+        settings.agent_home,
+        engine=settings.agent_engine.value,
+        engine_version=None,
+        driver_version=view.driver_version,
+    )
+    shown = {
+        "agent_version": version(),
+        "host_boot_id": boot_id(),
+        "nvml": view.state,
+        "reason": view.reason,
+        "gpus": view.gpus,
+        "host": host,
+    }
+    content = msgspec.json.format(msgspec.json.encode(shown), indent=2)
+    print(content.decode())  # noqa: T201  what was asked for
+
+
+def make_gpus(settings: Settings, key: NodeKey | None) -> Gpus:
+    if settings.simulate_gpus:
+        seed = key.public_hex if key is not None else "no node yet"
+        return SimulatedGpus(settings.simulate_gpus, seed=seed, boot_ns=boot_ns)
+    from node_agent.gpu_nvml import NvmlGpus
+
+    return NvmlGpus(boot_ns=boot_ns, seconds_max=settings.nvml_seconds_max)
+
+
+def make_engine(settings: Settings, home: Home) -> Engine:
+    """The hand that the settings name; the Docker SDK is loaded only where it is used."""
+    if settings.agent_engine is EngineKind.PROCESS:
+        return ProcessEngine(
+            home.work,
+            host_boot_id=boot_id(),
+            clock=SystemClock(),
+            places=ProcessPlaces(vllm=settings.agent_vllm, models=settings.models),
+            die_with_agent=settings.agent_stop_work_on_exit,
+        )
+    from node_agent.engine_docker import docker_engine
+
+    return docker_engine(
+        home.work,
+        clock=SystemClock(),
+        docker_host=settings.docker_host,
+        runtime=settings.docker_runtime,
+    )
+
+
+def boot_ns() -> int:
+    """The host's boot clock: it counts while the machine sleeps and outlives this process."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def version() -> str:
+    try:
+        return metadata.version("ganglion")
+    except metadata.PackageNotFoundError:
+        return "0.1.0"
+
+
+def write_json_logs() -> None:
+    """One JSON line an event, on stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _stop_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
