@@ -71,13 +71,14 @@ def create_app(
 
 
 def _routers() -> tuple[APIRouter, ...]:
+    # Routes are matched in order: beats come most often by far.
     return (
+        fleet_routes.router,
         pages.router,
         health.router,
         identity_routes.router,
         billing_routes.router,
         marketplace_routes.router,
-        fleet_routes.router,
         deployment_routes.router,
         catalog_routes.router,
         feed_routes.router,
