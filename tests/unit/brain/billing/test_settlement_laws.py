@@ -19,6 +19,7 @@ from tests.unit.brain.billing.scenes import ACCOUNTS, END, WINDOW, Books, a_leas
 
 pytestmark = pytest.mark.feature("G1")
 GPUS = st.integers(1, 4)
+LAW = settings(max_examples=120, deadline=None)
 
 
 def oracle(gpus: int, given: list[Piece]) -> dict[str, Fraction]:
@@ -40,6 +41,7 @@ def settled_at_once(gpus: int, given: list[Piece], **terms: object) -> Books:
     return books
 
 
+@LAW
 @given(GPUS, pieces())
 def test_shares_are_those_of_the_exact_oracle_to_within_the_rounding(
     gpus: int, given: list[Piece]
@@ -51,6 +53,7 @@ def test_shares_are_those_of_the_exact_oracle_to_within_the_rounding(
         assert 0 <= short <= piece.weight * changes
 
 
+@LAW
 @given(GPUS, pieces())
 def test_never_dearer_than_alone(gpus: int, given: list[Piece]) -> None:
     books = settled_at_once(gpus, given)
@@ -59,6 +62,7 @@ def test_never_dearer_than_alone(gpus: int, given: list[Piece]) -> None:
         assert 0 <= books.ticks[piece.key] <= alone
 
 
+@LAW
 @given(GPUS, pieces())
 def test_busy_time_is_the_union_and_is_conserved(gpus: int, given: list[Piece]) -> None:
     books = settled_at_once(gpus, given)
@@ -68,6 +72,7 @@ def test_busy_time_is_the_union_and_is_conserved(gpus: int, given: list[Piece]) 
     assert attributed + books.lease.rounding_ns == busy
 
 
+@LAW
 @given(GPUS, pieces(), st.data())
 def test_a_closed_leases_buckets_sum_to_its_capacity(
     gpus: int, given: list[Piece], data: st.DataObject
@@ -85,6 +90,7 @@ def test_a_closed_leases_buckets_sum_to_its_capacity(
     assert books.posted(f"{books.lease.id}:busy", Asset.GPUNS) == 0
 
 
+@LAW
 @given(GPUS, pieces(), st.integers(0, 2**32))
 def test_duplicates_and_order_change_nothing_before_the_closing(
     gpus: int, given: list[Piece], seed: int
@@ -99,6 +105,7 @@ def test_duplicates_and_order_change_nothing_before_the_closing(
     assert again.summary() == once.summary()
 
 
+@LAW
 @given(GPUS, pieces(), st.lists(st.integers(0, END + WINDOW), max_size=6))
 def test_settling_in_steps_is_settling_at_once(
     gpus: int, given: list[Piece], steps: list[int]
@@ -115,6 +122,7 @@ def test_settling_in_steps_is_settling_at_once(
     assert stepwise.summary() == once.summary()
 
 
+@LAW
 @given(GPUS, pieces(), st.integers(0, 2**32))
 def test_late_news_is_booked_and_charged_to_nobody(
     gpus: int, given: list[Piece], seed: int
@@ -133,6 +141,7 @@ def test_late_news_is_booked_and_charged_to_nobody(
     assert sum(books.late_ticks.values()) == (whole - known) * TICKS_PER_GPU_NS
 
 
+@LAW
 @given(GPUS, pieces(), st.integers(0, 9_000), st.integers(0, 9_000), st.integers(1, 10**13))
 def test_money_is_exact_with_one_carry_per_account(
     gpus: int, given: list[Piece], prompt: int, completion: int, rate: int
@@ -150,6 +159,7 @@ def test_money_is_exact_with_one_carry_per_account(
         assert -books.posted(account) * CARRY_DIVISOR + books.carries[account] == units
 
 
+@LAW
 @given(GPUS, pieces(), st.integers(0, 9_000), st.integers(0, 9_000))
 def test_a_bill_is_the_lesser_of_share_and_ceiling(
     gpus: int, given: list[Piece], prompt: int, completion: int
@@ -167,8 +177,8 @@ def test_a_bill_is_the_lesser_of_share_and_ceiling(
         assert charged == (0 if parts[-1].failed else min(cost, most))
 
 
+@LAW
 @given(pieces())
-@settings(max_examples=50)
 def test_nothing_is_settled_beyond_the_evidence_of_life(given: list[Piece]) -> None:
     books = Books(a_lease(evidence_ns=END // 2))
     books.report(*given)
@@ -177,6 +187,7 @@ def test_nothing_is_settled_beyond_the_evidence_of_life(given: list[Piece]) -> N
     assert books.lease.busy_ready_ns <= END // 2
 
 
+@LAW
 @given(pieces(), st.integers(0, END))
 def test_one_more_tenant_never_raises_anothers_share(given: list[Piece], start: int) -> None:
     more = replace(given[0], key="z", request="z", start_ns=start, open_ns=start, end_ns=END)
