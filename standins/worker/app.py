@@ -133,9 +133,8 @@ class Worker:
                 await self.engine.wait(self._options.first_token_ms / 1000)
                 await exchange.answer(200, encoded(shown))
                 self.engine.book.finished += 1
-        except asyncio.CancelledError:
-            if exchange.gone:
-                self.engine.note_abort(exchange, f"embd-{identity}", 0)
+        except (asyncio.CancelledError, ConnectionError, TimeoutError):
+            self.engine.note_abort(exchange, f"embd-{identity}", 0)
             raise
 
     async def _models(self, exchange: Exchange) -> None:

@@ -87,9 +87,8 @@ class Engine:
                 raise
             await exchange.send(_event(refusal.body()))  # too late for a status
             await _end(exchange)
-        except asyncio.CancelledError:
-            if exchange.gone:
-                self.note_abort(exchange, job.identity, pace.made if pace else 0)
+        except (asyncio.CancelledError, ConnectionError, TimeoutError):
+            self.note_abort(exchange, job.identity, pace.made if pace else 0)
             raise
 
     async def _open(self, exchange: Exchange, job: Job) -> None:
@@ -115,6 +114,9 @@ class Engine:
         await exchange.answer(200, encoded(speech.whole(job)))
 
     def note_abort(self, exchange: Exchange, identity: str, tokens: int) -> None:
+        """For an exchange that broke off; that we ended it ourselves is no abort."""
+        if not exchange.gone:
+            return
         now_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         path = exchange.request.path
         self.book.abort(Abort(identity, path, now_ns, monotonic_ns, tokens))

@@ -76,7 +76,7 @@ class Exchange:
         named = [("server", "ganglion-stand-in"), *headers]
         if content_type:
             named.insert(0, ("content-type", content_type))
-        await self._connection.send(h11.Response(status_code=status, headers=named))
+        await self._put(h11.Response(status_code=status, headers=named))
 
     async def send(self, body: bytes) -> None:
         fault = self.fault
@@ -95,12 +95,19 @@ class Exchange:
         await self._write(rest)
 
     async def end(self) -> None:
-        await self._connection.send(h11.EndOfMessage())
+        await self._put(h11.EndOfMessage())
+
+    async def _put(self, event: h11.Event) -> None:
+        try:
+            await self._connection.send(event)
+        except (ConnectionError, TimeoutError):
+            self.gone = True  # the write met the hang-up before the watch saw it
+            raise
 
     async def _write(self, body: bytes) -> None:
         self._sent += len(body)
         if body:
-            await self._connection.send(h11.Data(data=body))
+            await self._put(h11.Data(data=body))
 
     async def _break(self, fault: Fault, *, before_head: bool) -> None:
         if fault.fault == FaultKind.STALL:

@@ -46,7 +46,7 @@ async def test_a_hang_up_is_seen_and_counted(
     (abort,) = worker.state()["aborts"]
     assert abort["path"] == path
     assert abort["after_tokens"] > 3
-    assert abs(abort["at_monotonic_ns"] - hung_up_ns) < 250_000_000
+    assert abs(abort["at_monotonic_ns"] - hung_up_ns) < 2_000_000_000
 
 
 async def test_the_async_client_streams(quick_stand_in: StandIn) -> None:
@@ -78,16 +78,16 @@ def test_a_running_stream_gets_an_error_and_done_on_sigterm(stand_in_worker: Sta
 
 
 async def test_with_a_timeout_a_running_stream_ends_well(stand_in_worker: StartStandIn) -> None:
-    worker = stand_in_worker("--tokens-per-second", "100", "--shutdown-timeout", "10")
-    body = {"model": worker.model, "prompt": "x", "max_tokens": 40, "ignore_eos": True}
-    async with httpx.AsyncClient(base_url=worker.url, timeout=10) as client:
+    worker = stand_in_worker("--tokens-per-second", "50", "--shutdown-timeout", "30")
+    body = {"model": worker.model, "prompt": "x", "max_tokens": 150, "ignore_eos": True}
+    async with httpx.AsyncClient(base_url=worker.url, timeout=30) as client:
         call = asyncio.ensure_future(client.post("/v1/completions", json=body))
         await until(lambda: worker.state()["generation_tokens"] > 2)
         worker.process.terminate()
         await until(lambda: worker.state()["draining"])
         assert (await client.get("/health")).status_code == 200
         assert (await client.post("/v1/completions", json=body)).status_code == 500
-        assert (await call).json()["usage"]["completion_tokens"] == 40
+        assert (await call).json()["usage"]["completion_tokens"] == 150
     assert worker.process.wait(5) == 0
 
 
