@@ -20,6 +20,7 @@ import structlog
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.changes import CHANNEL, marks_since
 from kernel.clock import NS
+from kernel.errors import Unavailable
 from kernel.wire.digest import snapshot_digest
 from kernel.wire.gateway import ChangeLine, Snapshot
 
@@ -94,6 +95,7 @@ class Feed:
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
+        self._closed = False
 
     async def start(self) -> None:
         """Begin to listen and to read. Returns at once; may be repeated."""
@@ -104,7 +106,8 @@ class Feed:
             ]
 
     async def close(self) -> None:
-        """Let every gateway go and stop reading."""
+        """Let every gateway go, take no new one, and stop reading."""
+        self._closed = True
         for subscriber in list(self._subscribers):
             subscriber.let_go()
         for task in self._tasks:
@@ -112,9 +115,18 @@ class Feed:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
+    def check_open(self) -> None:
+        """``Unavailable`` once the feed was closed."""
+        if self._closed:
+            raise Unavailable("This process is stopping; connect again.", retry_after=1)
+
     @contextlib.asynccontextmanager
     async def subscribe(self) -> AsyncIterator[Subscriber]:
-        """A stream that begins with the whole snapshot, no older than this call."""
+        """A stream that begins with the whole snapshot, no older than this call.
+
+        ``Unavailable`` once the feed was closed: another brain process, or a later one, has it.
+        """
+        self.check_open()
         await self.start()
         subscriber = Subscriber()
         try:

@@ -24,6 +24,7 @@ async def changes(
 ) -> StreamingResponse:
     """For gateways. The stream ends when the gateway lags too far behind: it asks anew."""
     feed: Feed = request.app.state.feed
+    feed.check_open()  # while a refusal can still be said
     return StreamingResponse(_lines(feed, boot_id), media_type="application/x-ndjson")
 
 

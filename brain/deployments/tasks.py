@@ -6,10 +6,12 @@ Ticks find their work in PostgreSQL; losing every message costs latency, never w
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from celery import Celery
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,8 @@ QUEUE: Final = "ganglion"
 
 def make_celery(redis_url: str) -> Celery:
     """The application that both sides share: JSON only, no results kept, limits on waiting."""
+    from celery import Celery  # the web process needs it only at its first hint
+
     app = Celery("ganglion", broker=broker_url(redis_url))
     app.conf.update(
         task_serializer="json",
@@ -76,13 +80,8 @@ class Wake:
     """
 
     def __init__(self, redis_url: str, task: str = DEPLOYMENTS) -> None:
-        self._app = make_celery(redis_url)
-        self._app.conf.broker_transport_options |= {
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0,
-            "connect_retries_timeout": 2,
-        }
+        self._redis_url = redis_url
+        self._app: Celery | None = None
         self._task = task
         self._sending = threading.Lock()
         self._closed = False
@@ -98,6 +97,7 @@ class Wake:
 
     def _send(self) -> None:
         try:
+            self._app = self._app or self._make()
             self._app.send_task(
                 self._task, expires=EXPIRES_SECONDS, retry=False, ignore_result=True
             )
@@ -105,3 +105,13 @@ class Wake:
             log.info("hint_not_sent", failure=type(failure).__name__)
         finally:
             self._sending.release()
+
+    def _make(self) -> Celery:
+        made = make_celery(self._redis_url)
+        made.conf.broker_transport_options |= {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "connect_retries_timeout": 2,
+        }
+        return made

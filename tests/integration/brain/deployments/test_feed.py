@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -14,6 +15,7 @@ from brain.deployments import Feed, feed
 from brain.deployments.feed import Subscriber
 from brain.plumbing import changes
 from brain.wiring import sources
+from kernel.errors import Unavailable
 from kernel.ids import DeploymentId
 from kernel.wire.digest import snapshot_digest
 from kernel.wire.gateway import ChangeLine, ReplicaState, Snapshot
@@ -200,3 +202,17 @@ async def test_it_goes_on_after_the_database_was_away(house: House) -> None:
             )
         await house.stop(made)
         assert (await hear(subscriber, 5)).drop_deployment == made
+
+
+async def test_only_gateways_may_listen(brain: httpx.AsyncClient) -> None:
+    for headers in ({}, {"authorization": "Bearer wrong"}):
+        answer = await brain.get("/internal/changes", headers=headers)
+        assert answer.status_code == 401
+
+
+async def test_a_closed_feed_takes_no_new_gateway(house: House) -> None:
+    made = Feed(house.ctx, sources(SECRET))
+    await made.close()
+    with pytest.raises(Unavailable):
+        async with made.subscribe():
+            raise AssertionError("it was let in")
