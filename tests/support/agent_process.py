@@ -33,10 +33,10 @@ class AgentProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home.parent / f"{home.name}.log"
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node_agent.main"],
+                [sys.executable, "-m", "node_agent.main", *arguments],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=output,
