@@ -255,6 +255,8 @@ def _watched(held: Held, seen: Seen, now_ns: int) -> Held:
     work = seen.work_of(lease.lease_id)
     if work is None:
         return _missing(held, seen, now_ns)
+    if work.epoch != lease.epoch:
+        return held  # it is ended for that, and says nothing about this lease
     if work.phase is not Phase.RUNNING:
         if work.ref == held.counted_ref:
             return held

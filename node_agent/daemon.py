@@ -50,7 +50,9 @@ def serve(arguments: list[str]) -> int:
 
 def read_settings(arguments: list[str]) -> tuple[Settings, bool]:
     """Settings from the environment and the command line; ``BadInput`` names the wrong one."""
-    parser = argparse.ArgumentParser(prog="ganglion agent", description="Offers this machine's GPUs.")
+    parser = argparse.ArgumentParser(
+        prog="ganglion agent", description="Offers this machine's GPUs."
+    )
     parser.add_argument("--brain-url", help="the brain's address (BRAIN_URL)")
     parser.add_argument("--home", dest="agent_home", type=Path, help="its folder (AGENT_HOME)")
     parser.add_argument("--name", dest="agent_name", help="the node's name (AGENT_NAME)")
