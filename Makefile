@@ -31,7 +31,7 @@ format: setup-dev ## write the code as `make check` wants it
 bench: setup-dev ## measure; one line a figure (ONLY=gateway|ledger|planner|heartbeats|start)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-bench-peers: setup-dev ## fetch the peers that some figures compare with (vllm-router, litellm)
+bench-peers: setup-dev ## fetch the peer that some figures compare with (vllm-router)
 	@$(PY) -m tools.parts --peers
 
 parts: setup-dev ## fetch the heavy outside parts of the tests: real vLLM for the CPU (0.6 GB)

@@ -52,7 +52,6 @@ PARTS_KNOWN = (
     Part("dockerd", "tools.dockerd_part", "65 MB"),
     Part("vllm", "tools.vllm_part", "0.35 GB", heavy=True),
     Part("vllm-router", "tools.peers:VLLM_ROUTER", "10 MB", group="peers"),
-    Part("litellm", "tools.peers:LITELLM", "120 MB", group="peers"),
 )
 
 

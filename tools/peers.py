@@ -1,4 +1,4 @@
-"""The gateways that some benches compare with, each in a virtual environment below .parts/peers."""
+"""The gateway that some benches compare with, in a virtual environment below .parts/peers."""
 
 from __future__ import annotations
 
@@ -45,4 +45,3 @@ class Peer:
 
 
 VLLM_ROUTER = Peer("vllm-router", "vllm-router==0.1.17", "vllm-router")
-LITELLM = Peer("litellm", "litellm[proxy]==1.109.1", "litellm")
