@@ -111,6 +111,8 @@ class ProcessEngine:
             )
         if self._record(lease.lease_id) is not None:
             raise StartFailed("The process of an earlier start is not yet gone.")
+        port = free_port()
+        arguments = self._arguments(lease.launch, port)
         record = ProcessRecord(
             lease_id=lease.lease_id,
             epoch=lease.epoch,
@@ -118,11 +120,11 @@ class ProcessEngine:
             gpu_uuids=lease.gpu_uuids,
             ttl_seconds=lease.ttl_seconds,
             host_boot_id=self._boot,
-            port=free_port(),
+            port=port,
         )
         self._write(record)
         try:
-            child = self._spawn(order, record)
+            child = self._spawn(arguments, order, record)
         except OSError as error:
             self._record_path(lease.lease_id).unlink(missing_ok=True)
             raise StartRefused(
@@ -153,13 +155,14 @@ class ProcessEngine:
     async def close(self) -> None:
         return None
 
-    def _spawn(self, order: Order, record: ProcessRecord) -> subprocess.Popen[bytes]:
-        launch = order.lease.launch
+    def _spawn(
+        self, arguments: list[str], order: Order, record: ProcessRecord
+    ) -> subprocess.Popen[bytes]:
         scratch = self._scratch(record.lease_id)
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         with log_path(self._home, record.lease_id).open("ab") as output:
             return subprocess.Popen(
-                self._arguments(launch, record.port),
+                arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -49,7 +49,7 @@ async def test_a_stop_ends_the_worker_and_is_proved(brain: AgentBrain, agent: Ag
     await brain.shows(lease.lease_id, "gone")
     assert workers(agent.home) == []
     brain.drop(lease.lease_id)
-    await until(lambda: brain.beats[-1].leases == [])
+    assert await until(lambda: not brain.beats[-1].leases)
 
 
 async def test_the_workers_own_gauges_and_lines_reach_the_brain(

@@ -96,7 +96,7 @@ async def test_work_dropped_while_the_agent_was_down_is_removed(
     brain.drop(lease_id)
     agent.start()
     await until(lambda: workers(agent.home) == [], 20)
-    await until(lambda: brain.beats[-1].leases == [])
+    assert await until(lambda: not brain.beats[-1].leases)
 
 
 async def test_new_work_waits_until_the_old_is_gone(brain: AgentBrain, agent: AgentProcess) -> None:
