@@ -12,6 +12,8 @@ from brain.plumbing import Ctx, audit
 from brain.plumbing.audit import Audit
 from kernel.clock import ManualClock
 
+pytestmark = pytest.mark.feature("I7")
+
 
 async def _record(ctx: Ctx, action: str) -> None:
     async with ctx.db.begin() as tx:

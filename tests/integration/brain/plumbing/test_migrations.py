@@ -14,6 +14,8 @@ from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx, Db
 from brain.tables import every_table
 
+pytestmark = pytest.mark.feature("O7")
+
 
 def test_there_is_one_head() -> None:
     assert len(ScriptDirectory.from_config(migrate.config()).get_heads()) == 1

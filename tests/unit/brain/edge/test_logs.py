@@ -10,6 +10,8 @@ import structlog
 
 from brain.edge.logs import HIDDEN, configure, hide
 
+pytestmark = pytest.mark.feature("O1")
+
 KEY = "gk_" + "Ab1_" * 10 + "xyz"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
 
