@@ -49,13 +49,14 @@ Launch = Callable[[Callable[[asyncio.subprocess.Process], None]], Awaitable[obje
 @dataclass
 class Part:
     """``launch`` starts the child, hands its process over as soon as it is there, and returns
-    when the part can be used as far as it knows itself."""
+    when the part can be used as far as it knows itself. ``began`` is called at each start."""
 
     name: str
     launch: Launch
     log_place: Path
     clock: Clock
     exited: Callable[[Exit], None]
+    began: Callable[[], None] = lambda: None
     stop_signals: Signals = ((signal.SIGTERM, 3.0),)
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
     starts: int = field(default=0, init=False)
@@ -99,6 +100,7 @@ class Part:
             task = asyncio.create_task(pump(process.stdout, self._log))
             self._pumps.add(task)
             task.add_done_callback(self._pumps.discard)
+        self.began()
 
     async def _keep(self) -> None:
         quick = 0

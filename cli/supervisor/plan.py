@@ -32,12 +32,14 @@ class Plan:
         logs: Path,
         clock: Clock,
         exited: Callable[[Exit], None],
+        began: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._secrets = secrets
         self._logs = logs
         self._clock = clock
         self._exited = exited
+        self._began = began
 
     def brain_environment(self) -> dict[str, str]:
         return environment.brain(self._layout, self._secrets, os.environ)
@@ -97,5 +99,6 @@ class Plan:
             log_place=self._logs / f"{name}.log",
             clock=self._clock,
             exited=self._exited,
+            began=self._began,
             stop_signals=signals,
         )

@@ -25,6 +25,7 @@ from cli.supervisor.home import Home
 from kernel.clock import NS, Clock
 
 DEMO_CREDITS = 500_000
+FIRST_ANSWER_SECONDS_MAX = 10.0
 DEMO_SCOPES = ["read", "write", "inference"]
 KEY_SECRET = "DEMO_API_KEY"  # noqa: S105  the name of a secret, not one
 
@@ -114,10 +115,25 @@ class Seeds:
         self._save_credentials(key)
         return Demo(DEMO_EMAIL, key, int(balance["credits"]))
 
-    def state_of(self, deployment_id: str) -> dict[str, Any]:
-        with self._as(ADMIN_EMAIL, "ADMIN_PASSWORD") as brain:
-            found: dict[str, Any] = brain.get(f"/api/v1/deployments/{deployment_id}")
-            return found
+    def answers(self, key: str) -> bool:
+        """Whether the gateway answers the demo account from the pool: one token, by its rules."""
+        import httpx
+
+        body = {
+            "model": STAND_IN,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": 1,
+        }
+        try:
+            answer = httpx.post(
+                f"{self._layout.gateway_url}/v1/chat/completions",
+                headers={"authorization": f"Bearer {key}"},
+                json=body,
+                timeout=FIRST_ANSWER_SECONDS_MAX,
+            )
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
 
     def _key(self, brain: Brain) -> str:
         """The saved key while the brain still lists it as working, else a new one."""

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from cli.embedded import Postgres, Valkey
@@ -88,7 +87,6 @@ class Start:
         self._drop = drop
 
     async def run(self) -> Ready:
-        began = self._clock.now()
         await self._stores()
         with self._display.step("database schema"):
             await schema.ensure(self._layout.database_url, self._plan.brain_environment())
@@ -101,7 +99,7 @@ class Start:
         with self._display.step("demo account and pool"):
             demo = await asyncio.to_thread(self._seeds.demo)
             pool = await asyncio.to_thread(self._seeds.pool)
-        await self._usable(pool, began)
+        await self._usable(pool, demo.key)
         node = await asyncio.to_thread(self._seeds.node) if self._settings.local_node else None
         return Ready(self._layout, demo, node, simulated, pool, self._display.seconds)
 
@@ -127,7 +125,7 @@ class Start:
             await self._drop("agent")
             await self._add(self._plan.agent(simulate_gpus=simulated, join_token=token))
 
-    async def _usable(self, pool: str, began: datetime) -> None:
+    async def _usable(self, pool: str, key: str) -> None:
         """Wait until a request can be answered."""
         async with asyncio.TaskGroup() as group:
             url = self._layout.gateway_url
@@ -136,11 +134,10 @@ class Start:
                 group.create_task(
                     self._see("node", "this machine", self._node_online, STATE_POLL_SECONDS)
                 )
-                group.create_task(
-                    self._see(
-                        "pool", pool, lambda: self._pool_ready(pool, began), STATE_POLL_SECONDS
-                    )
-                )
+        if self._settings.local_node:
+            await self._see(
+                "first answer", pool, lambda: self._pool_answers(key), STATE_POLL_SECONDS
+            )
 
     async def _simulated_gpus(self) -> int:
         if self._settings.simulate_gpus is not None:
@@ -159,13 +156,9 @@ class Start:
         node = await asyncio.to_thread(self._seeds.node)
         return node is not None and node.get("state") == "online"
 
-    async def _pool_ready(self, pool: str, began: datetime) -> bool:
-        """A replica of this run: the last run's work ended with it, whatever the rows yet say."""
-        found = await asyncio.to_thread(self._seeds.state_of, pool)
-        return any(
-            replica["state"] == "ready" and datetime.fromisoformat(replica["ready_at"]) >= began
-            for replica in found["replica_list"]
-        )
+    async def _pool_answers(self, key: str) -> bool:
+        """A real request of one token: the rows may yet show the last run's worker as ready."""
+        return await asyncio.to_thread(self._seeds.answers, key)
 
     async def _begin(self, name: str, part: Part) -> None:
         with self._display.step(name):

@@ -89,6 +89,7 @@ class Supervisor:
             logs=self._home.logs,
             clock=self._clock,
             exited=self._on_exit,
+            began=lambda: self._tell(self._phase),
         )
         seeds = Seeds(layout, self._home, self._clock, admin_maker(plan, self._home))
         start = Start(
@@ -106,7 +107,6 @@ class Supervisor:
     async def _add(self, part: Part) -> None:
         self._parts[part.name] = part
         await part.start()
-        self._tell(self._phase)
 
     async def _drop(self, name: str) -> None:
         part = self._parts.pop(name, None)

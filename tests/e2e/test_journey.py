@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_the_proofs_hold(facts: dict[str, Any]) -> None:
 def test_a_receipt_can_be_verified_from_a_file(
     facts: dict[str, Any], installation: Installation
 ) -> None:
-    receipt = facts["pool_receipts"][0]
+    receipt = deepcopy(facts["pool_receipts"][0])
     told = installation.run("receipt", "-", "--verify", text=json.dumps(receipt))
     assert told.returncode == 0, told.stderr
     receipt["cost"]["units"] += 1

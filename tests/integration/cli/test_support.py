@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import asyncpg
+import pytest
 import redis.asyncio as redis
 from sqlalchemy import text
 
@@ -25,3 +28,10 @@ async def test_valkey_database_is_empty_at_first(valkey_url: str) -> None:
     assert await connection.dbsize() == 0
     await connection.set("left", "behind")
     await connection.aclose()
+
+
+@pytest.mark.xdist_group("one worker")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="needs pytest -n 2")
+def test_groups_reach_xdist(request: pytest.FixtureRequest) -> None:
+    """Servers that fill a machine are started once only while this holds."""
+    assert request.node.nodeid.endswith("@one worker")
