@@ -195,7 +195,6 @@ class UsageSegment(Base):
             "slice_id",
             postgresql_where=text("NOT folded AND slice_id IS NOT NULL"),
         ),
-        Index("ix_usage_segment_request", "request_id"),
     )
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)

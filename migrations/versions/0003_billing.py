@@ -191,8 +191,6 @@ CREATE INDEX ix_usage_segment_lease ON usage_segment (lease_id, end_ns);
 
 CREATE INDEX ix_usage_segment_open ON usage_segment (lease_id) WHERE NOT folded;
 
-CREATE INDEX ix_usage_segment_request ON usage_segment (request_id);
-
 CREATE INDEX ix_usage_segment_slice ON usage_segment (slice_id)
     WHERE NOT folded AND slice_id IS NOT NULL;
 

@@ -31,8 +31,8 @@ LEASES_SHOWN_MAX = 20
 async def request_receipt(ctx: Ctx, account: AccountId, request: RequestId) -> dict[str, Any]:
     """A request of this account, window by window. ``NotFound`` for another account's."""
     async with ctx.db.begin() as tx:
-        mine = await receipts.of_request(tx, request)
-        if not mine or mine[0].account_id != account:
+        mine = await receipts.of_request(tx, account, request)
+        if not mine:
             raise NotFound("There is no such request in this account's usage.")
         rows = await receipts.rates_of(tx, sorted({s.lease_id for s in mine}))
         windows: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ journal, carries and the lease's row are saved together. Dying anywhere changes 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 from brain.billing.core import books
 from brain.billing.core.charge import Attempt, Prior
@@ -15,7 +16,7 @@ from brain.billing.core.coverage import closable_until
 from brain.billing.core.lease import Lease
 from brain.billing.core.window import Piece, Settlement, settle
 from brain.billing.core.writing import Writing
-from brain.billing.models import MeterLease, UsageSegment
+from brain.billing.models import MeterLease
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import stop_account
 from brain.billing.store import gateways, holds, journal, leases, segments
@@ -53,8 +54,8 @@ async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> i
     until = await _closable(tx, ctx, lease, policy)
     rows = await segments.unfolded(tx, id)
     if len(rows) == segments.PIECES_MAX:  # only what is wholly loaded can be closed
-        until = min(until, rows[-1].start_ns)
-    pieces = {r.key: segments.piece(r) for r in rows}
+        until = min(until, rows[-1][1].start_ns)
+    pieces = {piece.key: piece for _, piece in rows}
     late = [p for p in pieces.values() if p.open_ns < lease.settled_ns]
     seen = (
         await segments.accounted(tx, id, min(p.open_ns for p in late), lease.settled_ns)
@@ -64,7 +65,7 @@ async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> i
     result = settle(
         lease, list(pieces.values()), until_ns=until, window_ns=policy.window_ns, accounted=seen
     )
-    await _save(tx, ctx, row, result, pieces, {r.key: r for r in rows})
+    await _save(tx, ctx, row, result, pieces, {piece.key: day for day, piece in rows})
     return len(result.windows)
 
 
@@ -82,7 +83,7 @@ async def _save(
     row: MeterLease,
     result: Settlement,
     pieces: Mapping[str, Piece],
-    rows: Mapping[str, UsageSegment],
+    days: Mapping[str, date],
 ) -> None:
     lease = leases.view(row)
     ending = (
@@ -103,7 +104,6 @@ async def _save(
         await journal.save_carries(
             tx, {name: c for name, c in writing.carries.items() if c != before[name]}
         )
-        days = {key: segment.day for key, segment in rows.items()}
         await segments.fold(tx, days, result.foldings)
         await segments.waive(tx, days, writing.waivers)
         await leases.add_windows(tx, lease.id, writing.windows, ctx.clock.now())
@@ -121,8 +121,7 @@ async def _history(tx: Tx, lease: Lease, result: Settlement) -> dict[Attempt, Pr
     if not lease.pooled:
         return {}
     ended = [p for window in result.windows for p in window.ended]
-    requests = [p.request for p in (*ended, *result.late_finals)]
-    return await segments.history(tx, lease.id, requests)
+    return await segments.history(tx, lease.id, [*ended, *result.late_finals])
 
 
 async def stop_overdrawn(tx: Tx, ctx: Ctx, accounts: set[AccountId]) -> None:

@@ -82,10 +82,10 @@ async def usage(
     ]
 
 
-async def of_request(tx: Tx, request: str) -> list[UsageSegment]:
+async def of_request(tx: Tx, account: AccountId, request: str) -> list[UsageSegment]:
     rows = await tx.scalars(
         select(UsageSegment)
-        .where(UsageSegment.request_id == request)
+        .where(UsageSegment.account_id == account, UsageSegment.request_id == request)
         .order_by(UsageSegment.attempt, UsageSegment.number)
         .limit(SEGMENTS_MAX)
     )

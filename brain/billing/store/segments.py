@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Numeric, Text, bindparam, func, select, text, true
@@ -63,10 +64,12 @@ _HISTORY = text(
     """
     SELECT request_id, attempt, sum(settled_ticks) AS ticks,
            sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion
-    FROM usage_segment WHERE lease_id = :lease AND request_id = ANY(:requests)
-    GROUP BY 1, 2
+    FROM usage_segment s
+    JOIN (SELECT DISTINCT * FROM unnest(:accounts, :requests) AS w(account, request)) w
+      ON s.account_id = w.account AND s.request_id = w.request
+    WHERE s.lease_id = :lease GROUP BY 1, 2
     """
-).bindparams(bindparam("requests", type_=ARRAY(Text)))
+).bindparams(bindparam("accounts", type_=ARRAY(Text)), bindparam("requests", type_=ARRAY(Text)))
 
 
 @dataclass(frozen=True)
@@ -147,20 +150,35 @@ async def park(tx: Tx, parked: Sequence[tuple[Segment, str]], at: datetime) -> i
     return len((await tx.execute(statement.returning(ParkedSegment.key))).all())
 
 
-async def unfolded(tx: Tx, lease: LeaseId) -> list[UsageSegment]:
-    """This lease's segments that wait, oldest first."""
-    rows = await tx.scalars(
-        select(UsageSegment)
-        .where(UsageSegment.lease_id == lease, ~UsageSegment.folded)
-        .order_by(UsageSegment.start_ns, UsageSegment.key)
+async def unfolded(tx: Tx, lease: LeaseId) -> list[tuple[date, Piece]]:
+    """This lease's segments that wait, oldest first, each with its day. Columns, not objects:
+    there may be many."""
+    columns = UsageSegment.__table__.c
+    rows = await tx.execute(
+        select(
+            columns.day,
+            columns.key,
+            columns.account_id,
+            columns.request_id,
+            columns.attempt,
+            columns.start_ns,
+            columns.end_ns,
+            columns.open_ns,
+            columns.weight,
+            columns.ending,
+            columns.status,
+            columns.slice_id,
+            columns.prompt_tokens,
+            columns.completion_tokens,
+        )
+        .where(columns.lease_id == lease, ~columns.folded)
+        .order_by(columns.start_ns, columns.key)
         .limit(PIECES_MAX)
-        .execution_options(populate_existing=True)
     )
-    return list(rows)
+    return [(row.day, _piece(row)) for row in rows]
 
 
-def piece(row: UsageSegment) -> Piece:
-    ended = row.ending != SegmentEnd.OPEN.value
+def _piece(row: Any) -> Piece:
     return Piece(
         key=row.key,
         account=row.account_id,
@@ -170,7 +188,7 @@ def piece(row: UsageSegment) -> Piece:
         end_ns=row.end_ns,
         open_ns=row.open_ns,
         weight=row.weight,
-        final=ended,
+        final=row.ending != SegmentEnd.OPEN.value,
         alive=row.ending == SegmentEnd.DONE.value and row.status < 500,
         failed=row.ending == SegmentEnd.FAILED.value and row.status >= 500,
         slice_id=row.slice_id,
@@ -192,11 +210,18 @@ async def accounted(tx: Tx, lease: LeaseId, low_ns: int, high_ns: int) -> list[I
     return [(row[0], row[1]) for row in rows]
 
 
-async def history(tx: Tx, lease: LeaseId, requests: Sequence[str]) -> dict[Attempt, Prior]:
-    """What posted windows gave these requests' attempts before."""
-    if not requests:
+async def history(tx: Tx, lease: LeaseId, ended: Sequence[Piece]) -> dict[Attempt, Prior]:
+    """What posted windows gave the attempts of these pieces before."""
+    if not ended:
         return {}
-    rows = await tx.execute(_HISTORY, {"lease": lease, "requests": sorted(set(requests))})
+    rows = await tx.execute(
+        _HISTORY,
+        {
+            "lease": lease,
+            "accounts": [piece.account for piece in ended],
+            "requests": [piece.request for piece in ended],
+        },
+    )
     return {
         (row.request_id, row.attempt): Prior(int(row.ticks), int(row.prompt), int(row.completion))
         for row in rows
@@ -250,10 +275,3 @@ async def last_used(tx: Tx, deployment: DeploymentId) -> int | None:
         .where(MeterLease.deployment_id == deployment)
     )
     return found
-
-
-async def waiting(tx: Tx) -> int:
-    return int(
-        await tx.scalar(select(func.count()).select_from(UsageSegment).where(~UsageSegment.folded))
-        or 0
-    )
