@@ -140,7 +140,7 @@ def main(root: Path) -> None:
         make(making)
         shutil.rmtree(root / name, ignore_errors=True)
         making.rename(root / name)
-        print(f"made {root / name}", flush=True)  # noqa: T201
+        print(f"made {root / name}", flush=True)
 
 
 if __name__ == "__main__":
