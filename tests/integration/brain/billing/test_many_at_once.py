@@ -226,6 +226,20 @@ async def test_a_dead_gateways_slices_come_back(stage: Stage) -> None:
     assert await stage.one("SELECT held FROM balance WHERE ledger_account = :a", a=account) == 0
 
 
+@pytest.mark.feature("G1")
+async def test_a_gateway_that_stops_cleanly_is_not_waited_for(stage: Stage) -> None:
+    account = await stage.rich()
+    other = stage.gateway.__class__(stage.ctx, "boot_2")
+    await other.hello()
+    terms, start = await stage.ready_lease(), stage.now
+    stage.clock.advance(12)
+    piece = stage.segment(terms, account, start, start + NS)
+    await stage.gateway.send([piece], replica=terms.replica_id, until_ns=stage.now)
+    assert await settle_due(stage.ctx) == 0
+    await other.send([], closed_boots=["boot_2"])
+    assert await settle_due(stage.ctx) == 1
+
+
 async def test_capturing_beyond_a_hold_books_all_and_takes_only_what_was_held(
     stage: Stage,
 ) -> None:
