@@ -258,8 +258,18 @@ async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
         seen = _seen(lease)
         decided = core.step(_replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns())
         if decided is None:
+            await _follow_port(tx, row, lease)
             return
         await _make(tx, ctx, row, lease, decided)
+
+
+async def _follow_port(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> None:
+    """A worker that was started again under its lease, sooner than anybody saw it gone, answers
+    on another port."""
+    ready = row.state == ReplicaState.READY.value
+    if ready and lease is not None and lease.port and lease.port != row.port:
+        row.port = lease.port
+        await changes.mark(tx, "replica", row.replica_id)
 
 
 async def _make(
