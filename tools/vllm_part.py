@@ -128,4 +128,4 @@ def _name_it(python: Path) -> None:
 def _mark() -> str:
     """What the stamp must say: a change of the recipe makes the part anew."""
     recipe = REQUIREMENTS.read_bytes() + MODEL_MAKER.read_bytes() + METADATA.encode()
-    return hashlib.sha256(recipe + os.fsencode(HOME)).hexdigest()
+    return hashlib.sha256(recipe + os.fsencode(HOME.resolve())).hexdigest()

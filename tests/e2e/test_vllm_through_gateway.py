@@ -148,12 +148,23 @@ def test_vllms_refusal_is_the_clients_own_error(gateway: Gateway) -> None:
     assert refused.value.param == "max_tokens"
 
 
-@pytest.mark.feature("A11")
-async def test_a_hang_up_stops_vllm(gateway: Gateway, vllm_server: VllmServer) -> None:
-    before, longest = gauge(vllm_server, "generation_tokens_total"), 400
+async def tokens_made_for_a_client_that_left(
+    gateway: Gateway, server: VllmServer, longest: int
+) -> float:
+    before = gauge(server, "generation_tokens_total")
     stream = gateway.client().chat.completions.create(
         model="m", messages=MESSAGES, max_tokens=longest, n=4, stream=True, **ALL_OF_THEM
     )
     stream.close()
-    await until(lambda: gauge(vllm_server, "num_requests_running") == 0)
-    assert gauge(vllm_server, "generation_tokens_total") - before < 3 * longest
+    await until(lambda: gauge(server, "num_requests_running") == 0)
+    return gauge(server, "generation_tokens_total") - before
+
+
+@pytest.mark.feature("A11")
+async def test_a_hang_up_stops_vllm(gateway: Gateway, vllm_server: VllmServer) -> None:
+    longest = 400
+    # On a busy machine a tiny model may be done before its client gets to leave: try again.
+    tries = [
+        await tokens_made_for_a_client_that_left(gateway, vllm_server, longest) for _ in range(3)
+    ]
+    assert min(tries) < 3 * longest

@@ -162,15 +162,22 @@ def test_a_bad_request_raises_the_clients_own_class(
         )
 
 
-async def test_a_hang_up_stops_the_work(worker: Worker) -> None:
-    before, longest = worker.gauge("generation_tokens_total"), CONTEXT - 60
+async def tokens_made_for_a_client_that_left(worker: Worker, longest: int) -> float:
+    before = worker.gauge("generation_tokens_total")
     body = {"model": worker.model, "messages": MESSAGES, "max_tokens": longest, "n": 4}
     body |= {"stream": True, "ignore_eos": True}
     # The head comes before the first token; a tiny model's tokens then come in bursts.
     with httpx.stream("POST", f"{worker.url}/v1/chat/completions", json=body) as answer:
         assert answer.status_code == 200
     await until(lambda: worker.gauge("num_requests_running") == 0)
-    assert worker.gauge("generation_tokens_total") - before < 2 * longest
+    return worker.gauge("generation_tokens_total") - before
+
+
+async def test_a_hang_up_stops_the_work(worker: Worker) -> None:
+    longest = CONTEXT - 60
+    # On a busy machine a tiny model may be done before its client gets to leave: try again.
+    tries = [await tokens_made_for_a_client_that_left(worker, longest) for _ in range(3)]
+    assert min(tries) < 2 * longest
 
 
 async def test_the_counters_grow_by_the_usage(worker: Worker) -> None:
