@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import msgspec
 import structlog
-from pydantic import ValidationError
 
 from kernel.clock import SystemClock
-from kernel.errors import BadInput, GanglionError
+from kernel.errors import GanglionError
 from node_agent import enroll
 from node_agent.agent import Agent, Parts, Self
 from node_agent.engine import Engine
@@ -29,7 +28,7 @@ from node_agent.identity import Home, Identity, NodeKey
 from node_agent.link import BrainLink, brain_client
 from node_agent.logs import LogShelf
 from node_agent.probe import Probe
-from node_agent.settings import EngineKind, Settings
+from node_agent.settings import EngineKind, Settings, read
 from node_agent.state import StateFile
 
 log = structlog.get_logger(__name__)
@@ -54,23 +53,18 @@ def read_settings(arguments: list[str]) -> tuple[Settings, bool]:
         prog="ganglion agent", description="Offers this machine's GPUs."
     )
     parser.add_argument("--brain-url", help="the brain's address (BRAIN_URL)")
-    parser.add_argument("--home", dest="agent_home", type=Path, help="its folder (AGENT_HOME)")
+    parser.add_argument("--home", dest="agent_home", help="its folder (AGENT_HOME)")
     parser.add_argument("--name", dest="agent_name", help="the node's name (AGENT_NAME)")
     parser.add_argument("--join-token", help="one use, to become a node (JOIN_TOKEN)")
-    parser.add_argument("--simulate-gpus", type=int, metavar="N", help="N GPUs that do not exist")
+    parser.add_argument("--simulate-gpus", metavar="N", help="N GPUs that do not exist")
     parser.add_argument(
         "--engine", dest="agent_engine", choices=[kind.value for kind in EngineKind]
     )
     parser.add_argument("--once", action="store_true", help="print what the agent sees, and exit")
     given = vars(parser.parse_args(arguments))
     once = bool(given.pop("once"))
-    try:
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return Settings(**chosen), once
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"])
-        raise BadInput(f"The setting {name.upper()} is wrong: {first['msg']}.") from None
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return read(os.environ, chosen), once
 
 
 async def run(settings: Settings) -> None:

@@ -1,12 +1,20 @@
-"""The agent's settings, from the environment; the command line overrides them."""
+"""The agent's settings, from the environment; the command line overrides them.
+
+Read by msgspec, which the agent has anyway: pydantic would be a sixth of its memory.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import msgspec
+from msgspec import Meta, Struct
+
+from kernel.errors import BadInput
 
 
 class EngineKind(StrEnum):
@@ -14,31 +22,47 @@ class EngineKind(StrEnum):
     DOCKER = "docker"
 
 
-class Settings(BaseSettings):
-    """Names are the environment's, with no prefix."""
+class Settings(Struct, frozen=True, kw_only=True):
+    """Names are the environment's in lower case, with no prefix."""
 
-    model_config = SettingsConfigDict(extra="ignore")
-
-    brain_url: str = Field(default="http://127.0.0.1:8000", max_length=500)
+    brain_url: Annotated[str, Meta(max_length=500, pattern="^https?://.+")] = (
+        "http://127.0.0.1:8000"
+    )
     agent_home: Path = Path(".ganglion/agent")
-    agent_name: str = Field(default="", max_length=80)
-    join_token: str | None = Field(default=None, max_length=200, repr=False)
+    agent_name: Annotated[str, Meta(max_length=80)] = ""
+    join_token: Annotated[str, Meta(max_length=200)] | None = None
     agent_engine: EngineKind = EngineKind.DOCKER
     docker_host: str | None = None
     docker_runtime: str | None = None  # such as runsc, where the host has it
-    simulate_gpus: int = Field(default=0, ge=0, le=64)
+    simulate_gpus: Annotated[int, Meta(ge=0, le=64)] = 0
     agent_vllm: str = "vllm"
     agent_models_dir: Path | None = None
     agent_stop_work_on_exit: bool = False
-    nvml_seconds_max: float = Field(default=5.0, gt=0, le=60)
+    nvml_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 5.0
 
-    @field_validator("brain_url")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        return value.rstrip("/")
+    def __repr__(self) -> str:
+        return f"Settings(brain_url={self.brain_url!r}, agent_home={str(self.agent_home)!r})"
 
     @property
     def models(self) -> Path:
         return (self.agent_models_dir or self.agent_home / "models").absolute()
+
+
+def read(environment: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
+    """Settings from both, ``given`` first; an empty variable is one that is not set.
+
+    ``BadInput`` names the setting that is wrong and what it must be.
+    """
+    names = [field.name for field in msgspec.structs.fields(Settings)]
+    found = {name: value for name in names if (value := environment.get(name.upper()))}
+    try:
+        return msgspec.convert({**found, **given}, Settings, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        words, _, place = str(error).partition(" - at ")
+        name = re.sub(r"\W", "", place).upper()
+        raise BadInput(f"The setting {name} is wrong: {words}.") from None
+
+
+def _path(kind: type, value: object) -> object:
+    assert kind is Path, "the only kind that msgspec does not know itself"
+    return Path(str(value))
