@@ -37,6 +37,7 @@ SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
 SIOCSIFADDR, SIOCSIFNETMASK = 0x8916, 0x891C
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 IFF_UP = 1
+MNT_DETACH = 2
 BRIDGE = "gngt"  # and the keeper's pid
 
 
@@ -121,6 +122,14 @@ class Dockerd:
             self._process.send_signal(number)
             self._process.wait(60)
             self._process = None
+
+    def remove(self) -> None:
+        """Take its folder away, and what a killed daemon left mounted in it."""
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for point in reversed(mounts):
+            if point.startswith(f"{self.home}/"):
+                ctypes.CDLL(None).umount2(point.encode(), MNT_DETACH)
+        shutil.rmtree(self.home, ignore_errors=True)
 
     def _command(self) -> list[str]:
         dockerd = debian_parts.DEBIAN / "docker" / "usr" / "sbin" / "dockerd"
@@ -212,7 +221,7 @@ async def keep(folder: Path, pid: int) -> None:
     finally:
         server.stop()
         remove_bridge(bridge)
-        shutil.rmtree(home, ignore_errors=True)
+        server.remove()
 
 
 if __name__ == "__main__":
