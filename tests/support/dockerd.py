@@ -86,11 +86,20 @@ def _start_keeper(folder: Path, address: Path) -> None:
 class Dockerd:
     """One daemon with its data in ``home``, which must have a short path for its sockets."""
 
-    def __init__(self, home: Path, *, bridge: str | None, log: int, live_restore: bool = False):
+    def __init__(
+        self,
+        home: Path,
+        *,
+        bridge: str | None,
+        log: int,
+        live_restore: bool = False,
+        programs: Path | None = None,  # found by the daemon before all others
+    ) -> None:
         self.home = home
         self._bridge = bridge
         self._log = log
         self._live_restore = live_restore
+        self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -105,7 +114,7 @@ class Dockerd:
         library = ctypes.CDLL(None)
         self._process = subprocess.Popen(
             self._command(),
-            env=environment(),
+            env=environment(self._programs),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -162,10 +171,15 @@ class Dockerd:
             client.close()
 
 
-def environment() -> dict[str, str]:
+def environment(first: Path | None) -> dict[str, str]:
     """The unpacked folder first on every path."""
     part = debian_parts.DEBIAN / "docker"
-    programs = [part / "usr" / "sbin", part / "usr" / "bin", part / "sbin"]
+    programs = [
+        *([first] if first else []),
+        part / "usr" / "sbin",
+        part / "usr" / "bin",
+        part / "sbin",
+    ]
     libraries = [*part.glob("usr/lib/*-linux-gnu"), *part.glob("lib/*-linux-gnu")]
     return {
         "PATH": ":".join([*map(str, programs), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]),

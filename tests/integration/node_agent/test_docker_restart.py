@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import pytest
 
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess
-from tests.support.dockerd import Dockerd, make_bridge, remove_bridge
+from tests.support.dockerd import Dockerd
+from tests.support.own_dockerd import own_daemon
 from tests.support.wait import until
 from tests.support.worker_image import BUSYBOX, busybox_image
 
@@ -22,29 +21,9 @@ pytestmark = [pytest.mark.feature("C4"), pytest.mark.real("dockerd")]
 
 @pytest.fixture
 def own_dockerd(dockerd: str, tmp_path: Path) -> Iterator[Dockerd]:
-    """A second daemon with live-restore, to be killed. Needs the first to be possible at all."""
-    bridge = f"gngl{os.getpid()}"
-    log = os.open(tmp_path / "dockerd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    home = Path(tempfile.mkdtemp(prefix="gng-live-", dir="/tmp"))
-    make_bridge(bridge, f"172.30.{os.getpid() % 250 + 1}.1")
-    server = Dockerd(home, bridge=bridge, log=log, live_restore=True)
-    try:
-        server.start()
+    """A second daemon, to be killed. Where the first cannot be, this one is skipped too."""
+    with own_daemon(tmp_path, live_restore=True) as server:
         yield server
-        clean(server)
-    finally:
-        server.stop()
-        remove_bridge(bridge)
-        server.remove()
-        os.close(log)
-
-
-def clean(server: Dockerd) -> None:
-    """With live-restore containers outlive the daemon: they are ended one by one."""
-    client = docker.APIClient(base_url=server.url, version="auto")
-    for one in client.containers(all=True):
-        client.remove_container(one["Id"], force=True, v=True)
-    client.close()
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""A daemon for one test, to be killed or fitted out; the run's own stays as it is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+
+from tests.support.dockerd import Dockerd, make_bridge, remove_bridge
+
+
+@contextmanager
+def own_daemon(
+    folder: Path, *, live_restore: bool = False, programs: Path | None = None
+) -> Iterator[Dockerd]:
+    """Started, and gone with all its containers at the end. Its log lies in ``folder``."""
+    bridge = f"gngl{os.getpid()}"
+    log = os.open(folder / "dockerd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    home = Path(tempfile.mkdtemp(prefix="gng-own-", dir="/tmp"))
+    make_bridge(bridge, f"172.30.{os.getpid() % 250 + 1}.1")
+    server = Dockerd(home, bridge=bridge, log=log, live_restore=live_restore, programs=programs)
+    try:
+        server.start()
+        yield server
+        _clean(server)
+    finally:
+        server.stop()
+        remove_bridge(bridge)
+        server.remove()
+        os.close(log)
+
+
+def _clean(server: Dockerd) -> None:
+    """With live-restore containers outlive the daemon: they are ended one by one."""
+    client = docker.APIClient(base_url=server.url, version="auto")
+    for one in client.containers(all=True):
+        client.remove_container(one["Id"], force=True, v=True)
+    client.close()
