@@ -39,7 +39,7 @@ GPU_SECONDS = 5.0
 PULL_BEAT_SECONDS = 2.0
 BEAT_SECONDS_MIN = 0.1
 WAKE_PAUSE_SECONDS = 1.0
-LOG_SECONDS = 1.0
+LOG_SECONDS = 2.0
 STOP_SECONDS_MAX = 30.0
 STOPPED = "The agent was told to stop, and its work with it."
 

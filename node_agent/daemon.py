@@ -25,7 +25,7 @@ from node_agent.engine_process import ProcessEngine, ProcessPlaces
 from node_agent.gpu import Gpus, SimulatedGpus
 from node_agent.host import boot_id, read_host
 from node_agent.identity import Home, Identity, NodeKey
-from node_agent.link import BrainLink, brain_client
+from node_agent.link import BrainLink, brain_client, is_local
 from node_agent.logs import LogShelf
 from node_agent.probe import Probe
 from node_agent.settings import EngineKind, Settings, read
@@ -43,6 +43,9 @@ def serve(arguments: list[str]) -> int:
         asyncio.run(_look_once(settings) if once else run(settings))
     except GanglionError as error:
         print(error.detail, file=sys.stderr)  # noqa: T201  the last word to a person
+        return 1
+    except Exception:
+        log.exception("agent_failed")  # work goes on, and the next agent adopts it
         return 1
     return 0
 
@@ -75,6 +78,8 @@ async def run(settings: Settings) -> None:
     gpus = make_gpus(settings, key)
     probe = Probe()
     client = brain_client(settings.brain_url)
+    if settings.brain_url.startswith("http:") and not is_local(settings.brain_url):
+        log.warning("brain_without_tls", brain=settings.brain_url)
     stop = _stop_signals()
     try:
         async with contextlib.AsyncExitStack() as stack:

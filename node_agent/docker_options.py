@@ -18,6 +18,7 @@ TTL = "ganglion.ttl"
 PIDS_MAX = 4096
 LOG_OPTIONS = {"max-size": "16m", "max-file": "2"}
 RUNNING_STATES = ("running", "paused", "restarting")
+KILLED = 128 + 9
 MIB = 1 << 20
 
 
@@ -113,6 +114,9 @@ def exit_reason(state: Mapping[str, Any], memory_mib: int) -> str:
         return f"The container was killed for using more than its {memory_mib} MiB of memory."
     if state.get("Status") == "created":
         return f"The container was not started. {state.get('Error', '')}".strip()
+    if state.get("ExitCode") == KILLED and memory_mib:
+        # Docker misses the kernel's word about memory when the exit overtakes it.
+        return f"The container was killed; its memory limit is {memory_mib} MiB."
     reason = f"The container ended with exit code {state.get('ExitCode')}."
     return f"{reason} {state['Error']}" if state.get("Error") else reason
 

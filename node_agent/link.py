@@ -73,16 +73,20 @@ class _Session:
 
 def brain_client(brain_url: str) -> httpx.AsyncClient:
     """A client with limits; proxies of the environment are not used for a brain on this host."""
-    host = urlsplit(brain_url).hostname or ""
-    local = host in ("localhost", "::1") or host.startswith("127.")
     return httpx.AsyncClient(
         base_url=brain_url.rstrip("/"),
         timeout=httpx.Timeout(CALL_SECONDS_MAX, connect=5.0),
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
-        trust_env=not local,
+        trust_env=not is_local(brain_url),
         verify=brain_url.startswith("https:"),  # else the list of authorities is only memory
         follow_redirects=False,
     )
+
+
+def is_local(url: str) -> bool:
+    """Whether the address is on this host."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 async def enroll(client: httpx.AsyncClient, request: EnrollRequest) -> EnrollAnswer:

@@ -161,7 +161,7 @@ class AgentBrain:
             Route("/agent/v1/wake", self._wake),
             Route("/agent/v1/logs", self._logs, methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers={GanglionError: _told})  # type: ignore[dict-item]
+        return Starlette(routes=routes, exception_handlers={GanglionError: _told})
 
     async def _enroll(self, request: Request) -> Response:
         self._check_here()

@@ -169,8 +169,9 @@ async def test_running_out_of_memory_is_told_as_that(engine: DockerEngine) -> No
         work = await the_work(engine, wanted)
         return work.exit_reason if work is not None else ""
 
-    said = await until(reason, 20)
-    assert said == "The container was killed for using more than its 16 MiB of memory."
+    said = str(await until(reason, 20))
+    assert said.startswith("The container was killed")
+    assert "16 MiB" in said
 
 
 async def test_a_failed_start_leaves_nothing(engine: DockerEngine) -> None:
