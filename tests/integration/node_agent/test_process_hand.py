@@ -24,7 +24,7 @@ from tests.support.agent_process import workers
 from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("C4")
-SLEEP = ["{python}", "-c", "import time; time.sleep(60)"]
+SLEEP = ["{python}", "-c", "import signal; signal.pause()"]
 MakeEngine = Callable[..., ProcessEngine]
 
 
@@ -97,9 +97,8 @@ async def test_a_record_of_another_boot_names_no_process(
 
 
 CHILD_STAYS = (
-    "import subprocess, sys, time;"
-    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-    "print('up', flush=True); time.sleep({seconds})"
+    "import subprocess, sys\n"
+    "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
 )
 
 
@@ -107,7 +106,7 @@ async def test_children_that_outlive_their_leader_are_ended_too(
     engine_for: MakeEngine, home: Path
 ) -> None:
     engine = engine_for()
-    await engine.start(order(["{python}", "-c", CHILD_STAYS.format(seconds=0)]), Progress())
+    await engine.start(order(["{python}", "-c", CHILD_STAYS]), Progress())
 
     async def leader_ended() -> Work | None:
         (work,) = await engine.look()
@@ -121,12 +120,12 @@ async def test_children_that_outlive_their_leader_are_ended_too(
 
 
 DETACHED = (
-    "import os, time\n"
+    "import os, signal\n"
     "if os.fork() == 0:\n"
     "    os.setsid()\n"
-    "    time.sleep(60)\n"
+    "    signal.pause()\n"
     "print('up', flush=True)\n"
-    "time.sleep(60)\n"
+    "signal.pause()\n"
 )
 
 
@@ -140,10 +139,10 @@ async def test_a_child_that_left_the_group_is_ended_too(engine_for: MakeEngine, 
 
 async def test_a_drain_lets_work_finish(engine_for: MakeEngine, home: Path) -> None:
     finish = (
-        "import signal, sys, time\n"
+        "import signal, sys\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('drained', flush=True), sys.exit(0)))\n"
         "print('up', flush=True)\n"
-        "time.sleep(60)\n"
+        "signal.pause()\n"
     )
     engine = engine_for()
     work = await started(engine, order(["{python}", "-c", finish]))
