@@ -48,6 +48,11 @@ def free_port() -> int:
         return port
 
 
+async def stretch(seconds: float) -> None:
+    """Let real time pass where the span itself is what is tested: a death, a reader that stops."""
+    await asyncio.sleep(seconds)
+
+
 def pause(seconds: float) -> None:
     """Between two looks of a loop with a deadline, in a thread that has no event loop."""
     time.sleep(seconds)

@@ -232,7 +232,7 @@ async def test_a_stopped_account_is_refused(start_gateway: StartGateway) -> None
         async def refused() -> bool:
             return (await post(gateway)).status == 402
 
-        await until(refused, seconds=2)
+        assert await until(refused, seconds=2)
 
 
 @pytest.mark.feature("O4")
@@ -304,4 +304,4 @@ async def test_a_missed_change_is_found_by_the_digest(start_gateway: StartGatewa
         async def refused() -> bool:
             return (await post(gateway)).status == 401
 
-        await until(refused)
+        assert await until(refused)

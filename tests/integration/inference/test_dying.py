@@ -17,7 +17,7 @@ from kernel.wire.gateway import SegmentEnd
 from tests.support.brain_double import BrainDouble, brain_double
 from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
 from tests.support.scripted_worker import Script, answer, chunk, scripted_worker, stream_head
-from tests.support.wait import until
+from tests.support.wait import stretch, until
 from tests.unit.inference import sse
 
 PLAIN = json.dumps({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
@@ -63,7 +63,7 @@ async def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path)
             gateway = launch(tmp_path / f"life{life}", **settings(brain, tmp_path))
             await ready(gateway)
             load = asyncio.create_task(clients(gateway, answered))
-            await asyncio.sleep(chance.uniform(0.05, 0.6))  # the moment of death
+            await stretch(chance.uniform(0.05, 0.6))  # the moment of death
             brain.fail_next = chance.randrange(2)
             gateway.kill()
             await load
@@ -91,7 +91,7 @@ async def test_a_stream_cut_by_a_kill_ends_where_it_was_last_seen(tmp_path: Path
             async with stream as response:
                 parts = response.aiter_bytes()
                 await anext(parts)
-                await asyncio.sleep(2.5)  # two ticks of a second pass
+                await stretch(2.5)  # two ticks of a second pass
                 gateway.kill()
         second = launch(tmp_path / "b", **settings(brain, tmp_path))
         await until(lambda: len(brain.segments) == 1)

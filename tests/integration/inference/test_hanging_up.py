@@ -21,7 +21,7 @@ from tests.support.scripted_worker import (
     scripted_worker,
     stream_head,
 )
-from tests.support.wait import until
+from tests.support.wait import stretch, until
 from tests.unit.inference import sse
 
 ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
@@ -105,7 +105,7 @@ async def test_a_slow_reader_slows_the_worker_and_nothing_is_lost(
         async with connect(gateway.port) as raw:
             await raw.send(request(b'{"model":"m","stream":true}', key=KEY))
             await raw.head()
-            await asyncio.sleep(0.5)  # the point of the test: nobody reads
+            await stretch(0.5)  # the point of the test: nobody reads
             memory_mib = _memory_mib(gateway)
             body = await _all(raw.reader)
         assert memory_mib < 80
