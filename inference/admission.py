@@ -13,7 +13,7 @@ from inference.snapshot import Account, Deployment, Tables
 from kernel.clock import NS
 from kernel.errors import Forbidden, NoCapacity, Unauthenticated, Unavailable
 from kernel.money import HourlyRate
-from kernel.wire.gateway import DeploymentRow, KeyRow
+from kernel.wire.gateway import DeploymentRow, KeyRow, ReplicaState
 
 SCOPE = "inference"
 HOLD_SECONDS = 30
@@ -64,11 +64,11 @@ def account_of(tables: Tables[LinksT], key: KeyRow) -> Account:
 def resolve(tables: Tables[LinksT], key: KeyRow, model: str) -> Deployment[LinksT]:
     """What ``model`` names: the account's own deployment, else the pool's, else 404."""
     found = tables.owned.get((key.account_id, model)) or tables.pool.get(model)
-    if not found or not _key_allows(key, found[0].row, model):
+    if not found or (key.models is not None and not _key_allows(key, found[0].row, model)):
         raise model_not_found(model)
     for deployment in found:
         for replica in deployment.replicas:
-            if replica.ready:
+            if replica.row.state is ReplicaState.READY and not replica.gone:
                 return deployment
     raise NoCapacity(
         f"The model {model[:200]!r} has no ready replica now; try again soon.",

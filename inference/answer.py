@@ -11,13 +11,12 @@ from typing import Any
 import msgspec
 
 from inference.errors import WorkerError, worker_error
+from inference.meter import Tokens
 from inference.stream import Phase, SseStream, Usage
 
 KEPT_BYTES_MAX = 64 * 1024  # a longer plain answer is passed on as it comes
 TAIL_BYTES = 16 * 1024
 EVENT_STREAM = b"text/event-stream"
-
-Tokens = tuple[int, int, bool]  # prompt, completion, estimated
 
 
 class State(Enum):
@@ -74,8 +73,8 @@ class Answer:
 
     def head(self, status: int, kind: bytes, length: int, retry_after: bytes) -> None:
         self.status, self.kind, self.length = status, kind, length
-        if retry_after.isdigit():
-            self.retry_after = int(retry_after[:6])
+        if retry_after:
+            self.retry_after = int(retry_after[:6]) if retry_after.isdigit() else None
         if status == 200 and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM:
             self.stream = SseStream(show_usage=self._show_usage)
 
@@ -83,7 +82,11 @@ class Answer:
         """What the client gets now. Look at ``state`` after each call."""
         stream = self.stream
         if stream is None:
-            return self._feed_plain(received)
+            self._size += len(received)
+            if self._size <= KEPT_BYTES_MAX:
+                self._parts.append(received)
+                return b""
+            return self._feed_long(received)
         content = stream.feed(received)
         phase = stream.phase
         if phase is Phase.FLOWING:
@@ -102,7 +105,8 @@ class Answer:
             self.stream.close()
             self._break(self.stream.reason)
             return b""
-        content = b"".join(self._parts)
+        parts = self._parts
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
         if self.status != 200:
             self.refusal = content
             self.state = State.REFUSED
@@ -139,16 +143,14 @@ class Answer:
             return None
         return worker_error(said) if said else None
 
-    def _feed_plain(self, received: bytes) -> bytes:
-        self._size += len(received)
+    def _feed_long(self, received: bytes) -> bytes:
+        """A plain answer too long to be kept: from here on it is passed on as it comes."""
         if self.state is State.GOING:
             self._tail = (self._tail + received)[-TAIL_BYTES:]
             return received
-        if self.status != 200 and self._size > KEPT_BYTES_MAX:
+        if self.status != 200:
             return b""  # enough is known of a failure
         self._parts.append(received)
-        if self._size <= KEPT_BYTES_MAX:
-            return b""
         content = b"".join(self._parts)
         self._parts.clear()
         self._tail = content[-TAIL_BYTES:]

@@ -34,6 +34,7 @@ from kernel.wire.gateway import Snapshot
 VERSION = "0.1.0"
 BACKLOG = 4096
 SYNC_SECONDS = 0.5
+GC_THRESHOLD = 20_000  # requests leave no cycles behind: looking for them often is waste
 
 
 class Service:
@@ -87,6 +88,7 @@ class Service:
         self._log.info("listening", host=self.settings.gateway_host, port=port)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         try:
             await self._stop.wait()
         finally:
@@ -99,8 +101,8 @@ class Service:
         slicer = Slicer(gateway, brain, self._clock, self._ids)
         gateway.funding = slicer
         remains = find_remains(settings.gateway_spool_dir, own=gateway.boot_id)
-        shipper = Shipper(gateway, brain, slicer, self._clock, remains)
         follower = Follower(gateway, brain, self._clock, version=VERSION)
+        shipper = Shipper(gateway, brain, slicer, follower.greet, self._clock, remains)
         self._shipper = shipper
         self._start(follower.run())
         self._start(shipper.run())

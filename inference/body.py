@@ -39,6 +39,10 @@ STRIPPED = (
 )
 
 
+_STRIPPED = frozenset(STRIPPED)
+_MANY = frozenset(("n", "best_of", "prompt", "input"))
+
+
 @dataclass(slots=True)
 class Ask:
     """A request body, understood as far as the gateway needs."""
@@ -58,17 +62,18 @@ def read(body: bytes) -> Ask:
         fields = _FIELDS(body)
     except _DECODE_ERRORS:
         raise Malformed("The request body is not a valid JSON object.") from None
-    raw_model = fields.get("model")
-    if raw_model is None:
+    if "model" not in fields:
         raise bad_field("model", "You must provide a model parameter.")
     try:
-        model = _STRING(raw_model)
+        model = _STRING(fields["model"])
     except _DECODE_ERRORS:
         raise bad_field("model", "model must be a string.") from None
-    stream = _flag(fields, "stream")
+    stream = "stream" in fields and _flag(fields, "stream")
     usage_asked = _ask_for_usage(fields) if stream else False
-    tokens = _number(fields, "max_completion_tokens")
-    if tokens is None:
+    tokens = None
+    if "max_completion_tokens" in fields:
+        tokens = _number(fields, "max_completion_tokens")
+    if tokens is None and "max_tokens" in fields:
         tokens = _number(fields, "max_tokens")
     return Ask(fields, model, stream, usage_asked, _weight(fields), tokens, len(body))
 
@@ -76,9 +81,9 @@ def read(body: bytes) -> Ask:
 def upstream(ask: Ask, *, model: str, cache_salt: str) -> bytes:
     """The body for the worker. An empty ``model`` or ``cache_salt`` leaves the client's."""
     fields = ask.fields
-    for name in STRIPPED:
-        if name in fields:
-            del fields[name]
+    if not _STRIPPED.isdisjoint(fields):
+        for name in STRIPPED:
+            fields.pop(name, None)
     if model and model != ask.model:
         fields["model"] = Raw(_ENCODE(model))
     if cache_salt:
@@ -131,6 +136,8 @@ def _number(fields: dict[str, Raw], name: str) -> int | None:
 
 def _weight(fields: dict[str, Raw]) -> int:
     """How many sequences run: ``n`` (or ``best_of``) for each prompt or input given."""
+    if _MANY.isdisjoint(fields):
+        return 1
     sequences = 1
     for name in ("n", "best_of"):
         if name in fields:

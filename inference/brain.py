@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from inference import http
-from kernel.errors import GanglionError, OutOfCredit, Unavailable
+from kernel.errors import Conflict, GanglionError, OutOfCredit, Unavailable
 from kernel.wire import encode
 from kernel.wire.gateway import (
     ChangeLine,
@@ -44,7 +44,10 @@ class Brain:
         return await self._post("/internal/gateway/slices", message, SliceAnswer)
 
     async def usage(self, message: UsageBatch) -> UsageAnswer:
-        """May be repeated; returns when the brain has committed."""
+        """May be repeated; returns when the brain has committed.
+
+        Raises ``Conflict`` when the brain does not know this boot: say hello (again) first.
+        """
         return await self._post("/internal/gateway/usage", message, UsageAnswer)
 
     async def changes(self, boot_id: str) -> AsyncIterator[ChangeLine]:
@@ -71,6 +74,8 @@ class Brain:
             )
             if status == OutOfCredit.status:
                 raise OutOfCredit("The account is out of credit.")
+            if status == Conflict.status:
+                raise Conflict("The brain does not know this gateway boot.", internal=content)
             if status != 200:
                 raise _away(f"{path} answered {status}: {content[:300]!r}")
             return msgspec.json.decode(content, type=kind)

@@ -32,17 +32,12 @@ class Follower:
         self._greeted = False
         self._log: Log = structlog.get_logger("inference.changes")
 
-    @property
-    def greeted(self) -> bool:
-        """The brain knows this boot, and its offset is fixed."""
-        return self._greeted
-
     async def run(self) -> None:
         tries = 0
         while True:
             try:
                 if not self._greeted:
-                    await self._greet()
+                    await self.greet()
                 async for _ in self._follow():
                     tries = 0
             except GanglionError as error:
@@ -51,7 +46,8 @@ class Follower:
             await self._clock.sleep(BACK_OFF_SECONDS[min(tries, len(BACK_OFF_SECONDS) - 1)])
             tries += 1
 
-    async def _greet(self) -> None:
+    async def greet(self) -> None:
+        """Tell the brain of this boot; it answers the same each time."""
         gateway = self._gateway
         answer = await self._brain.hello(
             Hello(

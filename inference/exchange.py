@@ -14,7 +14,7 @@ from inference import admission, body, errors, verdict
 from inference.answer import Answer, State
 from inference.gateway import Gateway
 from inference.links import Link, Links, Lost
-from inference.meter import Outcome, Residence, Target, begin
+from inference.meter import Residence
 from inference.route import Replica, choose
 from inference.routes import Route
 from inference.slices import Hold, Waiter, out_of_credit
@@ -80,7 +80,6 @@ class Exchange:
         gateway = self._gateway
         gateway.exchanges.add(self)
         try:
-            gateway.check_fresh()
             ask = self._ask = body.read(received)
             account = self._account = admission.account_of(gateway.tables, self._key)
             deployment = admission.resolve(gateway.tables, self._key, ask.model)
@@ -128,12 +127,14 @@ class Exchange:
         """Give the request to the best replica that has not had it yet, else fail."""
         deployment = self._deployment
         assert deployment is not None
-        replica = choose(deployment.replicas, self._gateway.now_ns(), self._tried)
+        # The coarse clock will do: it is only compared with a breaker's rest.
+        replica = choose(deployment.replicas, self._gateway.tick_ns, self._tried)
         if replica is None:
             self._fail(lacking or verdict.nobody())
             return
         self._tried.append(replica.row.replica_id)
-        replica.breaker.starts()
+        if replica.breaker.failures:
+            replica.breaker.starts()
         self._approach(replica)
         replica.links.borrow(self)
 
@@ -163,42 +164,28 @@ class Exchange:
             return
         self._link = link
         now_ns = gateway.now_ns()
-        residence = self._resident(replica, ask, now_ns)
+        tab = self._tab
+        residence = Residence(
+            gateway.target(replica, self._key, ask.model, self._route.name),
+            self.request_id,
+            attempt=self._attempt,
+            start_ns=now_ns,
+            day=gateway.day,
+            weight=ask.weight,
+            slice_id=(tab.hold.slice.slice_id or None) if tab is not None else None,
+        )
         try:
             gateway.spool.opened(residence)
         except GanglionError as error:
             link.drop()
-            self._leave(Outcome(SegmentEnd.FAILED, error.status))
+            self._leave(SegmentEnd.FAILED, error.status)
             self._fail(error)
             return
         self.residence = residence
-        if self._tab is not None:
-            self._tab.enter(replica, now_ns, ask.weight)
+        if tab is not None:
+            tab.enter(replica, now_ns, ask.weight)
         self._deadline_ns = now_ns + gateway.first_byte_ns
         link.send(self._request)
-
-    def _resident(self, replica: Replica[Links], ask: body.Ask, now_ns: int) -> Residence:
-        row, gateway, tab = replica.row, self._gateway, self._tab
-        target = Target(
-            account_id=self._key.account_id,
-            key_id=self._key.key_id,
-            deployment_id=row.deployment_id,
-            replica_id=row.replica_id,
-            lease_id=row.lease_id,
-            epoch=row.epoch,
-            model=ask.model[:200],
-            route=self._route.name,
-        )
-        return begin(
-            target,
-            self.request_id,
-            boot_id=gateway.boot_id,
-            day=gateway.day,
-            attempt=self._attempt,
-            start_ns=now_ns,
-            weight=ask.weight,
-            slice_id=(tab.hold.slice.slice_id or None) if tab is not None else None,
-        )
 
     def answer_head(self, status: int, kind: bytes, length: int, retry_after: bytes) -> None:
         self._heard = True
@@ -217,7 +204,11 @@ class Exchange:
     def answer_end(self) -> None:
         """The worker's answer is whole as far as its framing goes; its link is free again."""
         self._link = None
-        self._judge(self._answer.end())
+        content = self._answer.end()
+        if self._answer.state is State.COMPLETE:
+            self._complete(content)
+        else:
+            self._judge(content)
 
     def answer_lost(self, why: Lost) -> None:
         """The connection ended first, or never stood."""
@@ -225,9 +216,9 @@ class Exchange:
         replica, residence = self._replica, self.residence
         if replica is None:
             return
-        age_ns = self._gateway.now_ns() - residence.segment.start_ns if residence else NEVER
+        age_ns = self._gateway.now_ns() - residence.start_ns if residence else NEVER
         if why is Lost.STALE and age_ns < STALE_NS:
-            self._leave(Outcome(SegmentEnd.FAILED, 0))
+            self._leave(SegmentEnd.FAILED, 0)
             self._approach(replica)
             replica.links.dial(self)
             return
@@ -257,7 +248,7 @@ class Exchange:
         gateway.metrics.count("worker_failed" if found.healthy is False else "worker_refused")
         self._settle_breaker(healthy=found.healthy)
         self._drop_link()
-        self._leave(self._outcome(found.end, answer.status or found.error.status))
+        self._leave(found.end, answer.status or found.error.status)
         tried_enough = len(self._tried) >= gateway.settings.gateway_tries_max
         if self._flowing or not found.again or tried_enough:
             self._fail(found.error)
@@ -267,11 +258,14 @@ class Exchange:
 
     def _complete(self, content: bytes) -> None:
         answer, link = self._answer, self._link
-        self._settle_breaker(healthy=True)
-        if link is not None and self._replica is not None:
-            self._link = None
-            self._replica.links.await_end(link)
-        self._leave(self._outcome(SegmentEnd.DONE, 200))
+        replica = self._replica
+        if replica is not None:
+            if replica.breaker.failures:
+                replica.breaker.succeeded()
+            if link is not None:
+                self._link = None
+                replica.links.await_end(link)
+        self._leave(SegmentEnd.DONE, 200)
         if self._flowing:
             self._client.last(content)
         elif answer.stream is None:
@@ -280,10 +274,6 @@ class Exchange:
             self._client.begin(answer, content, self.request_id)
             self._client.last(b"")
         self._close(200)
-
-    def _outcome(self, end: SegmentEnd, status: int) -> Outcome:
-        prompt, completion, estimated = self._answer.tokens()
-        return Outcome(end, status, prompt, completion, estimated)
 
     def _settle_breaker(self, *, healthy: bool | None) -> None:
         replica = self._replica
@@ -316,12 +306,12 @@ class Exchange:
         self._gateway.metrics.count("client_gone")
         if self._waiter is not None and self._account is not None:
             self._account.purse.leave(self._waiter)
-        self._abort(self._outcome(SegmentEnd.ABORTED, CLIENT_GONE))
+        self._abort(SegmentEnd.ABORTED, CLIENT_GONE)
         self._close(CLIENT_GONE)
 
     def shut_down(self) -> None:
         """The gateway stops and this request took longer than that may wait."""
-        self._abort(self._outcome(SegmentEnd.FAILED, 503))
+        self._abort(SegmentEnd.FAILED, 503)
         self._fail(Unavailable("The gateway was shut down before the answer was complete."))
 
     # The slow beat.
@@ -354,8 +344,9 @@ class Exchange:
 
     def _cut(self, residence: Residence, now_ns: int) -> None:
         gateway = self._gateway
-        piece = residence.cut(now_ns, gateway.day, self._answer.tokens()[1])
-        gateway.spool.finished(piece)
+        residence.cut(now_ns, self._answer.tokens()[1])
+        gateway.spool.finished(residence)
+        residence.go_on(gateway.day)
         if self._tab is None:
             return
         funded = self._tab.cut(now_ns)
@@ -378,26 +369,26 @@ class Exchange:
             return
         self._tab.move(answer, self._gateway.now_ns())
         if self.residence is not None:
-            self.residence.segment.slice_id = answer.slice.slice_id or None
+            self.residence.slice_id = answer.slice.slice_id or None
 
     def _stop(self, error: GanglionError) -> None:
         """End a running request for want of money."""
-        self._abort(self._outcome(SegmentEnd.ABORTED, error.status))
+        self._abort(SegmentEnd.ABORTED, error.status)
         self._fail(error)
 
     # Endings.
 
-    def _abort(self, outcome: Outcome) -> None:
+    def _abort(self, end: SegmentEnd, status: int) -> None:
         self._drop_link()
         self._settle_breaker(healthy=None)
-        self._leave(outcome)
+        self._leave(end, status)
 
     def _drop_link(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             link.drop()
 
-    def _leave(self, outcome: Outcome) -> None:
+    def _leave(self, end: SegmentEnd, status: int) -> None:
         """The request is no longer with a worker: count what it was given."""
         replica, residence = self._replica, self.residence
         self._replica = self.residence = None
@@ -407,7 +398,8 @@ class Exchange:
             return
         gateway = self._gateway
         now_ns = gateway.now_ns()
-        gateway.spool.finished(residence.finish(now_ns, outcome))
+        residence.finish(now_ns, end, status, self._answer.tokens())
+        gateway.spool.finished(residence)
         if self._tab is not None:
             self._tab.leave(now_ns)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from inference.links import Links
-from inference.meter import Residence
+from inference.meter import Residence, Target
 from inference.metrics import Metrics
 from inference.requests import RequestIds
+from inference.route import Replica
 from inference.settings import Settings
 from inference.slices import Slice
 from inference.snapshot import Account, Tables
@@ -15,13 +16,20 @@ from inference.spool import Spool
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError, Unavailable
 from kernel.ids import BootId, Ids
-from kernel.wire.gateway import LinkRow
+from kernel.wire.gateway import KeyRow, LinkRow
 
 if TYPE_CHECKING:
     from inference.exchange import Exchange
     from inference.proxy import ClientConnection
 
 SWEEP_SECONDS = 0.25
+TARGETS_MAX = 10_000  # for each replica
+
+
+def day_number(clock: Clock) -> int:
+    """Today (UTC) as yyyymmdd."""
+    today = clock.now()
+    return today.year * 10000 + today.month * 100 + today.day
 
 
 class Funding(Protocol):
@@ -65,15 +73,18 @@ class Gateway:
         self.funding: Funding = Unlimited(clock)
         self.offset_ns = 0
         self.window_ns = round(settings.gateway_cut_seconds_max * NS)
-        self.day = clock.now().date().isoformat()
+        self.day = day_number(clock)
         self.total_ns = round(settings.gateway_total_seconds_max * NS)
         self.first_byte_ns = round(settings.gateway_first_byte_seconds_max * NS)
         self.idle_ns = round(settings.gateway_idle_seconds_max * NS)
+        self.head_bytes_max = settings.gateway_head_bytes_max
+        self.body_bytes_max = settings.gateway_body_bytes_max
         self.head_ns = round(settings.gateway_head_seconds_max * NS)
         self.body_ns = round(settings.gateway_body_seconds_max * NS)
         self.keepalive_ns = round(settings.gateway_keepalive_seconds * NS)
         self.slice_wait_ns = round(settings.gateway_slice_wait_seconds * NS)
         self.tick_ns = clock.monotonic_ns()
+        self._target_number = 0
         self._window = 0
         self._ticked_ns = 0
         self._retired: list[Links] = []
@@ -103,6 +114,29 @@ class Gateway:
             return error.detail
         return None
 
+    def target(self, replica: Replica[Links], key: KeyRow, model: str, route: str) -> Target:
+        """What a request with this key is booked on when this replica answers."""
+        name = (key.key_id, model, route)
+        known = replica.targets.get(name)
+        if known is not None:
+            return known
+        if len(replica.targets) >= TARGETS_MAX:
+            replica.targets.clear()
+        self._target_number += 1
+        row = replica.row
+        target = replica.targets[name] = Target(
+            number=self._target_number,
+            account_id=key.account_id,
+            key_id=key.key_id,
+            deployment_id=row.deployment_id,
+            replica_id=row.replica_id,
+            lease_id=row.lease_id,
+            epoch=row.epoch,
+            model=model[:200],
+            route=route,
+        )
+        return target
+
     def heard(self) -> None:
         """The brain said something."""
         self.connected = True
@@ -112,7 +146,8 @@ class Gateway:
     def sweep(self) -> None:
         """Every ``SWEEP_SECONDS``: deadlines, cuts, ticks. Never on the path of a request."""
         now_ns = self.tick_ns = self.now_ns()
-        self.day = self._clock.now().date().isoformat()
+        self.day = day_number(self._clock)
+        self.request_ids.tick()
         settings = self.settings
         if not self.alone:
             silent_ns = now_ns - self.heard_ns

@@ -11,6 +11,7 @@ import httptools
 from kernel.wire.gateway import LinkRow
 
 LOOPBACK = "127.0.0.1"
+_WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
 
 
 class Lost(Enum):
@@ -49,7 +50,7 @@ class Links:
         idle = self._idle
         while idle:
             link = idle.pop()
-            if link.usable():
+            if link.is_open():
                 link.used = True
                 link.exchange = exchange
                 exchange.link_ready(link)
@@ -64,7 +65,8 @@ class Links:
 
     def put_back(self, link: Link) -> None:
         """The link's answer is over, and it can carry another."""
-        self._tails.discard(link)
+        if self._tails:
+            self._tails.discard(link)
         if self.closed:
             link.drop()
             return
@@ -116,6 +118,7 @@ class Link(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_complete",
+        "_dropped",
         "_interim",
         "_kind",
         "_length",
@@ -137,6 +140,7 @@ class Link(asyncio.Protocol):
         self.used = False  # it has carried an exchange before this one
         self.idle_since_ns = 0
         self._complete = False
+        self._dropped = False
         self._answered = False  # bytes of the present answer have come
         self._until_close = False
         self._interim = False
@@ -146,12 +150,14 @@ class Link(asyncio.Protocol):
 
     # What exchanges ask for.
 
-    def usable(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+    def is_open(self) -> bool:
+        return not self._dropped and self._transport is not None
 
     def send(self, request: bytes) -> None:
         self._answered = False
         self._complete = False
+        self._kind = self._retry_after = b""
+        self._length = -1
         if self._transport is not None:
             self._transport.write(request)
 
@@ -166,6 +172,7 @@ class Link(asyncio.Protocol):
     def drop(self) -> None:
         """Close at once; a worker that still works for this exchange sees the abort."""
         self.exchange = None
+        self._dropped = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -187,7 +194,7 @@ class Link(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._lose(Lost.GARBLED)
             return
-        if self._complete and self.usable():
+        if self._complete and not self._dropped:
             self._links.put_back(self)
 
     def eof_received(self) -> bool:
@@ -203,29 +210,27 @@ class Link(asyncio.Protocol):
 
     # What the parser finds.
 
-    def on_message_begin(self) -> None:
-        self._kind = self._retry_after = b""
-        self._length = -1
-        self._until_close = False
-        if self._complete:
-            raise ValueError("an answer that nobody asked for")
-
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
+        if name not in _WANTED:
+            return
         if name == b"content-type":
             self._kind = value
         elif name == b"content-length":
             self._length = int(value)
         elif name == b"transfer-encoding":
             self._length = -2
-        elif name == b"retry-after":
+        else:
             self._retry_after = value
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
+        if self._complete:
+            raise ValueError("an answer that nobody asked for")
         status = self._parser.get_status_code()
         self._interim = status < 200
         if self._interim:
+            self._length = -1
             return
         self._until_close = self._length == -1
         if self.exchange is not None:

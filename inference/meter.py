@@ -1,22 +1,23 @@
-"""Cuts requests' residence into usage segments. Pure: times come in, segments go out.
+"""Cuts requests' residence into pieces. Pure: times come in; what is counted stands on the
+residence, is noted in the spool from there, and becomes a wire ``Segment`` when it is shipped.
 
-Tokens on segments are what was counted since the request's previous segment, so a sum over a
+Tokens on pieces are what was counted since the request's previous piece, so a sum over a
 request's segments is its total; prompt tokens are known at the end and stand on the last one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from msgspec import structs
+from msgspec import Struct, structs
 
 from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
+Tokens = tuple[int, int, bool]  # prompt, completion, whether they are an estimate
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a residence is booked on."""
 
+class Target(Struct, frozen=True):
+    """What residences are booked on. ``number`` names it in this process's spool."""
+
+    number: int
     account_id: str
     key_id: str
     deployment_id: str
@@ -27,97 +28,86 @@ class Target:
     route: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a residence ended."""
-
-    end: SegmentEnd
-    status: int
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    tokens_estimated: bool = False
-
-
 class Residence:
-    """One try of one request on one replica, from dispatch until the worker's last byte."""
+    """One try of one request on one replica, from dispatch until the worker's last byte.
 
-    __slots__ = ("_completion_given", "_prompt_given", "marked_in", "segment")
+    It has one open piece at a time. ``cut`` or ``finish`` ends it: its fields are then those of
+    the finished piece until ``go_on`` opens the next.
+    """
 
-    def __init__(self, segment: Segment) -> None:
-        self.segment = segment  # the piece that is open now
-        self.marked_in = 0  # the spool file that says so
+    __slots__ = (
+        "_completion_given",
+        "_prompt_given",
+        "attempt",
+        "completion_tokens",
+        "day",
+        "end",
+        "end_ns",
+        "estimated",
+        "marked_in",
+        "number",
+        "prompt_tokens",
+        "request_id",
+        "slice_id",
+        "start_ns",
+        "status",
+        "target",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        target: Target,
+        request_id: str,
+        *,
+        attempt: int,
+        start_ns: int,
+        day: int,
+        weight: int = 1,
+        slice_id: str | None = None,
+    ) -> None:
+        self.target = target
+        self.request_id = request_id
+        self.attempt = attempt
+        self.number = 0
+        self.start_ns = start_ns
+        self.day = day  # as yyyymmdd; fixed when the piece opens
+        self.weight = weight
+        self.slice_id = slice_id
+        self.marked_in = 0  # the spool file that says that the piece is open
         self._prompt_given = 0
         self._completion_given = 0
+        # Set when the piece ends.
+        self.end_ns: int
+        self.end: SegmentEnd
+        self.status: int
+        self.prompt_tokens: int
+        self.completion_tokens: int
+        self.estimated: bool
 
-    def cut(self, at_ns: int, day: str, completion_tokens: int) -> Segment:
-        """End the open piece here and open the next one. Returns the finished piece."""
-        done = self.segment
-        done.end_ns = max(at_ns, done.start_ns)
-        done.end = SegmentEnd.OPEN
-        self._count(done, 0, completion_tokens)
-        done.tokens_estimated = done.completion_tokens > 0
-        self.segment = structs.replace(
-            done,
-            key=segment_key(done.request_id, done.attempt, done.number + 1),
-            day=day,
-            number=done.number + 1,
-            start_ns=done.end_ns,
-            completion_tokens=0,
-            tokens_estimated=False,
-        )
-        return done
+    def cut(self, at_ns: int, completion_tokens: int) -> None:
+        """End the open piece here; the request goes on."""
+        self.finish(at_ns, SegmentEnd.OPEN, 200, (0, completion_tokens, False))
+        self.estimated = self.completion_tokens > 0
 
-    def finish(self, at_ns: int, outcome: Outcome) -> Segment:
-        """End the last piece. The residence is over."""
-        done = self.segment
-        done.end_ns = max(at_ns, done.start_ns)
-        done.end = outcome.end
-        done.status = outcome.status
-        self._count(done, outcome.prompt_tokens, outcome.completion_tokens)
-        done.tokens_estimated = outcome.tokens_estimated
-        return done
+    def finish(self, at_ns: int, end: SegmentEnd, status: int, tokens: Tokens) -> None:
+        """End the open piece with the request; ``tokens`` are the request's totals so far."""
+        self.end = end
+        self.status = status
+        prompt, completion, self.estimated = tokens
+        self.end_ns = at_ns if at_ns > self.start_ns else self.start_ns
+        prompt -= self._prompt_given
+        completion -= self._completion_given
+        self.prompt_tokens = prompt if prompt > 0 else 0
+        self.completion_tokens = completion if completion > 0 else 0
 
-    def _count(self, piece: Segment, prompt: int, completion: int) -> None:
-        piece.prompt_tokens = max(prompt - self._prompt_given, 0)
-        piece.completion_tokens = max(completion - self._completion_given, 0)
-        self._prompt_given += piece.prompt_tokens
-        self._completion_given += piece.completion_tokens
-
-
-def begin(
-    target: Target,
-    request_id: str,
-    *,
-    boot_id: str,
-    day: str,
-    attempt: int,
-    start_ns: int,
-    weight: int,
-    slice_id: str | None,
-) -> Residence:
-    """A request goes out to a worker."""
-    return Residence(
-        Segment(
-            key=segment_key(request_id, attempt, 0),
-            day=day,
-            boot_id=boot_id,
-            request_id=request_id,
-            account_id=target.account_id,
-            key_id=target.key_id,
-            deployment_id=target.deployment_id,
-            replica_id=target.replica_id,
-            lease_id=target.lease_id,
-            epoch=target.epoch,
-            attempt=attempt,
-            number=0,
-            start_ns=start_ns,
-            end_ns=start_ns,
-            weight=weight,
-            model=target.model,
-            route=target.route,
-            slice_id=slice_id,
-        )
-    )
+    def go_on(self, day: int) -> None:
+        """Open the next piece where the last one ended."""
+        self._prompt_given += self.prompt_tokens
+        self._completion_given += self.completion_tokens
+        self.number += 1
+        self.start_ns = self.end_ns
+        self.day = day
 
 
 def cut_off(last: Segment, alive_ns: int, *, piece_open: bool) -> Segment:
@@ -135,6 +125,7 @@ def cut_off(last: Segment, alive_ns: int, *, piece_open: bool) -> Segment:
         start_ns=start_ns,
         end_ns=max(alive_ns, start_ns),
         end=SegmentEnd.CUT,
+        status=200,
         prompt_tokens=0,
         completion_tokens=0,
         tokens_estimated=True,

@@ -11,9 +11,11 @@ from inference.snapshot import Account
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError, OutOfCredit
 from kernel.ids import HoldId, Ids
+from kernel.money import NANO
 from kernel.wire.gateway import SliceRequest
 
 RETRY_SECONDS = 0.1
+SLICE_NANO_MAX = 1000 * NANO
 
 
 class Slicer:
@@ -56,6 +58,7 @@ class Slicer:
         try:
             while purse.waiters:
                 want, need = purse.wanted(self._gateway.settings.gateway_slice_nano)
+                want = max(min(want, SLICE_NANO_MAX), need)
                 slice_id = str(self._ids.new(HoldId))
                 self._gateway.metrics.count("slice_asked")
                 await self._ask(account, purse, slice_id, want, need)

@@ -16,7 +16,8 @@ from inference.snapshot import Deployment
 from kernel.errors import GanglionError
 
 if TYPE_CHECKING:
-    from inference.proxy import Arrival, ClientConnection
+    from inference.incoming import Request
+    from inference.proxy import ClientConnection
 
 JSON = b"application/json"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
@@ -31,9 +32,9 @@ class Pages:
         self._cards = cards
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def serve(self, client: ClientConnection, arrival: Arrival) -> None:
-        assert arrival.route is not None
-        match arrival.route.name:
+    def serve(self, client: ClientConnection, request: Request) -> None:
+        assert request.route is not None
+        match request.route.name:
             case "live":
                 client.page(_encode({"status": "ok"}), JSON)
             case "ready":
@@ -45,19 +46,19 @@ class Pages:
             case "metrics":
                 client.page(self._gateway.metrics.render(self._gateway.gauges()), TEXT)
             case _:
-                task = asyncio.get_running_loop().create_task(self._models(client, arrival))
+                task = asyncio.get_running_loop().create_task(self._models(client, request))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _models(self, client: ClientConnection, arrival: Arrival) -> None:
-        assert arrival.key is not None
-        assert arrival.route is not None
+    async def _models(self, client: ClientConnection, request: Request) -> None:
+        assert request.key is not None
+        assert request.route is not None
         tables = self._gateway.tables
         try:
-            admission.account_of(tables, arrival.key)
-            models = admission.visible(tables, arrival.key)
-            if arrival.route.name == "model":
-                path = arrival.target.partition(b"?")[0][len(arrival.route.path) :]
+            admission.account_of(tables, request.key)
+            models = admission.visible(tables, request.key)
+            if request.route.name == "model":
+                path = request.url.partition(b"?")[0][len(request.route.path) :]
                 name = unquote_to_bytes(path).decode(errors="replace")
                 models = [(known, found) for known, found in models if known == name]
                 if not models:
@@ -67,7 +68,7 @@ class Pages:
             return
         await self._cards.fetch([deployment for _, deployment in models])
         listed = [_card(name, deployment) for name, deployment in models]
-        if arrival.route.name == "model":
+        if request.route.name == "model":
             client.page(_encode(listed[0]), JSON)
         else:
             client.page(_encode({"object": "list", "data": listed}), JSON)

@@ -8,40 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from typing import cast
 
 import httptools
 
-from inference import admission, errors, routes
+from inference import errors
 from inference.answer import Answer
 from inference.exchange import NEVER, Exchange
 from inference.gateway import Gateway
+from inference.incoming import WANTED, Request, too_large
 from inference.pages import Pages
-from inference.routes import Kind, Route
-from kernel.errors import GanglionError, Malformed, TooLarge, Unavailable
-from kernel.wire.gateway import KeyRow
+from inference.routes import Kind
+from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated, Unavailable
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 QUEUE_MAX = 8
-URL_BYTES_MAX = 4096
-HEADERS_MAX = 100
 _CLOSE = b"connection: close\r\n"
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A whole request, or the error that it already is."""
-
-    route: Route | None
-    key: KeyRow | None
-    target: bytes
-    body: bytes
-    error: GanglionError | None
-    keep: bool  # the connection may carry another request after this one
-    chunked: bool  # the client understands chunks (HTTP/1.1)
-    head_only: bool
 
 
 class ClientConnection(asyncio.Protocol):
@@ -53,29 +36,15 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
-        self._current: Arrival | None = None
-        self._queue: deque[Arrival] = deque()
+        self._incoming = Request()
+        self._current: Request | None = None
+        self._queue: deque[Request] = deque()
         self._chunked_out = False
         self._deadline_ns = NEVER
         self._in_head = True
         self._head_bytes = 0
         self._garbled = False  # the parser is lost
         self._deaf = False  # an early refusal was sent: what still comes is thrown away
-        self._forget_request()
-
-    def _forget_request(self) -> None:
-        """Be ready for the next request's head."""
-        self._url = b""
-        self._authorization = b""
-        self._length = -1
-        self._expects = False
-        self._headers = 0
-        self._encoded = False
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._route: Route | None = None
-        self._key: KeyRow | None = None
-        self._error: GanglionError | None = None
 
     # What the event loop tells.
 
@@ -90,10 +59,15 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def data_received(self, received: bytes) -> None:
-        if self._deaf and (self._in_head or self._garbled):
-            return
-        if self._in_head and self._head_too_long(received):
-            self._refuse_now(errors.HeadTooLarge("The request headers are too large."))
+        if self._in_head:
+            if self._deaf:
+                return
+            self._head_bytes += len(received)
+            limit = self._gateway.head_bytes_max
+            if self._head_bytes > limit and self._head_too_long(received, limit):
+                self._refuse_now(errors.HeadTooLarge("The request headers are too large."))
+                return
+        elif self._garbled:
             return
         try:
             self._parser.feed_data(received)
@@ -127,52 +101,45 @@ class ClientConnection(asyncio.Protocol):
     # What the parser finds.
 
     def on_message_begin(self) -> None:
-        self._forget_request()
+        self._incoming = Request()
         self._deadline_ns = self._gateway.tick_ns + self._gateway.head_ns
 
     def on_url(self, part: bytes) -> None:
-        self._url += part
+        self._incoming.url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers += 1
         name = name.lower()
-        if name == b"authorization":
-            self._authorization = value
-        elif name == b"content-length":
-            self._length = int(value)
-        elif name == b"expect":
-            self._expects = value.lower() == b"100-continue"
-        elif name == b"content-encoding":
-            self._encoded = value.lower() not in (b"", b"identity")
+        if name in WANTED:
+            self._incoming.header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        gateway = self._gateway
         if self._deaf:
             return
+        gateway, request = self._gateway, self._incoming
         self._deadline_ns = gateway.tick_ns + gateway.body_ns
         try:
-            self._admit_head()
+            request.admit_head(gateway, self._parser.get_method())
         except GanglionError as error:
-            self._error = error
-        too_large = isinstance(self._error, TooLarge)
-        if too_large or (self._error is not None and self._expects):
-            assert self._error is not None
-            self._refuse_now(self._error)
-        elif self._expects and self._current is None:
-            self._write(CONTINUE)
+            request.error = error
+            if request.expects or isinstance(error, TooLarge):
+                self._refuse_now(error)
+        else:
+            if request.expects and self._current is None:
+                self._write(CONTINUE)
 
     def on_body(self, part: bytes) -> None:
-        if self._error is not None:
+        request = self._incoming
+        if request.error is not None:
             return
-        self._size += len(part)
-        if self._size > self._gateway.settings.gateway_body_bytes_max:
-            self._error = self._too_large()
-            self._parts.clear()
-            self._refuse_now(self._error)
+        request.size += len(part)
+        if request.size > self._gateway.body_bytes_max:
+            request.error = too_large(self._gateway.body_bytes_max)
+            request.parts.clear()
+            self._refuse_now(request.error)
             return
-        self._parts.append(part)
+        request.parts.append(part)
 
     def on_message_complete(self) -> None:
         self._in_head = True
@@ -181,22 +148,13 @@ class ClientConnection(asyncio.Protocol):
             if self._current is None and self._transport is not None:
                 self._transport.close()
             return
-        parts = self._parts
-        arrival = Arrival(
-            route=self._route,
-            key=self._key,
-            target=self._url,
-            body=parts[0] if len(parts) == 1 else b"".join(parts),
-            error=self._error,
-            keep=self._parser.should_keep_alive(),
-            chunked=self._parser.get_http_version() == "1.1",
-            head_only=self._parser.get_method() == b"HEAD",
-        )
-        self._parts = []
+        request = self._incoming
+        request.keep = self._parser.should_keep_alive()
+        request.chunked = self._parser.get_http_version() == "1.1"
         if self._current is None:
-            self._serve(arrival)
+            self._serve(request)
             return
-        self._queue.append(arrival)
+        self._queue.append(request)
         if len(self._queue) >= QUEUE_MAX:
             self._close_after_current()
         elif self._transport is not None:
@@ -206,18 +164,20 @@ class ClientConnection(asyncio.Protocol):
 
     def whole(self, answer: Answer, content: bytes, request_id: str) -> None:
         """A plain answer in one write."""
-        self._write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-request-id: %b\r\n%bcontent-length: %d\r\n"
-            b"\r\n%b"
-            % (
-                answer.kind or b"application/json",
-                request_id.encode(),
-                b"" if self._keeps() else _CLOSE,
-                len(content),
-                content,
+        keeps = self._keeps()
+        if self._transport is not None:
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b"
+                b"content-length: %d\r\n\r\n%b"
+                % (
+                    answer.kind or b"application/json",
+                    request_id.encode(),
+                    b"" if keeps else _CLOSE,
+                    len(content),
+                    content,
+                )
             )
-        )
-        self._ended()
+        self._ended(keeps)
 
     def begin(self, answer: Answer, content: bytes, request_id: str) -> None:
         """The head and the first content of an answer whose end is not known yet."""
@@ -248,7 +208,8 @@ class ClientConnection(asyncio.Protocol):
     def piece(self, content: bytes) -> None:
         if self._chunked_out:
             content = b"%x\r\n%b\r\n" % (len(content), content)
-        self._write(content)
+        if self._transport is not None:
+            self._transport.write(content)
 
     def last(self, content: bytes) -> None:
         """The end of an answer that has begun."""
@@ -258,14 +219,14 @@ class ClientConnection(asyncio.Protocol):
             self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
         else:
             self._write(LAST_CHUNK)
-        self._ended()
+        self._ended(self._keeps())
 
     def refuse(self, error: GanglionError, request_id: str) -> None:
         current = self._current
         head_only = current is not None and current.head_only
         close = not self._keeps()
         self._write(errors.answer_of(error, request_id, close=close, head_only=head_only))
-        self._ended()
+        self._ended(self._keeps())
 
     def page(self, content: bytes, kind: bytes, status: int = 200) -> None:
         """An answer of the gateway's own."""
@@ -281,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
             len(content),
         )
         self._write(head + content)
-        self._ended()
+        self._ended(self._keeps())
 
     def cut(self) -> None:
         """End the answer so that nobody can take it for a whole one."""
@@ -314,11 +275,8 @@ class ClientConnection(asyncio.Protocol):
 
     # Helpers, in the order used.
 
-    def _head_too_long(self, received: bytes) -> bool:
-        limit = self._gateway.settings.gateway_head_bytes_max
-        self._head_bytes += len(received)
-        if self._head_bytes <= limit:
-            return False
+    def _head_too_long(self, received: bytes, limit: int) -> bool:
+        """More has come than a head may have: is it the head, or a body in the same packet?"""
         end = received.find(b"\r\n\r\n", 0, limit)
         return end < 0 or self._head_bytes - len(received) + end > limit
 
@@ -344,49 +302,23 @@ class ClientConnection(asyncio.Protocol):
         if self._current is not None:
             self._current.keep = False
 
-    def _admit_head(self) -> None:
-        """Judge a request by its head. Raises what it is to be answered with."""
-        if len(self._url) > URL_BYTES_MAX or self._headers > HEADERS_MAX:
-            raise errors.HeadTooLarge("The request has a too long address or too many headers.")
-        path = self._url.partition(b"?")[0]
-        route = self._route = routes.find(path)
-        if route is None:
-            raise errors.unknown_route(path.decode(errors="replace"))
-        if self._parser.get_method() != route.method:
-            allowed = route.method.decode()
-            raise errors.MethodNotAllowed(f"Use {allowed} on this route.", allow=allowed)
-        if route.kind is Kind.OPEN:
-            return
-        gateway = self._gateway
-        gateway.check_fresh()
-        self._key = admission.authorise(
-            gateway.tables, self._authorization, gateway.wall_ns(), connected=gateway.connected
-        )
-        if self._length > gateway.settings.gateway_body_bytes_max:
-            raise self._too_large()
-        if self._encoded:
-            raise Malformed("Send the body without a content encoding.")
-
-    def _too_large(self) -> GanglionError:
-        limit = self._gateway.settings.gateway_body_bytes_max
-        return TooLarge(f"The request body is too large: at most {limit} bytes are taken here.")
-
-    def _serve(self, arrival: Arrival) -> None:
-        self._current = arrival
-        route, key = arrival.route, arrival.key
-        gateway = self._gateway
-        if arrival.error is not None or route is None:
-            error = arrival.error or errors.unknown_route("")
+    def _serve(self, request: Request) -> None:
+        self._current = request
+        gateway, route, key = self._gateway, request.route, request.key
+        request_id = gateway.request_ids.new()
+        if request.error is not None or route is None:
+            error = request.error or errors.unknown_route("")
             name = route.name if route is not None else "unknown"
-            gateway.metrics.finished(name, error.status, 0)
-            self.refuse(error, gateway.request_ids.new())
-        elif route.kind is Kind.INFERENCE and key is not None:
-            self._exchange = Exchange(
-                gateway, self, key, route, gateway.request_ids.new(), gateway.now_ns()
-            )
-            self._exchange.start(arrival.body)
+            gateway.metrics.finished(name, errors.status_of(error), 0)
+            self.refuse(error, request_id)
+        elif route.kind is not Kind.INFERENCE or key is None:
+            self._pages.serve(self, request)
+        elif (key_now := gateway.tables.keys.get(key.digest)) is None:  # revoked meanwhile
+            self.refuse(Unauthenticated("This API key was revoked."), request_id)
         else:
-            self._pages.serve(self, arrival)
+            exchange = Exchange(gateway, self, key_now, route, request_id, gateway.now_ns())
+            self._exchange = exchange
+            exchange.start(request.body)
 
     def _keeps(self) -> bool:
         return self._current is not None and self._current.keep and not self._gateway.draining
@@ -395,9 +327,8 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(content)
 
-    def _ended(self) -> None:
+    def _ended(self, keeps: bool) -> None:
         """The present answer is out: serve what waits, or wait for more."""
-        keeps = self._keeps()
         self._exchange = self._current = None
         transport = self._transport
         if transport is None:

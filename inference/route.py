@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from inference.meter import Target
 from kernel.clock import NS
 from kernel.gpu_time import Sharing
 from kernel.wire.gateway import ReplicaRow, ReplicaState
@@ -58,6 +59,7 @@ class Replica(Generic[LinksT]):
     links: LinksT
     breaker: Breaker = field(default_factory=Breaker)
     in_flight: int = 0
+    targets: dict[tuple[str, str, str], Target] = field(default_factory=dict)
     sharing: Sharing | None = None  # this gateway's own view of the pool's busy time
     gone: bool = False  # no longer in the snapshot
 

@@ -7,9 +7,8 @@ key, so nothing counts twice. Only then are the spool's files given up.
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from collections.abc import Awaitable, Callable
 
-import msgspec
 import structlog
 
 from inference.brain import Brain
@@ -18,10 +17,11 @@ from inference.gateway import Gateway
 from inference.money import Slicer
 from inference.spool import Place, Remains
 from kernel.clock import Clock
-from kernel.errors import GanglionError
+from kernel.errors import Conflict, GanglionError
 from kernel.wire.gateway import Segment, SliceReturn, UsageBatch, Watermark
 
 BATCH_SEGMENTS_MAX = 2000
+READ_SEGMENTS_MAX = 250
 REMAINS_SEGMENTS_MAX = 2000
 BACK_OFF_SECONDS_MAX = 10.0
 
@@ -32,15 +32,18 @@ class Shipper:
         gateway: Gateway,
         brain: Brain,
         slicer: Slicer,
+        greet: Callable[[], Awaitable[None]],
         clock: Clock,
         remains: list[Remains],
     ) -> None:
         self._gateway = gateway
         self._brain = brain
         self._slicer = slicer
+        self._greet = greet
         self._clock = clock
         self._remains = remains
         self._place = Place(1, 0)
+        self._turn = asyncio.Lock()
         self._log: Log = structlog.get_logger("inference.shipper")
 
     async def run(self) -> None:
@@ -58,11 +61,16 @@ class Shipper:
 
     async def ship(self) -> None:
         """Everything up to now. Raises ``Unavailable`` when the brain does not take it."""
-        while self._remains:
-            await self._ship_remains(self._remains[0])
-            self._remains.pop(0)
-        while not await self._ship_batch():
-            pass
+        async with self._turn:
+            try:
+                while self._remains:
+                    await self._ship_remains(self._remains[0])
+                    self._remains.pop(0)
+                while not await self._ship_batch():
+                    pass
+            except Conflict:  # before the first hello, or the brain's books are older than this
+                await self._greet()
+                raise
 
     async def farewell(self) -> None:
         """After the last ``ship``: nothing more of this boot is to be waited for."""
@@ -86,9 +94,13 @@ class Shipper:
         """One batch; true when it reached the end of the spool and carried watermarks."""
         gateway = self._gateway
         watermarks = self._watermarks()  # before reading: later pieces are no part of them
-        found = gateway.spool.read(self._place, BATCH_SEGMENTS_MAX)
-        whole = len(found.segments) < BATCH_SEGMENTS_MAX
-        batch = self._batch(cast(list[Segment], [msgspec.Raw(raw) for raw in found.segments]))
+        place, segments, whole = self._place, list[Segment](), False
+        while not whole and len(segments) < BATCH_SEGMENTS_MAX:
+            found = gateway.spool.read(place, READ_SEGMENTS_MAX)
+            place, whole = found.after, found.whole
+            segments += found.segments
+            await self._clock.sleep(0)  # requests come first
+        batch = self._batch(segments)
         back: list[str] = []
         if whole:
             batch.watermarks = watermarks
@@ -99,9 +111,9 @@ class Shipper:
         except BaseException:
             self._slicer.put_back(back)
             raise
-        self._place = found.after
-        gateway.spool.release(found.after)
-        gateway.metrics.count("usage_shipped", len(found.segments))
+        self._place = place
+        gateway.spool.release(place)
+        gateway.metrics.count("usage_shipped", len(segments))
         return whole
 
     def _batch(self, segments: list[Segment]) -> UsageBatch:
@@ -121,10 +133,10 @@ class Shipper:
         count: dict[str, int] = {}
         for exchange in gateway.exchanges:
             if exchange.residence is not None:
-                piece = exchange.residence.segment
-                known = until.get(piece.replica_id, now_ns)
-                until[piece.replica_id] = min(known, piece.start_ns)
-                count[piece.replica_id] = count.get(piece.replica_id, 0) + 1
+                replica_id = exchange.residence.target.replica_id
+                known = until.get(replica_id, now_ns)
+                until[replica_id] = min(known, exchange.residence.start_ns)
+                count[replica_id] = count.get(replica_id, 0) + 1
         marks = []
         for replica_id, replica in gateway.tables.replicas.items():
             marks.append(

@@ -4,9 +4,8 @@ A memory-mapped file takes each record without a system call, and what is writte
 the death of any process; ``fdatasync`` off the loop guards against loss of power. Records are
 framed ``length, crc32, payload``, the frame last, so that a torn tail ends the reading.
 
-Kinds of records: ``O`` an open piece, ``S`` a finished piece (its JSON is shipped as it stands),
-``T`` a tick: all pieces that are open here were alive then. Files are given up in order as soon as
-the brain has what they hold; an open piece that was noted in one is noted again before that.
+What a record says stands in :mod:`inference.notes`. Files are given up in order as soon as the
+brain has what they hold; an open piece that was noted in one is noted again before that.
 
 A folder holds one folder a boot: ``<boot_id>/lock``, held while its process lives, and
 ``<boot_id>/<number>.spool``.
@@ -19,23 +18,30 @@ import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
-import msgspec
-
-from inference.meter import Residence, cut_off
+from inference.meter import Residence, Target, cut_off
+from inference.notes import (
+    Finished,
+    Note,
+    Opened,
+    Reader,
+    Ticked,
+    open_note,
+    piece_note,
+    target_note,
+    tick_note,
+)
 from kernel.errors import Unavailable
 from kernel.wire.gateway import Segment, SegmentEnd
 
 FILES_MIN = 8
-OPEN, PIECE, TICK = b"O", b"S", b"T"
 _FRAME = Struct("<II")
-_NUMBER = Struct("<Q")
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Segment).decode
+_FRAME_BYTES = _FRAME.size
+_frame_into = _FRAME.pack_into
 
 
 @dataclass(slots=True)
@@ -44,7 +50,9 @@ class _File:
 
     path: Path
     map: mmap.mmap
+    reader: Reader
     end: int = 0  # bytes written
+    targets: set[int] = field(default_factory=set)  # that it has noted
 
     def content(self, offset: int) -> bytes:
         """What was written from ``offset`` on, for reading in one go."""
@@ -65,9 +73,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Finished pieces as raw JSON, and the place after them."""
+    """Finished pieces, and the place after them. ``whole``: there was no more to read."""
 
-    segments: list[bytes]
+    segments: list[Segment]
+    whole: bool
     after: Place
 
 
@@ -85,6 +94,7 @@ class Spool:
         keep_unread: bool = True,
     ) -> None:
         self.folder = folder / boot_id
+        self._boot_id = boot_id
         self._file_bytes = file_bytes
         self._files_max = max(bytes_max // file_bytes, FILES_MIN)
         self._residences = residences
@@ -109,33 +119,36 @@ class Spool:
     def opened(self, residence: Residence) -> None:
         """Note that a piece is open. Raises ``Unavailable`` when there is no room: serve nothing
         that could not be counted."""
-        self._write(OPEN + _encode(residence.segment))
+        self._write(open_note(residence), residence.target, must=False)
         residence.marked_in = self._number
 
-    def finished(self, piece: Segment) -> None:
+    def finished(self, residence: Residence) -> None:
         """Note a finished piece. Never refuses for the limit: what was served is counted."""
-        self._note(PIECE + _encode(piece))
+        self._note(piece_note(residence), residence.target)
 
     def tick(self, at_ns: int) -> None:
         """Note that all that is open was alive at this time."""
-        self._note(TICK + _NUMBER.pack(at_ns))
+        self._note(tick_note(at_ns), None)
 
     def read(self, place: Place, limit: int) -> Batch:
-        """Up to ``limit`` finished pieces from ``place`` on."""
-        found: list[bytes] = []
+        """Up to ``limit`` finished pieces from ``place`` on. Each place is to be read once, in
+        order (or again from where the last reading began)."""
+        found: list[Segment] = []
         number, offset = place.file, place.offset
         while True:
-            content = self._files[number].content(offset)
+            file = self._files[number]
+            content = file.content(offset)
             at = 0
             while at < len(content) and len(found) < limit:
                 length, _ = _FRAME.unpack_from(content, at)
-                start = at + _FRAME.size
-                if content[start : start + 1] == PIECE:
-                    found.append(content[start + 1 : start + length])
-                at = start + length
+                start, at = at + _FRAME_BYTES, at + _FRAME_BYTES + length
+                note = file.reader.read(content[start:at], finished_only=True)
+                if type(note) is Finished:
+                    found.append(note.segment)
             offset += at
             if len(found) >= limit or number == self._number:
-                return Batch(found, Place(number, offset))
+                whole = number == self._number and offset >= file.end
+                return Batch(found, whole, Place(number, offset))
             number, offset = number + 1, 0
 
     def release(self, place: Place) -> None:
@@ -157,24 +170,28 @@ class Spool:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
-    def _note(self, payload: bytes) -> None:
+    def _note(self, payload: bytes, target: Target | None) -> None:
         """Write what may not be refused; when even the reserve is used up, count the loss."""
         try:
-            self._write(payload, must=True)
+            self._write(payload, target, must=True)
         except Unavailable:
             self.lost += 1
 
-    def _write(self, payload: bytes, *, must: bool = False) -> None:
+    def _write(self, payload: bytes, target: Target | None, *, must: bool) -> None:
         file = self._current
-        start = file.end + _FRAME.size
+        if target is not None and target.number not in file.targets:
+            note = target_note(target)
+            if file.end + 2 * _FRAME_BYTES + len(note) + len(payload) <= self._file_bytes:
+                file.targets.add(target.number)
+                self._write(note, None, must=must)
+        start = file.end + _FRAME_BYTES
         end = start + len(payload)
-        if end + _FRAME.size > self._file_bytes:
+        if end > self._file_bytes or (target is not None and target.number not in file.targets):
             self._next_file(must=must)
-            file = self._current
-            start = file.end + _FRAME.size
-            end = start + len(payload)
+            self._write(payload, target, must=must)
+            return
         file.map[start:end] = payload
-        _FRAME.pack_into(file.map, file.end, len(payload), crc32(payload))
+        _frame_into(file.map, file.end, end - start, crc32(payload))
         file.end = end
 
     def _next_file(self, *, must: bool) -> None:
@@ -211,7 +228,8 @@ class Spool:
         descriptor = os.open(path, flags, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, self._file_bytes)
-            return _File(path, mmap.mmap(descriptor, self._file_bytes))
+            made = mmap.mmap(descriptor, self._file_bytes)
+            return _File(path, made, Reader(self._boot_id))
         except OSError:
             path.unlink()
             raise
@@ -225,7 +243,7 @@ class Spool:
             return
         for residence in self._residences():
             if residence.marked_in < before:
-                self._note(OPEN + _encode(residence.segment))
+                self._note(open_note(residence), residence.target)
                 residence.marked_in = self._number
         for number in going:
             file = self._files.pop(number, None)
@@ -248,13 +266,13 @@ class Remains:
         open_pieces: dict[tuple[str, int], Segment] = {}
         last_pieces: dict[tuple[str, int], Segment] = {}
         alive_ns = 0
-        for kind, payload in self._records():
-            if kind == TICK:
-                alive_ns = max(alive_ns, *_NUMBER.unpack(payload))
+        for note in self._notes():
+            if isinstance(note, Ticked):
+                alive_ns = max(alive_ns, note.at_ns)
                 continue
-            piece = _decode(payload)
+            piece = note.segment
             residence = (piece.request_id, piece.attempt)
-            if kind == OPEN:
+            if isinstance(note, Opened):
                 open_pieces[residence] = piece
                 continue
             finished[piece.key] = piece
@@ -280,9 +298,9 @@ class Remains:
     def close(self) -> None:
         os.close(self._lock)
 
-    def _records(self) -> Iterator[tuple[bytes, bytes]]:
+    def _notes(self) -> Iterator[Note]:
         for path in sorted(self._folder.glob("*.spool")):
-            yield from records(path.read_bytes())
+            yield from notes(path.read_bytes(), self.boot_id)
 
 
 def sync(paths: Iterable[Path]) -> None:
@@ -298,16 +316,18 @@ def sync(paths: Iterable[Path]) -> None:
             os.close(descriptor)
 
 
-def records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The whole records of a file, as (kind, payload), up to the first that is torn."""
-    offset = 0
-    while offset + _FRAME.size <= len(content):
+def notes(content: bytes, boot_id: str) -> Iterator[Note]:
+    """The notes of a file, up to the first record that is torn."""
+    reader, offset = Reader(boot_id), 0
+    while offset + _FRAME_BYTES <= len(content):
         length, crc = _FRAME.unpack_from(content, offset)
-        start = offset + _FRAME.size
+        start = offset + _FRAME_BYTES
         payload = content[start : start + length]
         if length == 0 or len(payload) < length or crc32(payload) != crc:
             return
-        yield payload[:1], payload[1:]
+        note = reader.read(payload)
+        if note is not None:
+            yield note
         offset = start + length
 
 

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from inference.errors import WorkerError, worker_error
 
@@ -55,14 +55,14 @@ class _LaterChoice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: Usage | UnsetType | None = UNSET
     error: Any = None
     object: str | None = None
 
 
 class _LaterChunk(msgspec.Struct):
     choices: list[_LaterChoice] | None = None
-    usage: Usage | None = None
+    usage: Usage | UnsetType | None = UNSET
     error: Any = None
     object: str | None = None
 
@@ -77,11 +77,11 @@ class SseStream:
     """One answer. Feed it what the worker sends; look at ``phase`` after each feed."""
 
     __slots__ = (
-        "_finished",
+        "_ended",
         "_held",
         "_held_bytes",
-        "_open",
         "_rest",
+        "_seen",
         "_show_usage",
         "chunks_since_usage",
         "error",
@@ -100,11 +100,13 @@ class SseStream:
         self._rest = b""
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._open: set[int] = set()
-        self._finished = False
+        self._seen: set[int] = set()  # choices, by index
+        self._ended: set[int] = set()  # those that gave a finish reason
 
     def feed(self, received: bytes) -> bytes:
         """Take bytes of any cut; return what the client gets now."""
+        if self.phase is Phase.FLOWING and not self._rest and self._passes(received):
+            return received
         if self.over:
             return b""
         pending = self._rest + received if self._rest else received
@@ -120,6 +122,28 @@ class SseStream:
             if not self.over:
                 self._event(event, out)
         return b"".join(out) if len(out) != 1 else out[0]
+
+    def _passes(self, received: bytes) -> bool:
+        """The usual case, in few steps: one whole event of content that goes out as it came."""
+        newline = received.find(b"\n")
+        if received[:6] != b"data: " or received[newline:] != b"\n\n":
+            return False
+        payload = received[6:]
+        try:
+            if not payload.isascii():
+                payload.decode()
+            chunk = _LATER(payload)
+        except _DECODE_ERRORS:
+            return False
+        choices = chunk.choices
+        if chunk.usage is not UNSET or chunk.error or not choices or chunk.object == "error":
+            return False
+        for choice in choices:
+            if choice.finish_reason:
+                self._ended.add(choice.index)
+            self._seen.add(choice.index)
+        self.chunks_since_usage += 1
+        return True
 
     @property
     def over(self) -> bool:
@@ -179,17 +203,15 @@ class SseStream:
             self.chunks_since_usage += 1
             for choice in choices:
                 if choice.finish_reason:
-                    self._open.discard(choice.index)
-                    self._finished = True
-                else:
-                    self._open.add(choice.index)
-        if chunk.usage is not None:
+                    self._ended.add(choice.index)
+                self._seen.add(choice.index)
+        frame = event + b"\n\n"
+        if isinstance(chunk.usage, Usage):
             self.usage = chunk.usage
             self.chunks_since_usage = 0
-        frame = event + b"\n\n"
-        if not self._show_usage and b'"usage"' in event:
-            if chunk.usage is not None and not choices:
+            if not self._show_usage and not choices:
                 return
+        if not self._show_usage and chunk.usage is not UNSET:
             frame = without_usage(frame)
         if self.phase is Phase.FLOWING:
             out.append(frame)
@@ -205,7 +227,7 @@ class SseStream:
                 self._break("too much came before the first content")
 
     def _done(self, out: list[bytes]) -> None:
-        if self._finished and not self._open:
+        if self._ended and self._ended >= self._seen:
             out.extend(self._held)
             out.append(DONE_FRAME)
             self.phase = Phase.DONE

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from cli.embedded.child import die_with_parent
-from inference.spool import PIECE, records
+from inference.notes import Finished
+from inference.spool import notes
 from kernel.wire import encode
 from kernel.wire.gateway import (
     AccountRow,
@@ -141,9 +141,9 @@ def spooled(folder: Path) -> list[Segment]:
     """All finished pieces in a spool folder, of every boot."""
     found = []
     for path in sorted(folder.glob("*/*.spool")):
-        for kind, payload in records(path.read_bytes()):
-            if kind == PIECE:
-                found.append(msgspec.json.decode(payload, type=Segment))
+        for note in notes(path.read_bytes(), path.parent.name):
+            if isinstance(note, Finished):
+                found.append(note.segment)
     return found
 
 

@@ -153,7 +153,10 @@ async def test_headers_have_a_limit(gateway: Gateway) -> None:
         await raw.send(request(CHAT, "x-long: " + "y" * 70_000, key=KEY))
         assert (await raw.answer()).status == 431
     async with connect(gateway.port) as raw:
-        await raw.send(request(CHAT, *[f"x-{n}: y" for n in range(200)], key=KEY))
+        await raw.send(request(CHAT, *[f"x-{n}: y" for n in range(20_000)], key=KEY))
+        assert (await raw.answer()).status == 431
+    async with connect(gateway.port) as raw:
+        await raw.send(request(b"", key=KEY, path="/v1/models/" + "m" * 5000, method="GET"))
         assert (await raw.answer()).status == 431
 
 

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.meter import Outcome, Residence, Target, begin, cut_off
+from inference.meter import Residence, Target, cut_off
+from inference.notes import Finished, Opened, Reader, open_note, piece_note, target_note
 from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
-TARGET = Target("acct_1", "key_1", "dep_1", "rep_1", "lease_1", 3, "m", "chat")
+REQUEST, HOLD = f"req_{7:032x}", f"hold_{9:032x}"
+TARGET = Target(1, "acct_1", "key_1", "dep_1", "rep_1", "lease_1", 3, "m", "chat")
 
 
 def residence(start_ns: int = 100, weight: int = 1) -> Residence:
-    return begin(
+    return Residence(
         TARGET,
-        "req_1",
-        boot_id="boot_1",
-        day="2026-01-01",
+        REQUEST,
         attempt=1,
         start_ns=start_ns,
+        day=20260101,
         weight=weight,
-        slice_id="hold_1",
+        slice_id=HOLD,
     )
+
+
+def noted(note: bytes) -> Segment:
+    """What a note says, read as another process would."""
+    reader = Reader("boot_1")
+    reader.read(target_note(TARGET))
+    found = reader.read(note)
+    assert isinstance(found, Finished | Opened)
+    return found.segment
 
 
 def pieces(steps: list[tuple[int, int]], last: tuple[int, int]) -> list[Segment]:
     one, now, tokens, found = residence(), 100, 0, []
     for span, more in steps:
         now, tokens = now + span, tokens + more
-        found.append(one.cut(now, "2026-01-02", tokens))
-    outcome = Outcome(SegmentEnd.DONE, 200, 9, tokens + last[1])
-    found.append(one.finish(now + last[0], outcome))
+        one.cut(now, tokens)
+        found.append(noted(piece_note(one)))
+        one.go_on(20260102)
+    one.finish(now + last[0], SegmentEnd.DONE, 200, (9, tokens + last[1], False))
+    found.append(noted(piece_note(one)))
     return found
 
 
@@ -55,8 +68,10 @@ def test_pieces_cover_the_residence_and_sum_to_it(
 @given(STEPS)
 def test_keys_are_fixed_by_request_attempt_and_number(steps: list[tuple[int, int]]) -> None:
     for one in pieces(steps, (1, 1)):
-        assert one.key == segment_key("req_1", 1, one.number)
-        assert (one.lease_id, one.epoch, one.slice_id) == ("lease_1", 3, "hold_1")
+        assert one.key == segment_key(REQUEST, 1, one.number)
+        assert (one.request_id, one.attempt) == (REQUEST, 1)
+        assert (one.lease_id, one.epoch, one.slice_id) == ("lease_1", 3, HOLD)
+        assert (one.account_id, one.model, one.route) == ("acct_1", "m", "chat")
 
 
 def test_a_day_is_fixed_when_its_piece_opens() -> None:
@@ -64,19 +79,38 @@ def test_a_day_is_fixed_when_its_piece_opens() -> None:
     assert [one.day for one in found] == ["2026-01-01", "2026-01-02"]
 
 
+def test_without_a_slice_there_is_none() -> None:
+    one = residence()
+    one.slice_id = None
+    assert noted(open_note(one)).slice_id is None
+
+
 def test_time_never_goes_back() -> None:
-    assert residence(100).finish(50, Outcome(SegmentEnd.DONE, 200)).end_ns == 100
+    one = residence(100)
+    one.finish(50, SegmentEnd.DONE, 200, (0, 0, False))
+    assert noted(piece_note(one)).end_ns == 100
+
+
+@pytest.mark.parametrize("end", SegmentEnd)
+def test_each_way_to_end_is_read_as_it_was_noted(end: SegmentEnd) -> None:
+    one = residence(weight=1024)
+    one.finish(2**62, end, 599, (2**40, 2**50, True))
+    found = noted(piece_note(one))
+    assert (found.end, found.status, found.weight) == (end, 599, 1024)
+    assert (found.prompt_tokens, found.completion_tokens) == (2**40, 2**50)
+    assert found.tokens_estimated
 
 
 def test_the_dead_gateways_open_piece_ends_where_it_was_last_seen_alive() -> None:
-    opened = residence(100).segment
+    opened = noted(open_note(residence(100)))
     cut = cut_off(opened, 170, piece_open=True)
     assert (cut.start_ns, cut.end_ns, cut.number, cut.end) == (100, 170, 0, SegmentEnd.CUT)
     assert cut_off(opened, 60, piece_open=True).end_ns == 100
 
 
 def test_after_a_finished_piece_the_cut_is_the_next_one() -> None:
-    done = residence(100).cut(150, "2026-01-01", 4)
-    cut = cut_off(done, 170, piece_open=False)
+    one = residence(100)
+    one.cut(150, 4)
+    cut = cut_off(noted(piece_note(one)), 170, piece_open=False)
     assert (cut.start_ns, cut.end_ns, cut.number) == (150, 170, 1)
     assert cut.completion_tokens == 0

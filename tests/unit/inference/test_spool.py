@@ -7,27 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from inference.meter import Outcome, Residence, Target, begin
-from inference.spool import PIECE, Place, Spool, find_remains, records
+from inference.meter import Residence, Target
+from inference.notes import Finished
+from inference.spool import Place, Spool, find_remains, notes
 from kernel.errors import Unavailable
-from kernel.wire.gateway import Segment, SegmentEnd
+from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
-TARGET = Target("acct_1", "key_1", "dep_1", "rep_1", "lease_1", 3, "m", "chat")
-DONE = Outcome(SegmentEnd.DONE, 200)
-FILE_BYTES = 65536
+TARGET = Target(1, "acct_1", "key_1", "dep_1", "rep_1", "lease_1", 3, "m", "chat")
+FILE_BYTES = 8192
+
+
+def name(number: int) -> str:
+    return f"req_{number:032x}"
 
 
 def resident(number: int, start_ns: int = 100) -> Residence:
-    return begin(
-        TARGET,
-        f"req_{number}",
-        boot_id="boot_1",
-        day="2026-01-01",
-        attempt=0,
-        start_ns=start_ns,
-        weight=1,
-        slice_id=None,
-    )
+    return Residence(TARGET, name(number), attempt=0, start_ns=start_ns, day=20260101)
 
 
 class Book:
@@ -51,14 +46,19 @@ class Book:
         self.open[number] = one
 
     def end(self, number: int, at_ns: int = 200) -> None:
-        piece = self.open.pop(number).finish(at_ns, DONE)
-        self.spool.finished(piece)
-        self.finished.append(piece.key)
+        one = self.open.pop(number)
+        one.finish(at_ns, SegmentEnd.DONE, 200, (0, 0, False))
+        self._note(one)
 
     def cut(self, number: int, at_ns: int) -> None:
-        piece = self.open[number].cut(at_ns, "2026-01-01", 0)
-        self.spool.finished(piece)
-        self.finished.append(piece.key)
+        one = self.open[number]
+        one.cut(at_ns, 0)
+        self._note(one)
+        one.go_on(20260101)
+
+    def _note(self, one: Residence) -> None:
+        self.spool.finished(one)
+        self.finished.append(segment_key(one.request_id, one.attempt, one.number))
 
     def die(self) -> None:
         self.spool.close(empty=False)
@@ -71,13 +71,14 @@ def remains(folder: Path) -> list[Segment]:
     return found
 
 
-def all_read(spool: Spool, limit: int = 7) -> list[bytes]:
-    place, found = Place(1, 0), []
+def all_read(spool: Spool, limit: int = 7) -> list[str]:
+    """The keys of all finished pieces."""
+    place, found = Place(1, 0), list[str]()
     while True:
         batch = spool.read(place, limit)
-        found += batch.segments
+        found += [one.key for one in batch.segments]
         place = batch.after
-        if len(batch.segments) < limit:
+        if batch.whole:
             return found
 
 
@@ -99,7 +100,7 @@ def test_after_a_death_everything_is_there_once(tmp_path: Path, seed: int) -> No
     assert len({one.key for one in found}) == len(found)
     assert {one.key for one in found if one.end is not SegmentEnd.CUT} == set(book.finished)
     cut = {one.request_id for one in found if one.end is SegmentEnd.CUT}
-    assert cut == {f"req_{number}" for number in cut_off}
+    assert cut == {name(number) for number in cut_off}
 
 
 def test_what_is_open_ends_at_the_last_tick(tmp_path: Path) -> None:
@@ -125,12 +126,17 @@ def test_a_torn_tail_ends_the_reading(tmp_path: Path) -> None:
         book.begin(number)
         book.end(number)
     book.die()
-    content = next(tmp_path.glob("*/*.spool")).read_bytes()
-    whole = [payload for kind, payload in records(content) if kind == PIECE]
-    for end in range(0, 4000, 37):
+    content = min(tmp_path.glob("*/*.spool")).read_bytes()
+    whole = finished(content)
+    for end in range(0, 1000, 3):
         torn = content[:end] + b"\x7f" * 8 + content[end + 8 :]
-        found = [payload for kind, payload in records(torn) if kind == PIECE]
+        found = finished(torn)
         assert found == whole[: len(found)]
+    assert len(whole) == 3
+
+
+def finished(content: bytes) -> list[Segment]:
+    return [one.segment for one in notes(content, "boot_1") if isinstance(one, Finished)]
 
 
 def test_a_live_process_keeps_its_spool(tmp_path: Path) -> None:
@@ -147,8 +153,7 @@ def test_reading_goes_over_many_files_in_order(tmp_path: Path) -> None:
         book.end(number)
     assert book.spool.end.file > 3
     assert len(all_read(book.spool)) == 500
-    keys = [key for key in book.finished if key.encode() in b"".join(all_read(book.spool))]
-    assert keys == book.finished
+    assert all_read(book.spool) == book.finished
 
 
 def test_released_files_are_gone_and_what_is_open_is_not_lost(tmp_path: Path) -> None:
@@ -161,7 +166,7 @@ def test_released_files_are_gone_and_what_is_open_is_not_lost(tmp_path: Path) ->
     assert len(list(tmp_path.glob("*/*.spool"))) <= 3
     book.die()
     cut = [one for one in remains(tmp_path) if one.end is SegmentEnd.CUT]
-    assert [(one.request_id, one.start_ns) for one in cut] == [("req_9999", 50)]
+    assert [(one.request_id, one.start_ns) for one in cut] == [(name(9999), 50)]
 
 
 def test_a_full_spool_refuses_new_requests_but_counts_what_runs(tmp_path: Path) -> None:

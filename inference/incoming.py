@@ -1,0 +1,91 @@
+"""A client's request while it comes in, and what its head alone already decides."""
+
+from __future__ import annotations
+
+from inference import admission, errors, routes
+from inference.gateway import Gateway
+from inference.routes import Kind, Route
+from kernel.errors import GanglionError, Malformed, TooLarge
+from kernel.wire.gateway import KeyRow
+
+URL_BYTES_MAX = 4096
+WANTED = frozenset((b"authorization", b"content-length", b"expect", b"content-encoding"))
+
+
+class Request:
+    """Filled by the parser; ``error`` is what it will be answered with, when it has one."""
+
+    __slots__ = (
+        "_authorization",
+        "_encoded",
+        "_length",
+        "chunked",
+        "error",
+        "expects",
+        "head_only",
+        "keep",
+        "key",
+        "parts",
+        "route",
+        "size",
+        "url",
+    )
+
+    def __init__(self) -> None:
+        self.url = b""
+        self._authorization = b""
+        self._length = 0
+        self._encoded = False
+        self.expects = False  # it waits for 100 Continue before it sends its body
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.route: Route | None = None
+        self.key: KeyRow | None = None
+        self.error: GanglionError | None = None
+        self.head_only = False
+        self.keep = False  # the connection may carry another request after this one
+        self.chunked = False  # the client understands chunks (HTTP/1.1)
+
+    @property
+    def body(self) -> bytes:
+        parts = self.parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def header(self, name: bytes, value: bytes) -> None:
+        """One of the ``WANTED`` headers, its name in small letters."""
+        if name == b"authorization":
+            self._authorization = value
+        elif name == b"content-length":
+            self._length = int(value)
+        elif name == b"expect":
+            self.expects = value.lower() == b"100-continue"
+        else:
+            self._encoded = value.lower() not in (b"", b"identity")
+
+    def admit_head(self, gateway: Gateway, method: bytes) -> None:
+        """Judge the request by its head. Raises what it is to be answered with."""
+        url = self.url
+        if len(url) > URL_BYTES_MAX:
+            raise errors.HeadTooLarge("The request's address is too long.")
+        path = url.partition(b"?")[0] if b"?" in url else url
+        route = self.route = routes.find(path)
+        if route is None or method != route.method:
+            self.head_only = method == b"HEAD"
+            if route is None:
+                raise errors.unknown_route(path.decode(errors="replace"))
+            allowed = route.method.decode()
+            raise errors.MethodNotAllowed(f"Use {allowed} on this route.", allow=allowed)
+        if route.kind is Kind.OPEN:
+            return
+        gateway.check_fresh()
+        self.key = admission.authorise(
+            gateway.tables, self._authorization, gateway.wall_ns(), connected=gateway.connected
+        )
+        if self._length > gateway.body_bytes_max:
+            raise too_large(gateway.body_bytes_max)
+        if self._encoded:
+            raise Malformed("Send the body without a content encoding.")
+
+
+def too_large(limit: int) -> GanglionError:
+    return TooLarge(f"The request body is too large: at most {limit} bytes are taken here.")
