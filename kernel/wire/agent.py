@@ -30,6 +30,8 @@ MAC_HEADER = "X-Ganglion-Mac"
 Short = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=4000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+RESTARTS_MAX = 1_000_000  # of one lease; kept in a column of 32 bits
+Restarts = Annotated[int, Meta(ge=0, le=RESTARTS_MAX)]
 Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # 2**53 would be 104 days of uptime
 
 
@@ -132,7 +134,7 @@ class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
     state: LeaseSeenState
     reason: Text = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0  # loopback links only
-    restarts: Count = 0
+    restarts: Restarts = 0
     pull_done_mib: Count = 0
     pull_total_mib: Count = 0
     gpu_uuids: list[Short] = []

@@ -12,7 +12,13 @@ import pytest
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
 from kernel.wire import encode
-from kernel.wire.agent import LogBatch, LogLine, SessionAnswer, session_input
+from kernel.wire.agent import (
+    RESTARTS_MAX,
+    LogBatch,
+    LogLine,
+    SessionAnswer,
+    session_input,
+)
 from tests.support.fleet import Agent, Rig, brain_front
 
 BEAT = "/agent/v1/beat"
@@ -189,3 +195,13 @@ async def test_logs_of_another_nodes_lease_are_refused(rig: Rig, agent: Agent) -
     batch = LogBatch(str(lease.lease_id), 0, [LogLine(1, "stdout", "hello")])
     answer = await agent.send("/agent/v1/logs", msgspec.json.encode(batch))
     assert_problem(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(("restarts", "status"), [(RESTARTS_MAX, 200), (RESTARTS_MAX + 1, 400)])
+async def test_no_more_restarts_than_are_kept_are_taken(
+    agent: Agent, restarts: int, status: int
+) -> None:
+    lease = await agent.rig.claim(agent)
+    seen = msgspec.structs.replace(agent.seen(lease), restarts=restarts)
+    answer = await agent.send(BEAT, encode(agent.message(seen)))
+    assert answer.status_code == status, answer.text
