@@ -79,6 +79,7 @@ class LeaseFacts:
     opened_ns: int
     renewed_ns: int
     stop_asked_ns: int | None = None
+    drain_seconds: int = 0  # the longest that its work may take to end
     seen_state: str | None = None
     seen_reason: str = ""
     seen_port: int = 0
@@ -224,9 +225,10 @@ def sort_leases(
     alive = {key for key, report in seen.items() if report.state in ALIVE}
     absent = live.keys() - seen.keys()
     awaited = {key for key in absent if live[key].generation > generation_applied}
+    kept = {key for key in alive | awaited if not _stops_for_ever(live[key], now_ns)}
     return BeatLeases(
         changed=changed,
-        renewed=tuple(sorted(alive | awaited)),
+        renewed=tuple(sorted(kept)),
         evidence=tuple(sorted(key for key in alive if _paid_for(live[key], now_ns))),
         missing=tuple(sorted(absent - awaited)),
     )
@@ -235,3 +237,10 @@ def sort_leases(
 def _paid_for(lease: LeaseFacts, now_ns: int) -> bool:
     asked = lease.stop_asked_ns
     return asked is None or now_ns <= asked + STOPPING_BILLED_NS
+
+
+def _stops_for_ever(lease: LeaseFacts, now_ns: int) -> bool:
+    """Its stop should long have been over: it is renewed no more, so that its time runs out."""
+    asked = lease.stop_asked_ns
+    longest = (lease.drain_seconds + lease.ttl_seconds) * NS
+    return asked is not None and now_ns > asked + longest

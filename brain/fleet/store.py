@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import BigInteger, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -15,6 +16,7 @@ from brain.marketplace import Node
 from brain.plumbing import Tx
 from kernel.clock import NS
 from kernel.ids import AccountId, LeaseId, NodeId
+from kernel.wire.agent import LaunchSpec
 
 XID = text("pg_current_xact_id()::text::bigint")
 
@@ -242,8 +244,16 @@ def facts(row: Lease) -> LeaseFacts:
         opened_ns=row.opened_ns,
         renewed_ns=row.renewed_ns,
         stop_asked_ns=row.stop_asked_ns,
+        drain_seconds=_drain_seconds(row),
         seen_state=row.seen_state,
         seen_reason=row.seen_reason,
         seen_port=row.seen_port,
         seen_restarts=row.seen_restarts,
     )
+
+
+def _drain_seconds(row: Lease) -> int:
+    """Asked for only of a lease that is to stop, so only then is the launch read."""
+    if row.stop_asked_ns is None:
+        return 0
+    return msgspec.json.decode(row.launch, type=LaunchSpec).drain_seconds_max

@@ -176,6 +176,20 @@ async def test_a_lease_that_the_agent_has_not_heard_of_is_not_missing(rig: Rig) 
     assert (await agent.beat()).renewed == [lease.lease_id]
 
 
+@pytest.mark.feature("C5")
+async def test_a_lease_that_stops_for_ever_is_lost(rig: Rig) -> None:
+    agent = await rig.agent()
+    lease = await rig.running(agent, ttl_seconds=60)
+    await rig.stop_lease(lease.lease_id)
+    await agent.beat(agent.seen(lease, LeaseSeenState.STOPPING))
+    await rig.pass_time(360 + 65, agent)  # its longest drain, its ttl, and not yet the grace
+    assert (await rig.reconcile()).lost == 0
+    assert await free(rig) == [0]
+    await rig.pass_time(15, agent)
+    assert (await rig.reconcile()).lost == 1
+    assert (await rig.lease(lease.lease_id)).outcome is Outcome.LOST
+
+
 async def test_gone_twice_closes_once(rig: Rig) -> None:
     agent = await rig.agent()
     lease = await rig.running(agent)

@@ -166,6 +166,19 @@ def test_a_stop_that_takes_too_long_is_not_evidence_to_pay_for() -> None:
         assert (found.evidence, found.renewed) == (paid, ("lease",))
 
 
+@pytest.mark.feature("C5")
+@pytest.mark.parametrize("applied", [4, 5])
+@pytest.mark.parametrize(("asked_ago", "renewed"), [(900, ("lease",)), (901, ())])
+def test_a_stop_that_takes_for_ever_is_renewed_no_more(
+    applied: int, asked_ago: int, renewed: tuple[str, ...]
+) -> None:
+    asked_ns = NOW - asked_ago * NS
+    live = {"lease": facts(state=LeaseState.STOPPING, stop_asked_ns=asked_ns, drain_seconds=300)}
+    says = [LeaseSeen("lease", 3, LeaseSeenState.STOPPING)] if applied == 5 else []
+    found = core.sort_leases(live, says, generation_applied=applied, now_ns=NOW)
+    assert (found.renewed, found.missing) == (renewed, ())
+
+
 def test_every_state_of_a_lease_is_reached_and_the_last_is_final() -> None:
     assert LEASE.reachable() == frozenset(LeaseState)
     assert LEASE.terminal() == {LeaseState.CLOSED}
