@@ -44,6 +44,7 @@ class DeploymentView:
     max_duration_seconds: int | None = None
     idle_stop_seconds: int | None = None
     last_used_ns: int | None = None  # None: not known
+    ready_ns: int | None = None  # when the newest worker of this run was; None: none was yet
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,18 @@ def guard(view: DeploymentView, now_ns: int) -> str | None:
     limit = view.max_duration_seconds
     if limit is not None and now_ns >= view.started_ns + limit * NS:
         return f"its longest duration of {limit} s is over"
-    idle = view.idle_stop_seconds
-    if idle is not None and view.last_used_ns is not None:
-        since = max(view.last_used_ns, view.started_ns)
-        if now_ns >= since + idle * NS:
-            return f"it was idle for {idle} s"
+    due_ns = _idle_due(view)
+    if due_ns is not None and now_ns >= due_ns:
+        return f"it was idle for {view.idle_stop_seconds} s"
     return None
+
+
+def _idle_due(view: DeploymentView) -> int | None:
+    """When it will have been idle too long. Waiting for a worker that can answer is not idle."""
+    if view.idle_stop_seconds is None or view.ready_ns is None:
+        return None
+    since_ns = max(view.last_used_ns or 0, view.ready_ns, view.started_ns)
+    return since_ns + view.idle_stop_seconds * NS
 
 
 def step(view: ReplicaView, seen: Seen | None, *, drained: bool, now_ns: int) -> Move | None:
@@ -252,8 +259,9 @@ def _guard_due(view: DeploymentView, now_ns: int) -> int | None:
     dues = []
     if view.max_duration_seconds is not None:
         dues.append(view.started_ns + view.max_duration_seconds * NS)
-    if view.idle_stop_seconds is not None and view.last_used_ns is not None:
-        dues.append(max(view.last_used_ns, view.started_ns) + view.idle_stop_seconds * NS)
+    idle_ns = _idle_due(view)
+    if idle_ns is not None:
+        dues.append(idle_ns)
     return min((max(due, now_ns) for due in dues), default=None)
 
 

@@ -163,9 +163,10 @@ def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
 
 async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
     stopped = not row.pool and await billing.account_stopped(tx, row.account_id)
-    used_ns = None
+    used_ns = ready_ns = None
     if row.idle_stop_seconds is not None:
-        used_ns = await billing.last_used_ns(tx, row.deployment_id) or row.asked_ns
+        used_ns = await billing.last_used_ns(tx, row.deployment_id)
+        ready_ns = await store.newest_ready_ns(tx, row.deployment_id, row.asked_ns)
     return core.DeploymentView(
         asked=Asked(row.asked),
         replicas=row.replicas,
@@ -175,6 +176,7 @@ async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
         max_duration_seconds=row.max_duration_seconds,
         idle_stop_seconds=row.idle_stop_seconds,
         last_used_ns=used_ns,
+        ready_ns=ready_ns,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from brain.deployments.models import Deployment, DeploymentEvent, Placement, Replica
@@ -135,6 +135,21 @@ async def newest_replicas(tx: Tx, deployment_id: DeploymentId, limit: int) -> li
         .execution_options(populate_existing=True)
     )
     return sorted(found, key=lambda row: row.replica_id)
+
+
+async def newest_ready_ns(tx: Tx, deployment_id: DeploymentId, since_ns: int) -> int | None:
+    """When the newest replica got ready for the first time; None when none did in this run.
+
+    One that was kept over a stop and a start belongs to this run, whenever it got ready.
+    """
+    kept = (Replica.state == ReplicaState.READY.value) & Replica.stop_asked_ns.is_(None)
+    found: int | None = await tx.scalar(
+        select(func.max(Replica.ready_ns)).where(
+            Replica.deployment_id == deployment_id,
+            (Replica.ready_ns >= since_ns) | kept,
+        )
+    )
+    return found
 
 
 async def replica(tx: Tx, replica_id: ReplicaId, *, lock: bool = False) -> Replica | None:

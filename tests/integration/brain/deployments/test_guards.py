@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from brain import billing
+from brain.deployments import service
 from kernel.clock import NS
 from kernel.ids import DeploymentId
 from tests.support.deployments import House
@@ -36,6 +37,34 @@ async def test_it_stops_when_it_was_idle(house: House) -> None:
     await house.rig.pass_time(70, *house.rig.agents)
     await house.settle(rounds=4)
     assert await asked(house, made) == ("stopped", "it was idle for 60 s")
+
+
+@pytest.mark.feature("D3")
+async def test_time_without_a_ready_worker_is_not_idle(house: House) -> None:
+    made = await house.deploy(idle_stop_seconds=60)  # there is no node to put it on
+    await house.rig.pass_time(70)
+    await house.settle(rounds=1)
+    assert (await asked(house, made))[0] == "running"
+    await house.node()
+    await house.settle(rounds=3)
+    assert await house.state(made) == "running"
+    await house.rig.pass_time(70, *house.rig.agents)
+    await house.settle(rounds=4)
+    assert await asked(house, made) == ("stopped", "it was idle for 60 s")
+
+
+async def test_a_start_anew_is_not_idle_since_the_last_run(house: House) -> None:
+    agent = await house.node()
+    made = await house.ready(idle_stop_seconds=60)
+    await house.stop(made)
+    await house.settle(rounds=4)
+    await agent.rig.pass_time(100, agent)
+    async with house.ctx.db.begin() as tx:
+        await tx.execute(text("UPDATE node SET listed = false"))  # nowhere to go for now
+        await service.start(tx, house.ctx, made, house.account)
+    await house.rig.pass_time(70, agent)
+    await house.settle(rounds=1)
+    assert await house.state(made) == "waiting"
 
 
 async def test_an_account_out_of_credit_is_drained(house: House) -> None:

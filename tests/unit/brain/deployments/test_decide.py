@@ -112,7 +112,11 @@ def test_a_stopped_deployment_keeps_nothing(replicas: list[ReplicaView]) -> None
 GUARDS = {
     "credit": {"account_stopped": True},
     "duration": {"max_duration_seconds": 3600},
-    "idle": {"idle_stop_seconds": 600, "last_used_ns": NOW - 600 * NS},
+    "idle": {
+        "idle_stop_seconds": 600,
+        "last_used_ns": NOW - 600 * NS,
+        "ready_ns": NOW - 900 * NS,
+    },
 }
 
 
@@ -134,5 +138,14 @@ def test_a_guard_tells_when_to_look_again() -> None:
 
 
 def test_use_puts_the_idle_stop_off() -> None:
-    view = replace(VIEW, idle_stop_seconds=600, last_used_ns=NOW - 599 * NS)
-    assert decide(view, [], NOW).ask_stop is None
+    idle = replace(VIEW, idle_stop_seconds=600, ready_ns=NOW - 900 * NS)
+    assert decide(idle, [], NOW).ask_stop
+    found = decide(replace(idle, last_used_ns=NOW - 599 * NS), [], NOW)
+    assert (found.ask_stop, found.again_ns) == (None, NOW + NS)
+
+
+def test_it_is_not_idle_before_it_was_ready() -> None:
+    waits = replace(VIEW, idle_stop_seconds=600)
+    assert (decide(waits, [], NOW).ask_stop, decide(waits, [], NOW).again_ns) == (None, None)
+    ready = replace(waits, last_used_ns=NOW - 3000 * NS, ready_ns=NOW - 599 * NS)
+    assert decide(ready, [], NOW).ask_stop is None
