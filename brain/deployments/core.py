@@ -82,7 +82,7 @@ class Seen:
     silent: bool = False
     failed: bool = False
     reason: str = ""
-    restarts: int = 0
+    restarts: int = 0  # within the crash window
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,18 @@ def step(view: ReplicaView, seen: Seen | None, *, drained: bool, now_ns: int) ->
     return _follow(view, seen, now_ns)
 
 
+def newest_restarts(
+    before_ns: Sequence[int], counted: int, reported: int, now_ns: int
+) -> list[int]:
+    """When the restarts within the crash window were seen; no more of them than decide anything.
+
+    The agent reports how often it ever started the worker anew: only the increase is news.
+    """
+    fresh = min(max(reported - counted, 0), CRASHES_MAX)
+    recent = [ns for ns in before_ns if ns > now_ns - CRASH_WINDOW_NS]
+    return [*recent, *[now_ns] * fresh][-CRASHES_MAX:]
+
+
 def again_seconds(state: ReplicaState) -> float | None:
     """How long until a replica in this state is looked at again, if nothing wakes it."""
     if state in TERMINAL:
@@ -213,7 +225,7 @@ def _follow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:
         if state is ReplicaState.READY:
             return Move(ReplicaEvent.FALTER, seen.reason or "the worker stopped answering")
     if seen.restarts >= CRASHES_MAX:
-        why = f"the worker was restarted {seen.restarts} times"
+        why = f"the worker was restarted {seen.restarts} times within 10 minutes"
         return Move(ReplicaEvent.CRASH, why, stops_lease=True, crashes=_count(view, seen))
     return _too_slow(view, seen, now_ns)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     DateTime,
@@ -90,6 +91,8 @@ class Replica(Stated, Work, Base):
     ready_ns: Mapped[int | None] = mapped_column(BigInteger)
     crashed_ns: Mapped[int | None] = mapped_column(BigInteger)
     crashes: Mapped[int] = mapped_column(Integer)  # starts that failed, the agent's own included
+    restarts: Mapped[int] = mapped_column(Integer)  # the agent's count, as last looked at
+    restarts_ns: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # the newest, when seen
     ended_ns: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 

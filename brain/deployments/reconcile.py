@@ -257,12 +257,19 @@ async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
         drained = state is ReplicaState.DRAINING and await billing.drained(
             tx, row.replica_id, row.state_ns
         )
-        seen = _seen(lease)
+        _count_restarts(row, lease, ctx.clock.now_ns())
+        seen = _seen(row, lease)
         decided = core.step(_replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns())
         if decided is None:
             await _follow_port(tx, row, lease)
             return
         await _make(tx, ctx, row, lease, decided)
+
+
+def _count_restarts(row: Replica, lease: fleet.LeaseView | None, now_ns: int) -> None:
+    if lease is not None:
+        found = core.newest_restarts(row.restarts_ns, row.restarts, lease.restarts, now_ns)
+        row.restarts, row.restarts_ns = lease.restarts, found
 
 
 async def _follow_port(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> None:
@@ -293,7 +300,7 @@ async def _make(
     await store.move_replica(tx, ctx, row, decided.event, reason)
 
 
-def _seen(lease: fleet.LeaseView | None) -> core.Seen | None:
+def _seen(row: Replica, lease: fleet.LeaseView | None) -> core.Seen | None:
     if lease is None:
         return None
     return core.Seen(
@@ -303,7 +310,7 @@ def _seen(lease: fleet.LeaseView | None) -> core.Seen | None:
         silent=lease.silent,
         failed=lease.outcome == "failed",
         reason=lease.reason,
-        restarts=lease.restarts,
+        restarts=len(row.restarts_ns),
     )
 
 

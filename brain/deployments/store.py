@@ -175,6 +175,8 @@ async def add_replica(
         stop_reason="",
         attempts=0,
         crashes=0,
+        restarts=0,
+        restarts_ns=[],
         waiting_reason="",
         state_ns=ctx.clock.now_ns(),
         created_at=now,

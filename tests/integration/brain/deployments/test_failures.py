@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from brain.deployments.core import CRASHES_MAX
@@ -142,3 +143,30 @@ async def test_a_worker_that_came_back_unseen_is_reached_on_its_new_port(house: 
     await house.tick()
     (replica,) = await house.replicas(made)
     assert (replica.state, replica.port) == ("ready", 9001)
+
+
+async def restart(house: House, times: int, seconds: float) -> None:
+    """The agent starts the only worker anew, again and again, so long after each other."""
+    (agent,) = house.rig.agents
+    (before,) = agent.last_seen
+    for number in range(1, times + 1):
+        for state in (LeaseSeenState.LOADING, LeaseSeenState.READY):
+            seen = msgspec.structs.replace(before, state=state, restarts=number)
+            await agent.beat(seen)
+            await house.tick()
+        await house.rig.pass_time(seconds, agent)
+
+
+async def test_restarts_over_hours_are_no_crash_loop(house: House) -> None:
+    await house.node()
+    made = await house.ready()
+    await restart(house, times=CRASHES_MAX + 2, seconds=200)
+    assert await states(house, made) == ["ready"]
+
+
+async def test_five_restarts_within_ten_minutes_are_a_crash_loop(house: House) -> None:
+    await house.node()
+    made = await house.ready()
+    await restart(house, times=CRASHES_MAX, seconds=10)
+    assert await states(house, made) == ["stopping"]
+    assert (await house.look(made)).deployment.broken_reason

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brain.deployments.core import CLAIM_SECONDS_MAX, ReplicaView, Seen, step
+from brain.deployments.core import (
+    CLAIM_SECONDS_MAX,
+    CRASH_WINDOW_NS,
+    CRASHES_MAX,
+    ReplicaView,
+    Seen,
+    newest_restarts,
+    step,
+)
 from brain.deployments.states import HOLDING, REPLICA, ReplicaEvent, ReplicaState
 from kernel.clock import NS
 from kernel.ids import ReplicaId
-from kernel.wire.agent import LeaseSeenState
+from kernel.wire.agent import RESTARTS_MAX, LeaseSeenState
 
 S, E, L = ReplicaState, ReplicaEvent, LeaseSeenState
 NOW = 1_800_000_000 * NS
@@ -98,6 +106,13 @@ def test_a_crash_while_stopping_is_not_counted() -> None:
     found = step(view, Seen(L.FAILED, restarts=3), drained=False, now_ns=NOW)
     assert found is not None
     assert found.crashes == 0
+
+
+def test_only_the_increase_of_restarts_counts() -> None:
+    old, new = NOW - CRASH_WINDOW_NS, NOW - CRASH_WINDOW_NS + 1
+    assert newest_restarts([old, new], 7, 9, NOW) == [new, NOW, NOW]
+    assert newest_restarts([new], 9, 0, NOW) == [new]  # an agent that forgot its count
+    assert newest_restarts([], 0, RESTARTS_MAX, NOW) == [NOW] * CRASHES_MAX
 
 
 @settings(max_examples=1000)
