@@ -100,13 +100,16 @@ def shares_by_account(
 
 def waivers(lease: Lease, final: Piece, before: Prior, ticks: int) -> list[Waiver]:
     """What comes off an attempt's bill at its end: all for a failed worker, else what exceeds the
-    published ceiling on its tokens."""
+    published ceiling on its tokens. Tokens that are an estimate (the client hung up, the gateway
+    died) set no ceiling: they may be none at all, and the share of the GPU was had."""
     terms = lease.terms
     if not lease.pooled:
         return []
     cost = terms.pool_rate_nano * (before.ticks + ticks)
     if final.failed:
         return [Waiver(final.key, cost, REFUNDS)] if cost else []
+    if final.tokens_estimated:
+        return []
     if not terms.ceiling_prompt_nano and not terms.ceiling_completion_nano:
         return []
     over = cost - ceiling_units(lease, before.prompt_tokens, before.completion_tokens)

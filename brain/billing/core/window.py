@@ -18,6 +18,7 @@ from brain.billing.core.lease import Lease
 from kernel.gpu_time import Span, share_window
 from kernel.ids import AccountId
 from kernel.money import TICKS_PER_GPU_NS
+from kernel.wire.gateway import SegmentEnd
 
 Interval = tuple[int, int]
 
@@ -34,10 +35,19 @@ class Piece:
     weight: int
     final: bool  # nothing of this attempt comes after it
     alive: bool  # the worker answered to the end: evidence of life
-    failed: bool  # the worker failed: refunded in the pool
+    failed: bool  # see ``refunded``
     slice_id: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    tokens_estimated: bool = False  # so much was counted; there may be more
+
+
+def refunded(end: str, status: int) -> bool:
+    """Did an attempt that ended so fail by the worker's or the platform's doing? Whatever status
+    it bears (a worker may die after a good head, or before any), unless the worker refused the
+    client's input. Too many requests (429) is about our worker, not about the input."""
+    refused = 400 <= status < 500 and status != 429
+    return end == SegmentEnd.FAILED and not refused
 
 
 @dataclass(frozen=True)

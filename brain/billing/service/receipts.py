@@ -18,6 +18,7 @@ from brain.billing.core.receipt import (
     gpu_seconds,
     show_window,
 )
+from brain.billing.core.window import refunded
 from brain.billing.models import MeterLease, MeterWindow, UsageSegment
 from brain.billing.store import journal, leases, receipts
 from brain.plumbing import Ctx, Tx
@@ -104,19 +105,21 @@ def _attempts(mine: list[UsageSegment], rows: dict[str, MeterLease]) -> list[dic
         parts = [s for s in mine if s.attempt == number]
         row, last = rows[parts[-1].lease_id], parts[-1]
         rate = _rate(row, last.account_id)
+        bounded = rate and not last.tokens_estimated  # an estimate sets no ceiling
         shown.append(
             {
                 "attempt": number,
                 "lease_id": str(row.lease_id),
                 "mode": row.mode,
                 "rate_nano": rate,
-                "ceiling_prompt_nano": row.ceiling_prompt_nano if rate else 0,
-                "ceiling_completion_nano": row.ceiling_completion_nano if rate else 0,
+                "ceiling_prompt_nano": row.ceiling_prompt_nano if bounded else 0,
+                "ceiling_completion_nano": row.ceiling_completion_nano if bounded else 0,
                 "prompt_tokens": sum(s.prompt_tokens for s in parts),
                 "completion_tokens": sum(s.completion_tokens for s in parts),
+                "tokens_estimated": last.tokens_estimated,
                 "status": last.status,
                 "ended": last.ending != "open" and last.folded,
-                "failed": last.ending == "failed" and last.status >= 500,
+                "failed": refunded(last.ending, last.status),
             }
         )
     return shown

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Numeric, Text, bindparam, func, select, text,
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from brain.billing.core.charge import Attempt, Prior, Waiver
-from brain.billing.core.window import Folding, Interval, Piece
+from brain.billing.core.window import Folding, Interval, Piece, refunded
 from brain.billing.models import MeterLease, ParkedSegment, UsageSegment
 from brain.plumbing import Tx
 from kernel.ids import DeploymentId, LeaseId
@@ -170,6 +170,7 @@ async def unfolded(tx: Tx, lease: LeaseId) -> list[tuple[date, Piece]]:
             columns.slice_id,
             columns.prompt_tokens,
             columns.completion_tokens,
+            columns.tokens_estimated,
         )
         .where(columns.lease_id == lease, ~columns.folded)
         .order_by(columns.start_ns, columns.key)
@@ -190,10 +191,11 @@ def _piece(row: Any) -> Piece:
         weight=row.weight,
         final=row.ending != SegmentEnd.OPEN.value,
         alive=row.ending == SegmentEnd.DONE.value and row.status < 500,
-        failed=row.ending == SegmentEnd.FAILED.value and row.status >= 500,
+        failed=refunded(row.ending, row.status),
         slice_id=row.slice_id,
         prompt_tokens=row.prompt_tokens,
         completion_tokens=row.completion_tokens,
+        tokens_estimated=row.tokens_estimated,
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from brain.billing import lease_closed, release_due, settle_due
+from brain.billing.service.receipts import request_receipt
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
+from kernel.ids import RequestId
+from kernel.receipt import recompute
 from kernel.wire.gateway import SegmentEnd
 from tests.integration.brain.billing.stage import PROVIDER, RATE, Stage
 
@@ -108,6 +111,46 @@ async def test_the_ceiling_bounds_the_bill(stage: Stage) -> None:
     await settle_due(stage.ctx)
     assert await stage.posted(account) == 10 * NS - 100_000
     assert await stage.posted("platform:ceiling") == 100_000 - 4 * SECOND_NANO
+
+
+@pytest.mark.feature("G1")
+@pytest.mark.parametrize(
+    ("status", "refunded"),
+    [(0, True), (200, True), (502, True), (429, True), (400, False), (404, False)],
+)
+async def test_a_failure_is_refunded_unless_the_worker_refused_the_input(
+    stage: Stage, status: int, refunded: bool
+) -> None:
+    account = await stage.rich()
+    terms, start = await stage.ready_lease(), stage.now
+    stage.clock.advance(12)
+    await stage.alive(terms)
+    segment = stage.segment(
+        terms, account, start, start + 4 * NS, end=SegmentEnd.FAILED, status=status
+    )
+    await stage.gateway.send([segment], replica=terms.replica_id, until_ns=stage.now)
+    assert await settle_due(stage.ctx) == 1
+    assert await stage.posted(account) == 10 * NS - (0 if refunded else 4 * SECOND_NANO)
+    shown = await request_receipt(stage.ctx, account, RequestId(segment.request_id))
+    assert recompute(shown).ok
+
+
+@pytest.mark.feature("G1")
+@pytest.mark.parametrize("end", [SegmentEnd.ABORTED, SegmentEnd.CUT])
+async def test_estimated_tokens_lower_no_bill(stage: Stage, end: SegmentEnd) -> None:
+    account = await stage.rich()
+    terms = await stage.ready_lease(ceiling_completion_nano=1_000_000)
+    start = stage.now
+    stage.clock.advance(12)
+    await stage.alive(terms)
+    segment = stage.segment(
+        terms, account, start, start + 4 * NS, end=end, tokens_estimated=True, completion_tokens=0
+    )
+    await stage.gateway.send([segment], replica=terms.replica_id, until_ns=stage.now)
+    await settle_due(stage.ctx)
+    assert await stage.posted(account) == 10 * NS - 4 * SECOND_NANO
+    shown = await request_receipt(stage.ctx, account, RequestId(segment.request_id))
+    assert recompute(shown).ok
 
 
 @pytest.mark.feature("G1")

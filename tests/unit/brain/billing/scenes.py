@@ -69,7 +69,7 @@ def pieces(draw: st.DrawFn, max_size: int = 12) -> list[Piece]:
         cuts = sorted(draw(st.lists(st.integers(0, END), min_size=2, max_size=4)))
         account = draw(st.sampled_from(ACCOUNTS))
         weight = draw(st.integers(1, 5))
-        failed = draw(st.booleans())
+        failed, estimated = draw(st.booleans()), draw(st.booleans())
         spans = list(itertools.pairwise(cuts))
         made += [
             Piece(
@@ -86,6 +86,7 @@ def pieces(draw: st.DrawFn, max_size: int = 12) -> list[Piece]:
                 failed=failed and n == len(spans) - 1,
                 prompt_tokens=draw(st.integers(0, 50)),
                 completion_tokens=draw(st.integers(0, 50)),
+                tokens_estimated=estimated,
             )
             for n, (start, end) in enumerate(spans)
         ]
