@@ -76,7 +76,8 @@ async def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path)
         cut = {one.request_id for one in brain.segments.values() if one.end is SegmentEnd.CUT}
         assert not cut & whole
         assert len(whole | cut) <= len(worker.requests)
-        assert len({*whole, *cut}) == len(brain.segments)
+        ends = [one for one in brain.segments.values() if one.end is not SegmentEnd.OPEN]
+        assert len({*whole, *cut}) == len(ends)
 
 
 async def test_a_stream_cut_by_a_kill_ends_where_it_was_last_seen(tmp_path: Path) -> None:
@@ -94,10 +95,10 @@ async def test_a_stream_cut_by_a_kill_ends_where_it_was_last_seen(tmp_path: Path
                 await stretch(2.5)  # two ticks of a second pass
                 gateway.kill()
         second = launch(tmp_path / "b", **settings(brain, tmp_path))
-        await until(lambda: len(brain.segments) == 1)
-        (cut,) = brain.segments.values()
-        assert cut.end is SegmentEnd.CUT
-        assert 1e9 < cut.end_ns - cut.start_ns < 4e9
+        await until(lambda: _ends(brain) == [SegmentEnd.CUT])
+        pieces = brain.segments.values()  # a window's end may have cut it before
+        resident_ns = sum(one.end_ns - one.start_ns for one in pieces)
+        assert 1e9 < resident_ns < 4e9
         assert brain.batches[-1].closed_boots or any(one.closed_boots for one in brain.batches)
         second.kill()
 
@@ -114,7 +115,7 @@ async def test_a_kind_end_finishes_ships_and_leaves_nothing(start_gateway: Start
             pieces = [one async for one in stream]
         assert pieces[-1].choices[0].finish_reason == "stop"
         assert await asyncio.to_thread(gateway.process.wait, 10) == 0
-        assert [one.end for one in brain.segments.values()] == [SegmentEnd.DONE]
+        assert _ends(brain) == [SegmentEnd.DONE]
         assert list(gateway.spool.iterdir()) == []
 
 
@@ -199,3 +200,8 @@ async def test_a_new_snapshot_is_read_on_sighup_and_a_bad_one_is_not(
         gateway.change(bad)
         await until(lambda: "snapshot_refused" in gateway.log.read_text())
         assert await served()
+
+
+def _ends(brain: BrainDouble) -> list[SegmentEnd]:
+    """How requests ended; pieces that a window's end cut go on."""
+    return [one.end for one in brain.segments.values() if one.end is not SegmentEnd.OPEN]
