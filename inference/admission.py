@@ -30,7 +30,7 @@ def authorise(
     Raises ``Unauthenticated`` (401), ``Forbidden`` (403); ``Unavailable`` (503) for a key that is
     not known while the brain cannot be asked: it may be a new one.
     """
-    if authorization[:7].lower() != b"bearer ":
+    if authorization[:7] != b"Bearer " and authorization[:7].lower() != b"bearer ":
         raise Unauthenticated(
             "You did not provide an API key. Send it as: Authorization: Bearer YOUR_KEY.",
             code="invalid_api_key",
@@ -91,14 +91,16 @@ def visible(tables: Tables[LinksT], key: KeyRow) -> list[tuple[str, Deployment[L
     return sorted(models.items(), key=lambda item: item[0])
 
 
-def hold_nano(row: DeploymentRow, replica: Replica[LinksT], key: KeyRow, ask: Ask) -> int:
-    """What to hold for a pool request: the least of three upper bounds (METERING (b))."""
+def hold_nano(
+    row: DeploymentRow, replica: Replica[LinksT], key: KeyRow, ask: Ask, body_bytes: int
+) -> int:
+    """What to hold for a pool request: the least of three upper bounds."""
     bounds = [piece_nano(row, replica.row.gpus)]
     if key.cost_limit_nano:
         bounds.append(key.cost_limit_nano)
     if ask.tokens_max is not None and (row.ceiling_prompt_nano or row.ceiling_completion_nano):
         # No prompt has more tokens than bytes.
-        bounds.append(ceiling_nano(row, ask.bytes_in, ask.tokens_max * ask.weight))
+        bounds.append(ceiling_nano(row, body_bytes, ask.tokens_max * ask.weight()))
     return min(bounds)
 
 

@@ -1,5 +1,5 @@
-"""A worker's answer as it comes, of whatever kind: what the client gets of it, and what became
-of it. Pure; the streamed kind is :mod:`inference.stream`.
+"""A worker's answer: what the client gets of it, and what became of it. Pure; the streamed kind
+is :mod:`inference.stream`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from inference.errors import WorkerError, worker_error
 from inference.meter import Tokens
 from inference.stream import Phase, SseStream, Usage
 
-KEPT_BYTES_MAX = 64 * 1024  # a longer plain answer is passed on as it comes
 TAIL_BYTES = 16 * 1024
 EVENT_STREAM = b"text/event-stream"
+UNKNOWN: Tokens = (0, 0, True)
 
 
 class State(Enum):
@@ -37,15 +37,27 @@ _USAGE = msgspec.json.Decoder(Usage).decode
 _ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
+class NotAnAnswer(Exception):
+    """Status 200, but not the JSON object of a success. The words say why."""
+
+
+def usage_of(content: bytes) -> Tokens:
+    """The tokens that a whole plain answer tells. Raises ``NotAnAnswer``."""
+    try:
+        body = _BODY(content)
+    except _ERRORS:
+        raise NotAnAnswer("the answer is not a JSON object") from None
+    if body.error:
+        raise NotAnAnswer("an error under status 200")
+    return _tokens(body.usage)
+
+
 class Answer:
-    """Call ``head`` once, ``feed`` for each piece, ``end`` when the framing says so."""
+    """One answer: whole at once by ``take``, or as it comes by ``head``, ``feed`` and ``end``."""
 
     __slots__ = (
-        "_parts",
         "_show_usage",
-        "_size",
         "_tail",
-        "_usage",
         "kind",
         "length",
         "reason",
@@ -54,6 +66,7 @@ class Answer:
         "state",
         "status",
         "stream",
+        "tokens_told",
     )
 
     def __init__(self, *, show_usage: bool) -> None:
@@ -65,16 +78,28 @@ class Answer:
         self.refusal = b""
         self.reason = ""
         self.stream: SseStream | None = None
+        self.tokens_told = UNKNOWN
         self._show_usage = show_usage
-        self._parts: list[bytes] = []
-        self._size = 0
         self._tail = b""
-        self._usage: Usage | None = None
 
-    def head(self, status: int, kind: bytes, length: int, retry_after: bytes) -> None:
+    def take(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
+        """A whole plain answer."""
+        self.status, self.kind, self.length = status, kind, len(content)
+        self.retry_after = int(retry_after[:6]) if retry_after.isdigit() else None
+        if status != 200:
+            self.refusal = content
+            self.state = State.REFUSED
+            return
+        try:
+            self.tokens_told = usage_of(content)
+            self.state = State.COMPLETE
+        except NotAnAnswer as fault:
+            self.refusal = content
+            self._break(str(fault))
+
+    def head(self, status: int, kind: bytes, length: int) -> None:
+        """An answer begins that comes in pieces."""
         self.status, self.kind, self.length = status, kind, length
-        if retry_after:
-            self.retry_after = int(retry_after[:6]) if retry_after.isdigit() else None
         if status == 200 and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM:
             self.stream = SseStream(show_usage=self._show_usage)
 
@@ -82,11 +107,9 @@ class Answer:
         """What the client gets now. Look at ``state`` after each call."""
         stream = self.stream
         if stream is None:
-            self._size += len(received)
-            if self._size <= KEPT_BYTES_MAX:
-                self._parts.append(received)
-                return b""
-            return self._feed_long(received)
+            self.state = State.GOING
+            self._tail = (self._tail + received)[-TAIL_BYTES:]
+            return received
         content = stream.feed(received)
         phase = stream.phase
         if phase is Phase.FLOWING:
@@ -97,25 +120,16 @@ class Answer:
             self._break(stream.reason)
         return content
 
-    def end(self) -> bytes:
-        """The framing says that this was all. What the client still gets."""
+    def end(self) -> None:
+        """The framing says that this was all."""
         if self.state in (State.COMPLETE, State.BROKEN):
-            return b""
+            return
         if self.stream is not None:
             self.stream.close()
             self._break(self.stream.reason)
-            return b""
-        parts = self._parts
-        content = parts[0] if len(parts) == 1 else b"".join(parts)
-        if self.status != 200:
-            self.refusal = content
-            self.state = State.REFUSED
-            return b""
-        if self.state is State.GOING:
-            self._usage = usage_in_tail(self._tail)
+        else:
+            self.tokens_told = _tokens(usage_in_tail(self._tail))
             self.state = State.COMPLETE
-            return b""
-        return self._end_plain(content)
 
     def lost(self, reason: str) -> None:
         """The bytes ended before the framing said so."""
@@ -126,12 +140,7 @@ class Answer:
 
     def tokens(self) -> Tokens:
         """Prompt tokens, completion tokens, whether estimated."""
-        if self.stream is not None:
-            return self.stream.tokens()
-        usage = self._usage
-        if usage is None:
-            return 0, 0, True
-        return usage.prompt_tokens or 0, usage.completion_tokens or 0, False
+        return self.tokens_told if self.stream is None else self.stream.tokens()
 
     def said(self) -> WorkerError | None:
         """What the worker wrote about its failure, if it wrote anything."""
@@ -143,37 +152,15 @@ class Answer:
             return None
         return worker_error(said) if said else None
 
-    def _feed_long(self, received: bytes) -> bytes:
-        """A plain answer too long to be kept: from here on it is passed on as it comes."""
-        if self.state is State.GOING:
-            self._tail = (self._tail + received)[-TAIL_BYTES:]
-            return received
-        if self.status != 200:
-            return b""  # enough is known of a failure
-        self._parts.append(received)
-        content = b"".join(self._parts)
-        self._parts.clear()
-        self._tail = content[-TAIL_BYTES:]
-        self.state = State.GOING
-        return content
-
-    def _end_plain(self, content: bytes) -> bytes:
-        try:
-            body = _BODY(content)
-        except _ERRORS:
-            self._break("the answer is not a JSON object")
-            return b""
-        if body.error:
-            self.refusal = content
-            self._break("an error under status 200")
-            return b""
-        self._usage = body.usage
-        self.state = State.COMPLETE
-        return content
-
     def _break(self, reason: str) -> None:
         self.reason = reason
         self.state = State.BROKEN
+
+
+def _tokens(usage: Usage | None) -> Tokens:
+    if usage is None:
+        return UNKNOWN
+    return usage.prompt_tokens or 0, usage.completion_tokens or 0, False
 
 
 def usage_in_tail(tail: bytes) -> Usage | None:

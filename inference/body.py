@@ -1,27 +1,28 @@
 """The request body: what the gateway reads of it, and the few bytes that it changes.
 
-The top level is taken apart into raw values and put together again, so each value that we do
-not set travels byte for byte, and a name given twice reaches the worker once (the last).
+One pass finds what matters. A body that needs no change travels as it came; else its top level is
+taken apart into raw values and put together again, so each value that we do not set travels byte
+for byte, and a name given twice reaches the worker once (the last, which is what we read too).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from inference.errors import bad_field
-from kernel.errors import Malformed
+from kernel.errors import GanglionError, Malformed
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _STRING = msgspec.json.Decoder(str).decode
 _FLAG = msgspec.json.Decoder(bool | None).decode
-_NUMBER = msgspec.json.Decoder(int | None).decode
 _ITEMS = msgspec.json.Decoder(list[Raw]).decode
 _DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
+_WHOLE = "a whole number, not negative"
 WEIGHT_MAX = 1024
 INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 _TRUE = Raw(b"true")
@@ -39,64 +40,126 @@ STRIPPED = (
 )
 
 
-_STRIPPED = frozenset(STRIPPED)
-_MANY = frozenset(("n", "best_of", "prompt", "input"))
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+_NOT_GIVEN = Raw()
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct):
     """A request body, understood as far as the gateway needs."""
 
-    fields: dict[str, Raw]
     model: str
-    stream: bool
-    usage_asked: bool  # the client wants to see usage in its stream
-    weight: int  # sequences that will run side by side
-    tokens_max: int | None  # what one sequence may produce
-    bytes_in: int
+    stream: bool | None = None
+    stream_options: Raw = _NOT_GIVEN
+    n: Count | None = None
+    best_of: Count | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    prompt: Raw = _NOT_GIVEN
+    input: Raw = _NOT_GIVEN
+    priority: Raw = _NOT_GIVEN
+    kv_transfer_params: Raw = _NOT_GIVEN
+    request_id: Raw = _NOT_GIVEN
+    logits_processors: Raw = _NOT_GIVEN
+    logits_processor_pattern: Raw = _NOT_GIVEN
+    vllm_xargs: Raw = _NOT_GIVEN
+    data_parallel_rank: Raw = _NOT_GIVEN
+
+    @property
+    def tokens_max(self) -> int | None:
+        """What one sequence may produce, when the client says so."""
+        if self.max_completion_tokens is not None:
+            return self.max_completion_tokens
+        return self.max_tokens
+
+    @property
+    def privileged(self) -> bool:
+        """It names a parameter that no tenant may use."""
+        return not (
+            self.priority
+            is self.kv_transfer_params
+            is self.request_id
+            is self.logits_processors
+            is self.logits_processor_pattern
+            is self.vllm_xargs
+            is self.data_parallel_rank
+            is _NOT_GIVEN
+        )
+
+    def weight(self) -> int:
+        """How many sequences run: ``n`` (or ``best_of``) for each prompt or input given."""
+        if self.n is self.best_of is None and self.prompt is self.input is _NOT_GIVEN:
+            return 1
+        sequences = max(self.n or 1, self.best_of or 1)
+        if self.prompt is not _NOT_GIVEN:
+            sequences *= _prompts(self.prompt)
+        if self.input is not _NOT_GIVEN:
+            sequences *= _prompts(self.input)
+        if sequences > WEIGHT_MAX and self.n is not None:
+            raise bad_field("n", f"One request may run at most {WEIGHT_MAX} sequences.")
+        return min(sequences, WEIGHT_MAX)
+
+
+_NUMBER = msgspec.json.Decoder(Count | None).decode
+_ASK = msgspec.json.Decoder(Ask).decode
 
 
 def read(body: bytes) -> Ask:
     """Understand a body, or raise ``Malformed`` (400) with the parameter at fault."""
     try:
-        fields = _FIELDS(body)
+        ask = _ASK(body)
     except _DECODE_ERRORS:
-        raise Malformed("The request body is not a valid JSON object.") from None
-    if "model" not in fields:
-        raise bad_field("model", "You must provide a model parameter.")
-    try:
-        model = _STRING(fields["model"])
-    except _DECODE_ERRORS:
-        raise bad_field("model", "model must be a string.") from None
-    stream = "stream" in fields and _flag(fields, "stream")
-    usage_asked = _ask_for_usage(fields) if stream else False
-    tokens = None
-    if "max_completion_tokens" in fields:
-        tokens = _number(fields, "max_completion_tokens")
-    if tokens is None and "max_tokens" in fields:
-        tokens = _number(fields, "max_tokens")
-    return Ask(fields, model, stream, usage_asked, _weight(fields), tokens, len(body))
+        raise _what_is_wrong(body) from None
+    if ask.stream:
+        _usage_options(ask.stream_options)
+    return ask
 
 
-def upstream(ask: Ask, *, model: str, cache_salt: str) -> bytes:
-    """The body for the worker. An empty ``model`` or ``cache_salt`` leaves the client's."""
-    fields = ask.fields
-    if not _STRIPPED.isdisjoint(fields):
-        for name in STRIPPED:
-            fields.pop(name, None)
-    if model and model != ask.model:
+def upstream(ask: Ask, body: bytes, *, model: str, cache_salt: str) -> tuple[bytes, bool]:
+    """The body for the worker, and whether the client asked for usage in its stream itself.
+
+    An empty ``model`` or ``cache_salt`` leaves the client's.
+    """
+    renamed = model and model != ask.model
+    if not (ask.stream or renamed or cache_salt or ask.privileged):
+        return body, False
+    fields = _FIELDS(body)
+    for name in STRIPPED:
+        fields.pop(name, None)
+    if renamed:
         fields["model"] = Raw(_ENCODE(model))
     if cache_salt:
         fields["cache_salt"] = Raw(_ENCODE(cache_salt))
-    return _ENCODE(fields)
+    asked = False
+    if ask.stream:
+        fields["stream_options"], asked = _usage_options(ask.stream_options)
+    return _ENCODE(fields), asked
 
 
-def _ask_for_usage(fields: dict[str, Raw]) -> bool:
-    """Make the worker tell usage at the end; true when the client asked for it itself."""
-    given = fields.get("stream_options")
-    if given is None or bytes(given) == b"null":
-        fields["stream_options"] = INCLUDE_USAGE
-        return False
+def _what_is_wrong(body: bytes) -> GanglionError:
+    """Why a body could not be understood: the first parameter that is not what it must be."""
+    try:
+        fields = _FIELDS(body)
+    except _DECODE_ERRORS:
+        return Malformed("The request body is not a valid JSON object.")
+    if "model" not in fields:
+        return bad_field("model", "You must provide a model parameter.")
+    for decode, names, kind in (
+        (_STRING, ("model",), "a string"),
+        (_FLAG, ("stream",), "true or false"),
+        (_NUMBER, ("n", "best_of", "max_tokens", "max_completion_tokens"), _WHOLE),
+    ):
+        for name in names:
+            try:
+                decode(fields.get(name, b"null" if name != "model" else b'""'))
+            except _DECODE_ERRORS:
+                return bad_field(name, f"{name} must be {kind}.")
+    return Malformed("The request body cannot be understood.")
+
+
+def _usage_options(given: Raw) -> tuple[Raw, bool]:
+    """Stream options that make the worker tell usage; true when the client asked for it itself."""
+    if given is _NOT_GIVEN or bytes(given) == b"null":
+        return INCLUDE_USAGE, False
     try:
         options = _FIELDS(given)
         asked = bool(_FLAG(options.get("include_usage", b"null")))
@@ -104,50 +167,11 @@ def _ask_for_usage(fields: dict[str, Raw]) -> bool:
         raise bad_field(
             "stream_options", "stream_options must be an object; include_usage is true or false."
         ) from None
-    if not asked:
-        options["include_usage"] = _TRUE
-        options.pop("continuous_usage_stats", None)
-        fields["stream_options"] = Raw(_ENCODE(options))
-    return asked
-
-
-def _flag(fields: dict[str, Raw], name: str) -> bool:
-    raw = fields.get(name)
-    if raw is None:
-        return False
-    try:
-        return bool(_FLAG(raw))
-    except _DECODE_ERRORS:
-        raise bad_field(name, f"{name} must be true or false.") from None
-
-
-def _number(fields: dict[str, Raw], name: str) -> int | None:
-    raw = fields.get(name)
-    if raw is None:
-        return None
-    try:
-        value: int | None = _NUMBER(raw)
-    except _DECODE_ERRORS:
-        raise bad_field(name, f"{name} must be a whole number.") from None
-    if value is not None and value < 0:
-        raise bad_field(name, f"{name} must not be negative.")
-    return value
-
-
-def _weight(fields: dict[str, Raw]) -> int:
-    """How many sequences run: ``n`` (or ``best_of``) for each prompt or input given."""
-    if _MANY.isdisjoint(fields):
-        return 1
-    sequences = 1
-    for name in ("n", "best_of"):
-        if name in fields:
-            sequences = max(sequences, _number(fields, name) or 1)
-    for name in ("prompt", "input"):
-        if name in fields:
-            sequences *= _prompts(fields[name])
-    if sequences > WEIGHT_MAX and "n" in fields:
-        raise bad_field("n", f"One request may run at most {WEIGHT_MAX} sequences.")
-    return min(sequences, WEIGHT_MAX)
+    if asked:
+        return given, True
+    options["include_usage"] = _TRUE
+    options.pop("continuous_usage_stats", None)
+    return Raw(_ENCODE(options)), False
 
 
 def _prompts(raw: Raw) -> int:

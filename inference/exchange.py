@@ -1,50 +1,31 @@
 """One request on its way: admitted, funded, sent to a worker, answered, counted.
 
-Callbacks only: the client's connection, the worker's link, the purse and the slow beat each call
-in. Whatever happens, it ends exactly once, in ``_over``; and what a worker was given is spooled
-before the client has its last byte.
+Callbacks only. It ends exactly once, in ``_over``; what a worker was given is spooled first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from inference import admission, body, errors, verdict
-from inference.answer import Answer, State
+from inference.answer import Answer, NotAnAnswer, State, usage_of
+from inference.client import Client
 from inference.gateway import Gateway
 from inference.links import Link, Links, Lost
-from inference.meter import Residence
+from inference.meter import Residence, Tokens
+from inference.payment import Payment
 from inference.route import Replica, choose
 from inference.routes import Route
-from inference.slices import Hold, Waiter, out_of_credit
 from inference.snapshot import Account, Deployment
-from inference.tab import Tab
+from inference.stream import SseStream
 from kernel.clock import NS
-from kernel.errors import GanglionError, OutOfCredit, Unavailable, UpstreamTimeout
+from kernel.errors import GanglionError, Unavailable
 from kernel.wire.gateway import KeyRow, SegmentEnd
 
 NEVER = 1 << 62
 NO_ANSWER = Answer(show_usage=False)
 CLIENT_GONE = 499
 STALE_NS = 5 * NS  # a kept connection that closes later than this after a request was not idle
-LOST_REASONS = {
-    Lost.REFUSED: "it cannot be reached",
-    Lost.STALE: "a kept connection was closed",
-    Lost.CLOSED: "the connection closed early",
-    Lost.GARBLED: "what came is not HTTP",
-}
-
-
-class Client(Protocol):
-    """Whoever sent the request. Exactly one of ``whole``, ``last``, ``refuse``, ``cut`` ends it."""
-
-    def whole(self, answer: Answer, content: bytes, request_id: str) -> None: ...
-    def begin(self, answer: Answer, content: bytes, request_id: str) -> None: ...
-    def piece(self, content: bytes) -> None: ...
-    def last(self, content: bytes) -> None: ...
-    def refuse(self, error: GanglionError, request_id: str) -> None: ...
-    def cut(self) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -62,25 +43,30 @@ class Exchange:
     _answer: Answer = NO_ANSWER
     _ask: body.Ask | None = None
     _attempt: int = -1
+    _body: bytes = b""
     _deadline_ns: int = NEVER
     _deployment: Deployment[Links] | None = None
     _flowing: bool = False  # bytes of an answer went to the client
     _heard: bool = False  # the worker sent something since the last look
     _link: Link | None = None
     _over: bool = False
+    _payment: Payment | None = None
     _paused_ns: int = 0  # since when the client reads too slowly
     _replica: Replica[Links] | None = None
     _request: bytes = b""
-    _tab: Tab[Links] | None = None
+    _stream: SseStream | None = None  # of the present answer
     _tried: list[str] = field(default_factory=list)
-    _waiter: Waiter | None = None
+    _usage_asked: bool = False  # the client wants to see usage in its stream
+    _weight: int = 1
 
     def start(self, received: bytes) -> None:
         """Admit the request and send it on its way, or answer with the error."""
         gateway = self._gateway
         gateway.exchanges.add(self)
+        self._body = received
         try:
             ask = self._ask = body.read(received)
+            self._weight = ask.weight()
             account = self._account = admission.account_of(gateway.tables, self._key)
             deployment = admission.resolve(gateway.tables, self._key, ask.model)
             self._deployment = deployment
@@ -95,31 +81,14 @@ class Exchange:
     # The purse.
 
     def _fund(self, account: Account, deployment: Deployment[Links], ask: body.Ask) -> None:
-        now_ns = self._gateway.now_ns()
-        replica = choose(deployment.replicas, now_ns)
+        replica = choose(deployment.replicas, self._gateway.tick_ns)
         if replica is None:
             self._fail(verdict.nobody())
             return
-        need = admission.hold_nano(deployment.row, replica, self._key, ask)
-        purse = account.purse
-        hold = purse.take(need, now_ns)
-        if hold is not None:
-            self._funded(hold)
-        elif purse.refused(now_ns):
-            self._fail(out_of_credit())
-        else:
-            self._waiter = Waiter(need, now_ns + self._gateway.slice_wait_ns, self._funded)
-            purse.waiters.append(self._waiter)
-            self._gateway.funding.ask(account)
-
-    def _funded(self, answer: Hold | GanglionError) -> None:
-        self._waiter = None
-        if isinstance(answer, GanglionError):
-            self._fail(answer)
-            return
-        assert self._deployment is not None
-        self._tab = Tab(self.request_id, self._deployment.row, answer)
-        self._dispatch()
+        need = admission.hold_nano(deployment.row, replica, self._key, ask, len(self._body))
+        payment = Payment(self._gateway, account, self._key, deployment.row, self.request_id)
+        self._payment = payment
+        payment.hold(need, lambda error: self._fail(error) if error else self._dispatch())
 
     # The worker.
 
@@ -140,16 +109,19 @@ class Exchange:
 
     def _approach(self, replica: Replica[Links]) -> None:
         """A try begins; a connection is still to be had."""
-        ask, account, deployment = self._ask, self._account, self._deployment
+        ask, account = self._ask, self._account
         assert ask is not None
         assert account is not None
-        assert deployment is not None
         self._replica = replica
         self._attempt += 1
         replica.in_flight += 1
-        self._answer = Answer(show_usage=ask.usage_asked)
-        salt = (account.row.cache_salt or account.row.account_id) if deployment.row.pool else ""
-        content = body.upstream(ask, model=replica.row.upstream_model, cache_salt=salt)
+        self._answer, self._stream = NO_ANSWER, None
+        salt = ""
+        if self._payment is not None:  # others share this worker
+            salt = account.row.cache_salt or account.row.account_id
+        model = replica.row.upstream_model
+        content, asked = body.upstream(ask, self._body, model=model, cache_salt=salt)
+        self._usage_asked = asked
         self._request = (
             b"POST %b HTTP/1.1\r\nhost: worker\r\ncontent-type: application/json\r\n"
             b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
@@ -164,15 +136,15 @@ class Exchange:
             return
         self._link = link
         now_ns = gateway.now_ns()
-        tab = self._tab
+        payment = self._payment
         residence = Residence(
             gateway.target(replica, self._key, ask.model, self._route.name),
             self.request_id,
             attempt=self._attempt,
             start_ns=now_ns,
             day=gateway.day,
-            weight=ask.weight,
-            slice_id=(tab.hold.slice.slice_id or None) if tab is not None else None,
+            weight=self._weight,
+            slice_id=payment.slice_id if payment is not None else None,
         )
         try:
             gateway.spool.opened(residence)
@@ -182,17 +154,37 @@ class Exchange:
             self._fail(error)
             return
         self.residence = residence
-        if tab is not None:
-            tab.enter(replica, now_ns, ask.weight)
+        if payment is not None:
+            payment.enter(replica, now_ns, residence.weight)
         self._deadline_ns = now_ns + gateway.first_byte_ns
         link.send(self._request)
 
-    def answer_head(self, status: int, kind: bytes, length: int, retry_after: bytes) -> None:
-        self._heard = True
-        self._answer.head(status, kind, length, retry_after)
+    def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
+        self._link = None
+        if status == 200:
+            try:
+                tokens = usage_of(content)
+            except NotAnAnswer:
+                pass
+            else:
+                self._served(tokens)
+                self._client.whole(kind, content, self.request_id)
+                self._close(200, tokens)
+                return
+        answer = self._own_answer()
+        answer.take(status, kind, retry_after, content)
+        self._judge(b"")
+
+    def answer_head(self, status: int, kind: bytes, length: int) -> None:
+        answer = self._own_answer()
+        answer.head(status, kind, length)
+        self._stream = answer.stream
 
     def answer_body(self, received: bytes) -> None:
         self._heard = True
+        if self._stream is not None and self._stream.passes(received):
+            self._client.piece(received)
+            return
         content = self._answer.feed(received)
         state = self._answer.state
         if state is State.GOING:
@@ -202,13 +194,9 @@ class Exchange:
             self._judge(content)
 
     def answer_end(self) -> None:
-        """The worker's answer is whole as far as its framing goes; its link is free again."""
         self._link = None
-        content = self._answer.end()
-        if self._answer.state is State.COMPLETE:
-            self._complete(content)
-        else:
-            self._judge(content)
+        self._answer.end()
+        self._judge(b"")
 
     def answer_lost(self, why: Lost) -> None:
         """The connection ended first, or never stood."""
@@ -222,7 +210,7 @@ class Exchange:
             self._approach(replica)
             replica.links.dial(self)
             return
-        self._answer.lost(LOST_REASONS[why])
+        self._own_answer().lost(why.value)
         self._judge(b"")
 
     def _send(self, content: bytes) -> None:
@@ -249,44 +237,43 @@ class Exchange:
         self._settle_breaker(healthy=found.healthy)
         self._drop_link()
         self._leave(found.end, answer.status or found.error.status)
-        tried_enough = len(self._tried) >= gateway.settings.gateway_tries_max
-        if self._flowing or not found.again or tried_enough:
+        most = gateway.settings.gateway_tries_max
+        if self._flowing or not found.again or len(self._tried) >= most:
             self._fail(found.error)
         else:
             gateway.metrics.count("failover")
             self._dispatch(found.error)
 
     def _complete(self, content: bytes) -> None:
-        answer, link = self._answer, self._link
+        """The answer came in pieces and is whole now."""
+        link, replica = self._link, self._replica
+        if link is not None and replica is not None:  # the end of its framing is still to come
+            self._link = None
+            replica.links.await_end(link)
+        tokens = self._answer.tokens()
+        self._served(tokens)
+        if not self._flowing:
+            self._client.begin(self._answer, content, self.request_id)
+            content = b""
+        self._client.last(content)
+        self._close(200, tokens)
+
+    def _served(self, tokens: Tokens) -> None:
+        """The worker did its part: count it, before the client has its last byte."""
         replica = self._replica
-        if replica is not None:
-            if replica.breaker.failures:
-                replica.breaker.succeeded()
-            if link is not None:
-                self._link = None
-                replica.links.await_end(link)
-        self._leave(SegmentEnd.DONE, 200)
-        if self._flowing:
-            self._client.last(content)
-        elif answer.stream is None:
-            self._client.whole(answer, content, self.request_id)
-        else:
-            self._client.begin(answer, content, self.request_id)
-            self._client.last(b"")
-        self._close(200)
+        if replica is not None and replica.breaker.failures:
+            replica.breaker.succeeded()
+        self._leave(SegmentEnd.DONE, 200, tokens)
+
+    def _own_answer(self) -> Answer:
+        """The answer of the present try."""
+        if self._answer is NO_ANSWER:
+            self._answer = Answer(show_usage=self._usage_asked)
+        return self._answer
 
     def _settle_breaker(self, *, healthy: bool | None) -> None:
-        replica = self._replica
-        if replica is None:
-            return
-        if healthy is None:
-            replica.breaker.undecided()
-        elif healthy:
-            replica.breaker.succeeded()
-        else:
-            replica.breaker.failed(self._gateway.now_ns())
-
-    # The client.
+        if self._replica is not None:
+            self._replica.breaker.settle(healthy, self._gateway.now_ns())
 
     def client_paused(self) -> None:
         """The client reads slower than the worker writes."""
@@ -304,8 +291,6 @@ class Exchange:
         if self._over:
             return
         self._gateway.metrics.count("client_gone")
-        if self._waiter is not None and self._account is not None:
-            self._account.purse.leave(self._waiter)
         self._abort(SegmentEnd.ABORTED, CLIENT_GONE)
         self._close(CLIENT_GONE)
 
@@ -314,12 +299,15 @@ class Exchange:
         self._abort(SegmentEnd.FAILED, 503)
         self._fail(Unavailable("The gateway was shut down before the answer was complete."))
 
-    # The slow beat.
-
     def watch(self, now_ns: int, *, cut: bool) -> None:
         """Deadlines, and the periodic cut of the meter."""
-        if self._replica is not None and self.residence is None:
-            return  # dialling has a limit of its own
+        residence = self.residence
+        if residence is None:
+            return  # dialling, and waiting for money, have limits of their own
+        if cut:
+            self._cut(residence, now_ns)
+        if self._over:
+            return
         if self._paused_ns:
             if now_ns - self._paused_ns > self._gateway.idle_ns:
                 self._client.cut()
@@ -330,16 +318,10 @@ class Exchange:
             self._deadline_ns = now_ns + self._gateway.idle_ns
         if now_ns > self._deadline_ns or now_ns - self._started_ns > self._gateway.total_ns:
             self._too_late()
-            return
-        if cut and self.residence is not None:
-            self._cut(self.residence, now_ns)
 
     def _too_late(self) -> None:
         """The worker took too long: to begin, between pieces, or in all."""
-        if self._replica is None:
-            self._fail(UpstreamTimeout("The request took too long."))
-            return
-        self._answer.lost(verdict.TOO_SLOW)
+        self._own_answer().lost(verdict.TOO_SLOW)
         self._judge(b"")
 
     def _cut(self, residence: Residence, now_ns: int) -> None:
@@ -347,36 +329,22 @@ class Exchange:
         residence.cut(now_ns, self._answer.tokens()[1])
         gateway.spool.finished(residence)
         residence.go_on(gateway.day)
-        if self._tab is None:
-            return
-        funded = self._tab.cut(now_ns)
-        limit = self._key.cost_limit_nano
-        if limit and self._tab.cost >= limit:
-            self._stop(OutOfCredit("This request reached the cost limit of its key."))
-        elif not funded and self._account is not None and self._waiter is None:
-            need = self._tab.next_piece()
-            self._waiter = Waiter(need, now_ns + gateway.slice_wait_ns, self._topped_up)
-            self._account.purse.waiters.append(self._waiter)
-            gateway.funding.ask(self._account)
+        if self._payment is not None:
+            self._payment.cut(now_ns, self._paid_on)
 
-    def _topped_up(self, answer: Hold | GanglionError) -> None:
-        """The running request's next piece is paid for from another slice, or it stops."""
-        self._waiter = None
-        if self._over or self._tab is None:
+    def _paid_on(self, error: GanglionError | None) -> None:
+        """The next piece of a running request is paid for from another slice, or it stops."""
+        if self._over:
             return
-        if isinstance(answer, GanglionError):
-            self._stop(answer)
-            return
-        self._tab.move(answer, self._gateway.now_ns())
-        if self.residence is not None:
-            self.residence.slice_id = answer.slice.slice_id or None
+        if error is not None:
+            self._stop(error)
+        elif self.residence is not None and self._payment is not None:
+            self.residence.pay_from(self._payment.slice_id)
 
     def _stop(self, error: GanglionError) -> None:
         """End a running request for want of money."""
         self._abort(SegmentEnd.ABORTED, error.status)
         self._fail(error)
-
-    # Endings.
 
     def _abort(self, end: SegmentEnd, status: int) -> None:
         self._drop_link()
@@ -388,7 +356,7 @@ class Exchange:
         if link is not None:
             link.drop()
 
-    def _leave(self, end: SegmentEnd, status: int) -> None:
+    def _leave(self, end: SegmentEnd, status: int, tokens: Tokens | None = None) -> None:
         """The request is no longer with a worker: count what it was given."""
         replica, residence = self._replica, self.residence
         self._replica = self.residence = None
@@ -398,10 +366,10 @@ class Exchange:
             return
         gateway = self._gateway
         now_ns = gateway.now_ns()
-        residence.finish(now_ns, end, status, self._answer.tokens())
+        residence.finish(now_ns, end, status, tokens or self._answer.tokens())
         gateway.spool.finished(residence)
-        if self._tab is not None:
-            self._tab.leave(now_ns)
+        if self._payment is not None:
+            self._payment.leave(now_ns)
 
     def _fail(self, error: GanglionError) -> None:
         """Answer with an error in the shape that the client can still take."""
@@ -414,13 +382,12 @@ class Exchange:
             self._client.cut()
         self._close(errors.status_of(error))
 
-    def _close(self, status: int) -> None:
+    def _close(self, status: int, tokens: Tokens | None = None) -> None:
         self._over = True
         gateway = self._gateway
         now_ns = gateway.now_ns()
         gateway.exchanges.discard(self)
-        if self._tab is not None:
-            tokens = self._answer.tokens() if status == 200 else None
-            self._tab.close(now_ns, tokens)
-            self._tab = None
+        if self._payment is not None:
+            self._payment.close(now_ns, tokens)
+            self._payment = None
         gateway.metrics.finished(self._route.name, status, (now_ns - self._started_ns) / NS)

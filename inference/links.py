@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, auto
+from enum import Enum
 from typing import Protocol, cast
 
 import httptools
@@ -11,23 +11,33 @@ import httptools
 from kernel.wire.gateway import LinkRow
 
 LOOPBACK = "127.0.0.1"
+KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
+EVENT_STREAM = b"text/event-stream"
 _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
 
 
 class Lost(Enum):
     """Why an answer did not come to its end."""
 
-    REFUSED = auto()  # the worker could not be dialled
-    STALE = auto()  # a kept connection was closed under us before it answered anything
-    CLOSED = auto()
-    GARBLED = auto()  # what came is not HTTP
+    REFUSED = "it cannot be reached"
+    STALE = "a kept connection was closed"  # under us, before it answered anything
+    CLOSED = "the connection closed early"
+    GARBLED = "what came is not HTTP"
 
 
 class Answering(Protocol):
     """What a link tells the exchange that it carries."""
 
     def link_ready(self, link: Link) -> None: ...
-    def answer_head(self, status: int, kind: bytes, length: int, retry_after: bytes) -> None: ...
+
+    def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
+        """An answer that is no event stream and not long, at its end. No other call comes."""
+        ...
+
+    def answer_head(self, status: int, kind: bytes, length: int) -> None:
+        """An event stream, or a long answer, begins; its body and its end follow."""
+        ...
+
     def answer_body(self, received: bytes) -> None: ...
     def answer_end(self) -> None: ...
     def answer_lost(self, why: Lost) -> None: ...
@@ -117,6 +127,7 @@ class Link(asyncio.Protocol):
 
     __slots__ = (
         "_answered",
+        "_begun",
         "_complete",
         "_dropped",
         "_interim",
@@ -124,7 +135,10 @@ class Link(asyncio.Protocol):
         "_length",
         "_links",
         "_parser",
+        "_parts",
         "_retry_after",
+        "_size",
+        "_status",
         "_transport",
         "_until_close",
         "exchange",
@@ -144,6 +158,10 @@ class Link(asyncio.Protocol):
         self._answered = False  # bytes of the present answer have come
         self._until_close = False
         self._interim = False
+        self._begun = False  # the exchange was told of the head, and gets the body as it comes
+        self._status = 0
+        self._parts: list[bytes] = []
+        self._size = 0
         self._kind = b""
         self._length = -1
         self._retry_after = b""
@@ -154,10 +172,11 @@ class Link(asyncio.Protocol):
         return not self._dropped and self._transport is not None
 
     def send(self, request: bytes) -> None:
-        self._answered = False
-        self._complete = False
+        self._answered = self._complete = self._begun = False
         self._kind = self._retry_after = b""
         self._length = -1
+        self._size = 0
+        self._parts = []
         if self._transport is not None:
             self._transport.write(request)
 
@@ -227,18 +246,28 @@ class Link(asyncio.Protocol):
         assert self._parser is not None
         if self._complete:
             raise ValueError("an answer that nobody asked for")
-        status = self._parser.get_status_code()
+        status = self._status = self._parser.get_status_code()
         self._interim = status < 200
         if self._interim:
             self._length = -1
             return
         self._until_close = self._length == -1
-        if self.exchange is not None:
-            self.exchange.answer_head(status, self._kind, self._length, self._retry_after)
+        if status == 200 and self._kind[:17].lower() == EVENT_STREAM:
+            self._begin()
 
     def on_body(self, received: bytes) -> None:
-        if self.exchange is not None:
-            self.exchange.answer_body(received)
+        if self._begun:
+            if self.exchange is not None:
+                self.exchange.answer_body(received)
+            return
+        self._size += len(received)
+        if self._size <= KEPT_BYTES_MAX:
+            self._parts.append(received)
+        elif self._status == 200:
+            self._begin()
+            if self.exchange is not None:
+                self.exchange.answer_body(b"".join((*self._parts, received)))
+            self._parts = []
 
     def on_message_complete(self) -> None:
         if self._interim:
@@ -248,8 +277,19 @@ class Link(asyncio.Protocol):
         reusable = self._parser is not None and self._parser.should_keep_alive()
         if not reusable or self._until_close:
             self.drop()
-        if exchange is not None:
+        if exchange is None:
+            return
+        if self._begun:
             exchange.answer_end()
+            return
+        parts = self._parts
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        exchange.answer_whole(self._status, self._kind, self._retry_after, content)
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self.exchange is not None:
+            self.exchange.answer_head(self._status, self._kind, self._length)
 
     def _lose(self, why: Lost) -> None:
         exchange = self.exchange

@@ -45,6 +45,7 @@ class Residence:
         "end_ns",
         "estimated",
         "marked_in",
+        "noted",
         "number",
         "prompt_tokens",
         "request_id",
@@ -75,6 +76,7 @@ class Residence:
         self.weight = weight
         self.slice_id = slice_id
         self.marked_in = 0  # the spool file that says that the piece is open
+        self.noted = b""  # how the spool names the open piece; empty when that changed
         self._prompt_given = 0
         self._completion_given = 0
         # Set when the piece ends.
@@ -108,6 +110,12 @@ class Residence:
         self.number += 1
         self.start_ns = self.end_ns
         self.day = day
+        self.noted = b""
+
+    def pay_from(self, slice_id: str | None) -> None:
+        """The open piece is held for by another slice."""
+        self.slice_id = slice_id
+        self.noted = b""
 
 
 def cut_off(last: Segment, alive_ns: int, *, piece_open: bool) -> Segment:

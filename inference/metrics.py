@@ -35,7 +35,7 @@ class Metrics:
     """What is counted on the request path: plain integers, rendered when asked."""
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, int], int] = {}
+        self.requests: dict[str, dict[int, int]] = {}
         self.durations: dict[str, Histogram] = {}
         self.first_content: dict[str, Histogram] = {}
         self.events: dict[str, int] = {
@@ -49,12 +49,14 @@ class Metrics:
         }
 
     def finished(self, route: str, status: int, seconds: float) -> None:
-        place = (route, status)
-        self.requests[place] = self.requests.get(place, 0) + 1
-        histogram = self.durations.get(route)
-        if histogram is None:
-            histogram = self.durations[route] = Histogram()
-        histogram.observe(seconds)
+        try:
+            self.requests[route][status] += 1
+            histogram = self.durations[route]
+        except KeyError:
+            self.requests.setdefault(route, {})[status] = 1
+            histogram = self.durations.setdefault(route, Histogram())
+        histogram.counts[bisect_left(SECONDS, seconds)] += 1
+        histogram.total += seconds
 
     def began(self, route: str, seconds: float) -> None:
         """The first content of a stream went to the client."""
@@ -69,9 +71,10 @@ class Metrics:
     def render(self, gauges: dict[str, float]) -> bytes:
         """The page. ``gauges`` are present values, by name."""
         lines = ["# TYPE ganglion_gateway_requests_total counter"]
-        for (route, status), count in sorted(self.requests.items()):
-            labels = f'route="{route}",status="{status}"'
-            lines.append(f"ganglion_gateway_requests_total{{{labels}}} {count}")
+        for route, statuses in sorted(self.requests.items()):
+            for status, count in sorted(statuses.items()):
+                labels = f'route="{route}",status="{status}"'
+                lines.append(f"ganglion_gateway_requests_total{{{labels}}} {count}")
         for name, histograms in (
             ("ganglion_gateway_request_seconds", self.durations),
             ("ganglion_gateway_first_content_seconds", self.first_content),

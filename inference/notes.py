@@ -19,7 +19,8 @@ TARGET, OPEN, PIECE, TICK = b"C", b"O", b"S", b"T"
 
 # kind, request, target, attempt, number, start, weight, day, slice
 _OPEN = Struct("<c16sIHIQHI16s")
-# ... and end, kind of end, status, prompt tokens, completion tokens, estimated
+# and of a finished piece: end, kind of end, status, prompt tokens, completion tokens, estimated
+_END = Struct("<QBHQQ?")
 _PIECE = Struct("<c16sIHIQHI16sQBHQQ?")
 _TICK = Struct("<cQ")
 _NO_SLICE = bytes(16)
@@ -27,7 +28,7 @@ _ENDS = tuple(SegmentEnd)
 _END_NUMBERS = {end: number for number, end in enumerate(_ENDS)}
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Target).decode
-_open, _piece = _OPEN.pack, _PIECE.pack
+_open, _end = _OPEN.pack, _END.pack
 _bytes = bytes.fromhex
 
 
@@ -60,7 +61,7 @@ def tick_note(at_ns: int) -> bytes:
 
 
 def open_note(one: Residence) -> bytes:
-    return _open(
+    note = _open(
         OPEN,
         _bytes(one.request_id[4:]),
         one.target.number,
@@ -71,25 +72,24 @@ def open_note(one: Residence) -> bytes:
         one.day,
         _bytes(one.slice_id[5:]) if one.slice_id else _NO_SLICE,
     )
+    one.noted = note[1:]
+    return note
 
 
 def piece_note(one: Residence) -> bytes:
-    return _piece(
-        PIECE,
-        _bytes(one.request_id[4:]),
-        one.target.number,
-        one.attempt,
-        one.number,
-        one.start_ns,
-        one.weight,
-        one.day,
-        _bytes(one.slice_id[5:]) if one.slice_id else _NO_SLICE,
-        one.end_ns,
-        _END_NUMBERS[one.end],
-        one.status,
-        one.prompt_tokens,
-        one.completion_tokens,
-        one.estimated,
+    if not one.noted:
+        open_note(one)
+    return (
+        PIECE
+        + one.noted
+        + _end(
+            one.end_ns,
+            _END_NUMBERS[one.end],
+            one.status,
+            one.prompt_tokens,
+            one.completion_tokens,
+            one.estimated,
+        )
     )
 
 

@@ -162,7 +162,7 @@ class ClientConnection(asyncio.Protocol):
 
     # What an exchange asks for.
 
-    def whole(self, answer: Answer, content: bytes, request_id: str) -> None:
+    def whole(self, kind: bytes, content: bytes, request_id: str) -> None:
         """A plain answer in one write."""
         keeps = self._keeps()
         if self._transport is not None:
@@ -170,7 +170,7 @@ class ClientConnection(asyncio.Protocol):
                 b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b"
                 b"content-length: %d\r\n\r\n%b"
                 % (
-                    answer.kind or b"application/json",
+                    kind or b"application/json",
                     request_id.encode(),
                     b"" if keeps else _CLOSE,
                     len(content),

@@ -46,9 +46,14 @@ class Breaker:
             self.until_ns = now_ns + RESTS_NS[min(self.rests, len(RESTS_NS) - 1)]
             self.rests += 1
 
-    def undecided(self) -> None:
-        """The request ended without saying anything about the replica's health."""
-        self.probing = False
+    def settle(self, healthy: bool | None, now_ns: int) -> None:
+        """A request ended; ``None``: that said nothing about the replica's health."""
+        if healthy:
+            self.succeeded()
+        elif healthy is None:
+            self.probing = False
+        else:
+            self.failed(now_ns)
 
 
 @dataclass(slots=True, eq=False)

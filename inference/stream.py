@@ -105,7 +105,7 @@ class SseStream:
 
     def feed(self, received: bytes) -> bytes:
         """Take bytes of any cut; return what the client gets now."""
-        if self.phase is Phase.FLOWING and not self._rest and self._passes(received):
+        if self.passes(received):
             return received
         if self.over:
             return b""
@@ -123,8 +123,13 @@ class SseStream:
                 self._event(event, out)
         return b"".join(out) if len(out) != 1 else out[0]
 
-    def _passes(self, received: bytes) -> bool:
-        """The usual case, in few steps: one whole event of content that goes out as it came."""
+    def passes(self, received: bytes) -> bool:
+        """The usual case, in few steps: one whole event of content, to go out as it came.
+
+        False changes nothing: then ``feed`` is to be called.
+        """
+        if self.phase is not Phase.FLOWING or self._rest:
+            return False
         newline = received.find(b"\n")
         if received[:6] != b"data: " or received[newline:] != b"\n\n":
             return False

@@ -28,6 +28,7 @@ from kernel.wire.gateway import (
     LinkRow,
     ReplicaRow,
     Segment,
+    SegmentEnd,
     Snapshot,
 )
 from tests.support.shared import ROOT
@@ -114,8 +115,8 @@ class Gateway:
         return httpx.post(f"{self.url}{path}", content=content, headers=headers, timeout=20)
 
     def segments(self) -> list[Segment]:
-        """What its spool holds, read from outside."""
-        return spooled(self.spool)
+        """The last pieces of requests in its spool, read from outside."""
+        return [one for one in spooled(self.spool) if one.end is not SegmentEnd.OPEN]
 
     def change(self, tables: Snapshot) -> None:
         """Write another snapshot and have it read."""

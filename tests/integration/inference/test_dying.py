@@ -69,8 +69,9 @@ async def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path)
             await load
         last = launch(tmp_path / "last", **settings(brain, tmp_path))
         await ready(last)
-        await until(lambda: len(list((tmp_path / "spool").iterdir())) == 1)
-        assert last.stop() == 0
+        await until(lambda: len(list((tmp_path / "spool").iterdir())) == 1, seconds=30)
+        assert await asyncio.to_thread(last.stop) == 0
+        assert list((tmp_path / "spool").iterdir()) == []
         whole = {one.request_id for one in brain.segments.values() if one.end is SegmentEnd.DONE}
         assert set(answered) <= whole, f"lost, seed {SEED}"
         cut = {one.request_id for one in brain.segments.values() if one.end is SegmentEnd.CUT}

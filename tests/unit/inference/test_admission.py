@@ -163,7 +163,8 @@ def test_the_hold_is_the_least_of_three(
     )
     replica = Replica(row=replica_row(1, gpus=2), links=None)
     ask = body.read(request_body)
-    assert admission.hold_nano(row, replica, key_row(cost_limit_nano=limit), ask) == held
+    key, size = key_row(cost_limit_nano=limit), len(request_body)
+    assert admission.hold_nano(row, replica, key, ask, size) == held
 
 
 def test_the_local_cost_is_an_upper_bound_and_obeys_the_ceiling() -> None:

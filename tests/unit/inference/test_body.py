@@ -22,7 +22,8 @@ TOKENS = {"max_tokens", "max_completion_tokens"}
 
 
 def sent(raw: bytes, model: str = "", salt: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = json.loads(body.upstream(body.read(raw), model=model, cache_salt=salt))
+    content, _ = body.upstream(body.read(raw), raw, model=model, cache_salt=salt)
+    out: dict[str, Any] = json.loads(content)
     return out
 
 
@@ -36,7 +37,7 @@ def test_unknown_parameters_pass_untouched(extra: dict[str, Any]) -> None:
 
 def test_values_keep_their_very_bytes() -> None:
     raw = b'{"model" : "m" , "x": [1.0,  2e5, "\\u00e9"], "y":{"b":1,"a" :2}}'
-    out = body.upstream(body.read(raw), model="", cache_salt="")
+    out, _ = body.upstream(body.read(raw), raw, model="other", cache_salt="")
     assert b'[1.0,  2e5, "\\u00e9"]' in out
     assert b'{"b":1,"a" :2}' in out
 
@@ -56,8 +57,13 @@ def test_the_cache_salt_is_ours_not_the_clients() -> None:
 
 
 def test_a_name_given_twice_reaches_the_worker_once() -> None:
-    out = body.upstream(body.read(b'{"model":"a","model":"b"}'), model="", cache_salt="")
-    assert out == b'{"model":"b"}'
+    raw = b'{"model":"a","stream":true,"model":"b"}'
+    assert b'"a"' not in body.upstream(body.read(raw), raw, model="", cache_salt="")[0]
+
+
+def test_a_body_that_needs_no_change_travels_as_it_came() -> None:
+    raw = b' {"model" : "m","messages":[ ],"n": 2}'
+    assert body.upstream(body.read(raw), raw, model="m", cache_salt="") == (raw, False)
 
 
 def test_the_model_is_renamed_to_what_the_worker_serves() -> None:
@@ -83,10 +89,10 @@ def test_the_model_is_renamed_to_what_the_worker_serves() -> None:
 def test_usage_is_always_asked_for(
     options: object, asked: bool, upstream: dict[str, object]
 ) -> None:
-    ask = body.read(json.dumps({"model": "m", "stream": True, "stream_options": options}).encode())
-    assert ask.usage_asked is asked
-    out = json.loads(body.upstream(ask, model="", cache_salt=""))
-    assert out["stream_options"] == upstream
+    raw = json.dumps({"model": "m", "stream": True, "stream_options": options}).encode()
+    content, told = body.upstream(body.read(raw), raw, model="", cache_salt="")
+    assert told is asked
+    assert json.loads(content)["stream_options"] == upstream
 
 
 def test_a_plain_request_gets_no_stream_options() -> None:
@@ -112,13 +118,15 @@ def test_a_plain_request_gets_no_stream_options() -> None:
         (b'{"model":"m","stream":true,"stream_options":{"include_usage":3}}', "stream_options"),
         (b'{"model":"m","max_tokens":"9"}', "max_tokens"),
         (b'{"model":"m","max_tokens":-1}', "max_tokens"),
+        (b'{"model":"m","n":-1}', "n"),
+        (b'{"stream":"yes","model":5}', "model"),
         (b'{"model":"m","n":2000}', "n"),
         (b'{"model":"m","n":1.5}', "n"),
     ],
 )
 def test_a_bad_body_is_refused_and_the_parameter_named(raw: bytes, param: str | None) -> None:
     with pytest.raises(Malformed) as caught:
-        body.read(raw)
+        body.read(raw).weight()
     assert caught.value.param == param
     assert caught.value.status == 400
 
@@ -140,4 +148,4 @@ def test_a_bad_body_is_refused_and_the_parameter_named(raw: bytes, param: str | 
     ],
 )
 def test_the_weight_is_the_number_of_sequences(fields: dict[str, object], weight: int) -> None:
-    assert body.read(json.dumps({"model": "m", **fields}).encode()).weight == weight
+    assert body.read(json.dumps({"model": "m", **fields}).encode()).weight() == weight

@@ -57,7 +57,7 @@ def test_after_a_rest_one_request_tries_and_success_heals() -> None:
 def test_a_try_that_says_nothing_lets_another_try() -> None:
     breaker = Breaker(failures=2, rests=1, until_ns=5)
     breaker.starts()
-    breaker.undecided()
+    breaker.settle(None, 6)
     assert breaker.allows(6)
 
 
