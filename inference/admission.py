@@ -12,7 +12,7 @@ from inference.slices import out_of_credit
 from inference.snapshot import Account, Deployment, Tables
 from kernel.clock import NS
 from kernel.errors import Forbidden, NoCapacity, Unauthenticated, Unavailable
-from kernel.money import HourlyRate
+from kernel.money import CARRY_DIVISOR, HOUR_NS
 from kernel.wire.gateway import DeploymentRow, KeyRow, ReplicaState
 
 SCOPE = "inference"
@@ -106,7 +106,7 @@ def hold_nano(
 
 def piece_nano(row: DeploymentRow, gpus: int) -> int:
     """What the whole replica costs for as long as one hold is meant to last."""
-    return HourlyRate(row.rate_nano).ceiling_for_ns(gpus * HOLD_SECONDS * NS).nano
+    return -(-row.rate_nano * gpus * HOLD_SECONDS * NS // HOUR_NS)
 
 
 def ceiling_nano(row: DeploymentRow, prompt_tokens: int, completion_tokens: int) -> int:
@@ -119,7 +119,7 @@ def ceiling_nano(row: DeploymentRow, prompt_tokens: int, completion_tokens: int)
 
 def cost_nano(row: DeploymentRow, ticks: int, tokens: tuple[int, int, bool] | None = None) -> int:
     """This gateway's upper bound of what ``ticks`` of GPU time cost, in whole nano-dollars."""
-    by_time = HourlyRate(row.rate_nano).charge_ticks(ticks)[0].nano + (1 if ticks else 0)
+    by_time = -(-row.rate_nano * ticks // CARRY_DIVISOR)
     if tokens is None or tokens[2] or not (row.ceiling_prompt_nano or row.ceiling_completion_nano):
         return by_time
     return min(by_time, ceiling_nano(row, tokens[0], tokens[1]))

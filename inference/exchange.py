@@ -102,8 +102,7 @@ class Exchange:
             self._fail(lacking or verdict.nobody())
             return
         self._tried.append(replica.row.replica_id)
-        if replica.breaker.failures:
-            replica.breaker.starts()
+        replica.breaker.starts()
         self._approach(replica)
         replica.links.borrow(self)
 

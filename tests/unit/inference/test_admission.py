@@ -170,7 +170,7 @@ def test_the_hold_is_the_least_of_three(
 def test_the_local_cost_is_an_upper_bound_and_obeys_the_ceiling() -> None:
     row = deployment_row(rate_nano=HOUR_NANO, ceiling_completion_nano=1000)
     second = NS << 20
-    assert admission.cost_nano(row, second) == 10**9 + 1
+    assert admission.cost_nano(row, second) == 10**9
     assert admission.cost_nano(row, second, (5, 7, False)) == 7
-    assert admission.cost_nano(row, second, (5, 7, True)) == 10**9 + 1
+    assert admission.cost_nano(row, second, (5, 7, True)) == 10**9
     assert admission.cost_nano(row, 0) == 0
