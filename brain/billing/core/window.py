@@ -124,6 +124,12 @@ def grid_end(at_ns: int, window_ns: int) -> int:
     return (at_ns // window_ns + 1) * window_ns
 
 
+def first_open_end(lease: Lease, pieces: Iterable[Piece], window_ns: int) -> int:
+    """The end of the first window that is not posted and in which any of these pieces lies."""
+    begins = (_begins(p) for p in pieces if p.end_ns > lease.settled_ns)
+    return grid_end(max(lease.settled_ns, min(begins, default=0)), window_ns)
+
+
 def _book_late(
     lease: Lease, pieces: Sequence[Piece], limits: Interval, seen: list[Interval], out: Settlement
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import structlog
+
 from brain.billing.core import books
 from brain.billing.core.lease import COVER_NS, COVER_NS_MIN, POST_NS, Lease
 from brain.billing.core.posting import Asset
 from brain.billing.core.writing import Writing
 from brain.billing.models import Hold
-from brain.billing.service.grants import stop_account
+from brain.billing.service.grants import lift_stop, stop_account
 from brain.billing.service.settle import stop_overdrawn
 from brain.billing.store import holds, journal, leases
 from brain.identity import PLATFORM_ACCOUNT
@@ -18,6 +20,8 @@ from kernel.ids import HoldId, LeaseId, TxId
 from kernel.money import CARRY_DIVISOR
 
 PAGE = 500
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,27 @@ def need(lease: Lease) -> Need:
 async def accrue_due(ctx: Ctx) -> int:
     """Extend the holds of running leases, post what an hour has accrued, and stop the accounts
     that cannot cover the next minute. Returns how many leases needed something. May run any
-    number of times at once."""
+    number of times at once. A lease that fails is logged and tried again next time."""
     after, done = "", 0
     while True:
         async with ctx.db.begin() as tx:
             page = await leases.accruing(tx, after=after, limit=PAGE)
-        for lease, hold_rest in page:
-            wanted = need(lease)
-            short = lease.hold_id is not None and hold_rest < wanted.least
-            if short or wanted.post:
-                async with ctx.db.begin() as tx:
-                    done += await _accrue(tx, ctx, lease.id)
+        for row, hold_rest in page:
+            try:
+                if _needs(leases.view(row), hold_rest):
+                    async with ctx.db.begin() as tx:
+                        done += await _accrue(tx, ctx, row.lease_id)
+            except Exception as error:  # of this lease alone: the others must not wait for it
+                _log.exception("lease_not_accrued", lease_id=str(row.lease_id), error=repr(error))
         if len(page) < PAGE:
             return done
-        after = page[-1][0].id
+        after = page[-1][0].lease_id
+
+
+def _needs(lease: Lease, hold_rest: int) -> bool:
+    wanted = need(lease)
+    short = lease.hold_id is not None and hold_rest < wanted.least
+    return short or wanted.post
 
 
 async def _accrue(tx: Tx, ctx: Ctx, id: LeaseId) -> int:
@@ -114,4 +125,6 @@ async def release_due(ctx: Ctx) -> int:
         found = await holds.releasable(tx, ctx.clock.now_ns(), PAGE)
         await journal.lock(tx, [(account, Asset.USD) for _, account in found])
         await holds.close(tx, [id for id, _ in found])
+        for account in sorted({account for _, account in found}):
+            await lift_stop(tx, ctx, account)
     return len(found)

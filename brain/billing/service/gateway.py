@@ -39,6 +39,7 @@ class MeterPolicy:
     window_seconds: int = 10
     close_seconds_max: int = 120
     installation_id: str = "unnamed"
+    pieces_max: int = 20_000  # what one settlement of a lease loads, unless a window has more
 
     @property
     def window_ns(self) -> int:

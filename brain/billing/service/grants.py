@@ -19,7 +19,7 @@ from brain.billing.core.posting import (
 )
 from brain.billing.models import AccountStanding, Balance
 from brain.billing.service.group_commit import post
-from brain.billing.store import holds, journal, rates
+from brain.billing.store import holds, journal, leases, rates
 from brain.billing.store.rates import RateName
 from brain.plumbing import Ctx, Tx, changes
 from kernel.errors import BadInput
@@ -92,6 +92,16 @@ async def restart_if_able(ctx: Ctx, account: AccountId) -> None:
         view = (await journal.lock(tx, [(account, Asset.USD)]))[account]
         if view.free > holds.FLOOR_NANO and await holds.stopped(tx, account):
             await set_standing(tx, ctx, account, stopped=False, reason="there is credit again")
+
+
+async def lift_stop(tx: Tx, ctx: Ctx, account: AccountId) -> None:
+    """Lift the stop of an account when a hold came back and nothing of it runs any more: what is
+    left may be spent. While another lease runs, the stop is to end that too. The account's balance
+    is locked by the caller."""
+    if not await holds.stopped(tx, account) or await leases.covered(tx, account):
+        return
+    if (await journal.balances(tx, [account]))[account].free > holds.FLOOR_NANO:
+        await set_standing(tx, ctx, account, stopped=False, reason="its leases ended; some is left")
 
 
 async def stop_account(tx: Tx, ctx: Ctx, account: AccountId, reason: str) -> None:

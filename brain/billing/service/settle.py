@@ -8,17 +8,20 @@ journal, carries and the lease's row are saved together. Dying anywhere changes 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
+
+import structlog
 
 from brain.billing.core import books
 from brain.billing.core.charge import Attempt, Prior
 from brain.billing.core.coverage import closable_until
 from brain.billing.core.lease import Lease
-from brain.billing.core.window import Piece, Settlement, settle
+from brain.billing.core.window import Piece, Settlement, first_open_end, settle
 from brain.billing.core.writing import Writing
 from brain.billing.models import MeterLease
 from brain.billing.service.gateway import MeterPolicy
-from brain.billing.service.grants import stop_account
+from brain.billing.service.grants import lift_stop, stop_account
 from brain.billing.store import gateways, holds, journal, leases, segments
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx, Tx
@@ -29,18 +32,24 @@ PAGE = 200
 IDLE_NS = 60 * NS  # an idle lease's windows are closed no more often than this
 DAY_NS = 86_400 * NS
 
+_log = structlog.get_logger()
+
 
 async def settle_due(ctx: Ctx, policy: MeterPolicy | None = None) -> int:
     """Close every window that can be closed, and the books of ended leases. Returns the number of
-    windows posted. May run any number of times at once."""
+    windows posted. A lease that fails is logged and tried again next time. May run any number of
+    times at once."""
     terms, after, posted = policy or MeterPolicy(), "", 0
     stale = ctx.clock.now_ns() - IDLE_NS
     while True:
         async with ctx.db.begin() as tx:
             page = await leases.due(tx, after=after, stale_ns=stale, limit=PAGE)
         for lease in page:
-            async with ctx.db.begin() as tx:
-                posted += await _settle_lease(tx, ctx, lease, terms)
+            try:
+                async with ctx.db.begin() as tx:
+                    posted += await _settle_lease(tx, ctx, lease, terms)
+            except Exception as error:  # of this lease alone: the others must not wait for it
+                _log.exception("lease_not_settled", lease_id=str(lease), error=repr(error))
         if len(page) < PAGE:
             return posted
         after = page[-1]
@@ -52,9 +61,16 @@ async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> i
         return 0
     lease = leases.view(row)
     until = await _closable(tx, ctx, lease, policy)
-    rows = await segments.unfolded(tx, id)
-    if len(rows) == segments.PIECES_MAX:  # only what is wholly loaded can be closed
-        until = min(until, rows[-1][1].start_ns)
+    rows = await segments.unfolded(tx, id, limit=policy.pieces_max)
+    if len(rows) == policy.pieces_max:  # only what is wholly loaded can be closed
+        # What is not loaded may be the evidence that what is loaded was alive.
+        alive = await segments.alive_until(tx, id)
+        lease = replace(lease, evidence_ns=max(lease.evidence_ns, alive))
+        first = first_open_end(lease, (piece for _, piece in rows), policy.window_ns)
+        whole = rows[-1][1].start_ns
+        if whole < first <= until:  # one window at least, however much lies in it
+            rows, whole = await segments.unfolded(tx, id, until_ns=first), first
+        until = min(until, whole)
     pieces = {piece.key: piece for _, piece in rows}
     late = [p for p in pieces.values() if p.open_ns < lease.settled_ns]
     seen = (
@@ -113,6 +129,8 @@ async def _save(
     if ending and lease.hold_id is not None:
         await holds.close(tx, [lease.hold_id])
     await tx.flush()
+    if ending:
+        await lift_stop(tx, ctx, lease.terms.payer)
     await stop_overdrawn(tx, ctx, touched | {lease.terms.payer} if ending else touched)
 
 

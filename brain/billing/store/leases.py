@@ -14,7 +14,7 @@ from brain.billing.core.lease import Lease, LeaseMark, LeaseTerms
 from brain.billing.core.writing import WindowRow, Writing
 from brain.billing.models import Hold, LeaseBill, MeterLease, MeterWindow
 from brain.plumbing import Tx
-from kernel.ids import HoldId, LeaseId
+from kernel.ids import AccountId, HoldId, LeaseId
 
 _EVIDENCE = text(
     """
@@ -221,7 +221,7 @@ async def due(tx: Tx, *, after: str, stale_ns: int, limit: int) -> list[LeaseId]
     return [LeaseId(row.lease_id) for row in rows]
 
 
-async def accruing(tx: Tx, *, after: str, limit: int) -> list[tuple[Lease, int]]:
+async def accruing(tx: Tx, *, after: str, limit: int) -> list[tuple[MeterLease, int]]:
     """Open leases by id, each with what is open of its hold."""
     rows = await tx.execute(
         select(MeterLease, Hold.amount - Hold.captured - Hold.released)
@@ -234,7 +234,15 @@ async def accruing(tx: Tx, *, after: str, limit: int) -> list[tuple[Lease, int]]
         .order_by(MeterLease.lease_id)
         .limit(limit)
     )
-    return [(view(row[0]), row[1] or 0) for row in rows]
+    return [(row[0], row[1] or 0) for row in rows]
+
+
+async def covered(tx: Tx, payer: AccountId) -> bool:
+    """Has this account a lease that its hold still covers: one that is not settled to the end?"""
+    query = select(MeterLease.lease_id).where(
+        MeterLease.payer == payer, MeterLease.hold_id.is_not(None), ~MeterLease.finished
+    )
+    return (await tx.scalar(query.limit(1))) is not None
 
 
 async def bills(tx: Tx, id: LeaseId) -> list[LeaseBill]:

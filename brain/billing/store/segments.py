@@ -18,8 +18,6 @@ from brain.plumbing import Tx
 from kernel.ids import DeploymentId, LeaseId
 from kernel.wire.gateway import Segment, SegmentEnd
 
-PIECES_MAX = 20_000
-
 _APPEND = text(
     """
     INSERT INTO usage_segment
@@ -150,10 +148,13 @@ async def park(tx: Tx, parked: Sequence[tuple[Segment, str]], at: datetime) -> i
     return len((await tx.execute(statement.returning(ParkedSegment.key))).all())
 
 
-async def unfolded(tx: Tx, lease: LeaseId) -> list[tuple[date, Piece]]:
-    """This lease's segments that wait, oldest first, each with its day. Columns, not objects:
-    there may be many."""
+async def unfolded(
+    tx: Tx, lease: LeaseId, *, limit: int | None = None, until_ns: int | None = None
+) -> list[tuple[date, Piece]]:
+    """This lease's segments that wait, oldest first, each with its day: at most ``limit``, or
+    those that begin at ``until_ns`` or before. Columns, not objects: there may be many."""
     columns = UsageSegment.__table__.c
+    begun = [columns.start_ns <= until_ns] if until_ns is not None else []
     rows = await tx.execute(
         select(
             columns.day,
@@ -172,11 +173,24 @@ async def unfolded(tx: Tx, lease: LeaseId) -> list[tuple[date, Piece]]:
             columns.completion_tokens,
             columns.tokens_estimated,
         )
-        .where(columns.lease_id == lease, ~columns.folded)
+        .where(columns.lease_id == lease, ~columns.folded, *begun)
         .order_by(columns.start_ns, columns.key)
-        .limit(PIECES_MAX)
+        .limit(limit)
     )
     return [(row.day, _piece(row)) for row in rows]
+
+
+async def alive_until(tx: Tx, lease: LeaseId) -> int:
+    """The last end of a segment that waits and that the worker answered to the end."""
+    found = await tx.scalar(
+        select(func.max(UsageSegment.end_ns)).where(
+            UsageSegment.lease_id == lease,
+            ~UsageSegment.folded,
+            UsageSegment.ending == SegmentEnd.DONE.value,
+            UsageSegment.status < 500,
+        )
+    )
+    return int(found or 0)
 
 
 def _piece(row: Any) -> Piece:

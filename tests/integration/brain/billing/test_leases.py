@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from brain.billing import (
     Grant,
@@ -11,6 +12,7 @@ from brain.billing import (
     account_stopped,
     accrue_due,
     all_account_rows,
+    can_spend,
     drained,
     grant,
     last_used_ns,
@@ -18,12 +20,18 @@ from brain.billing import (
     lease_mark,
     lease_opened,
     prove,
+    release_due,
     settle_due,
 )
+from brain.billing.core.books import lease_bill_key
+from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.service.gateway import slice_asked
+from brain.billing.service.group_commit import post
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
 from kernel.errors import OutOfCredit
-from kernel.wire.gateway import UsageBatch, Watermark
+from kernel.ids import AccountId, HoldId, TxId
+from kernel.wire.gateway import SliceRequest, SliceReturn, UsageBatch, Watermark
 from tests.integration.brain.billing.stage import POLICY, PROVIDER, RATE, Stage
 
 HOUR_NANO = RATE  # what one GPU-hour costs
@@ -156,6 +164,85 @@ async def test_an_account_that_cannot_cover_the_next_minute_stops_until_it_can(
     async with stage.ctx.db.begin() as tx:
         assert not await account_stopped(tx, payer)
         assert str(payer) in {row.account_id for row in await all_account_rows(tx)}
+
+
+async def stopped_account(stage: Stage, **terms: object) -> tuple[AccountId, LeaseTerms]:
+    """An account of two and a half minutes that ran until it was stopped, with half a one left."""
+    payer = stage.account()
+    await grant(stage.ctx, Grant(payer, "promo", "r", "k", credits=MINUTE_NANO // 40_000))
+    lease = await stage.ready_lease(payer=payer, mode="dedicated", **terms)
+    stage.clock.advance(120)
+    await stage.alive(lease)
+    await accrue_due(stage.ctx)
+    async with stage.ctx.db.begin() as tx:
+        assert await account_stopped(tx, payer)
+    return payer, lease
+
+
+@pytest.mark.feature("G3", "G4")
+async def test_what_is_left_after_a_stop_may_be_spent_once_the_lease_is_closed(
+    stage: Stage,
+) -> None:
+    payer, lease = await stopped_account(stage)
+    await close(stage, lease)
+    async with stage.ctx.db.begin() as tx:
+        assert await can_spend(tx, payer)
+    wanted = SliceRequest(str(stage.ctx.ids.new(HoldId)), "boot_1", str(payer), 1000, 1000)
+    assert (await slice_asked(stage.ctx, wanted)).granted_nano == 1000
+    with pytest.raises(OutOfCredit, match="first minute"):
+        await stage.ready_lease(payer=payer, mode="dedicated")
+
+
+@pytest.mark.feature("G3", "G4")
+async def test_a_stop_lasts_until_the_accounts_last_lease_is_closed(stage: Stage) -> None:
+    payer, one = await stopped_account(stage)
+    await grant(stage.ctx, Grant(payer, "promo", "r", "k2", credits=MINUTE_NANO // 100_000))
+    two = await stage.ready_lease(payer=payer, mode="dedicated")
+    await accrue_due(stage.ctx)
+    states = []
+    for lease in (one, two):
+        await close(stage, lease)
+        async with stage.ctx.db.begin() as tx:
+            states.append(await account_stopped(tx, payer))
+    assert states == [True, False]
+
+
+@pytest.mark.feature("G3", "G4")
+async def test_slices_that_come_back_after_the_lease_may_be_spent(stage: Stage) -> None:
+    payer = stage.account()
+    await grant(stage.ctx, Grant(payer, "promo", "r", "k", credits=3 * MINUTE_NANO // 100_000))
+    lease = await stage.ready_lease(payer=payer, mode="dedicated")
+    slice_id = str(stage.ctx.ids.new(HoldId))
+    await slice_asked(
+        stage.ctx, SliceRequest(slice_id, "boot_1", str(payer), MINUTE_NANO, MINUTE_NANO)
+    )
+    stage.clock.advance(120)
+    await stage.alive(lease)
+    await accrue_due(stage.ctx)
+    await close(stage, lease)
+    await stage.gateway.send([], returns=[SliceReturn(slice_id)])
+    assert await release_due(stage.ctx) == 1
+    async with stage.ctx.db.begin() as tx:
+        assert await can_spend(tx, payer)
+
+
+@pytest.mark.feature("G1", "G3")
+async def test_a_lease_that_cannot_be_billed_stops_no_other(stage: Stage) -> None:
+    payers, leases = [await stage.rich() for _ in range(2)], []
+    for payer in payers:
+        stage.clock.advance(1)
+        leases.append(await stage.ready_lease(payer=payer, mode="dedicated"))
+    entries = (Entry("test:a", Asset.USD, -1), Entry("test:b", Asset.USD, 1))
+    begun = stage.now - NS
+    key = lease_bill_key(leases[0].lease_id, begun)
+    await post(stage.ctx, Posting(stage.ctx.ids.new(TxId), key, "test", "", entries))
+    stage.clock.advance(3600)
+    for lease in leases:
+        await stage.alive(lease)
+    with capture_logs() as logged:
+        assert await accrue_due(stage.ctx) == 1
+    assert [e["lease_id"] for e in logged if "lease_id" in e] == [leases[0].lease_id]
+    assert await stage.posted(payers[1]) == 10 * NS - HOUR_NANO
 
 
 @pytest.mark.feature("G1")

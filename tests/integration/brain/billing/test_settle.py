@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
-from brain.billing import lease_closed, release_due, settle_due
+from brain.billing import MeterPolicy, lease_closed, release_due, settle_due
+from brain.billing.core.books import window_key
+from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.service.group_commit import post
 from brain.billing.service.receipts import request_receipt
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
-from kernel.ids import RequestId
+from kernel.ids import RequestId, TxId
 from kernel.receipt import recompute
 from kernel.wire.gateway import SegmentEnd
 from tests.integration.brain.billing.stage import PROVIDER, RATE, Stage
@@ -21,6 +25,12 @@ async def stage(ctx: Ctx, clock: ManualClock) -> Stage:
     made = Stage(ctx, clock)
     await made.gateway.hello()
     return made
+
+
+def unrelated(stage: Stage, key: str) -> Posting:
+    """Something else under a key that a lease's own posting will want."""
+    entries = (Entry("test:a", Asset.USD, -1), Entry("test:b", Asset.USD, 1))
+    return Posting(stage.ctx.ids.new(TxId), key, "test", "", entries)
 
 
 @pytest.mark.feature("G1", "A20")
@@ -151,6 +161,56 @@ async def test_estimated_tokens_lower_no_bill(stage: Stage, end: SegmentEnd) -> 
     assert await stage.posted(account) == 10 * NS - 4 * SECOND_NANO
     shown = await request_receipt(stage.ctx, account, RequestId(segment.request_id))
     assert recompute(shown).ok
+
+
+@pytest.mark.feature("G1")
+@pytest.mark.parametrize("count", [7, 12])
+async def test_a_window_of_more_pieces_than_a_load_closes(stage: Stage, count: int) -> None:
+    account = await stage.rich()
+    terms, start = await stage.ready_lease(), stage.now
+    stage.clock.advance(32)
+    pieces = [stage.segment(terms, account, start + n, start + 4 * NS) for n in range(count)]
+    pieces += [stage.segment(terms, account, start + 12 * NS, start + 14 * NS)]
+    await stage.gateway.send(pieces, replica=terms.replica_id, until_ns=stage.now)
+    few = MeterPolicy(pieces_max=5)
+    assert [await settle_due(stage.ctx, few) for _ in range(3)] == [1, 1, 0]
+    paid = 10 * NS - await stage.posted(account)
+    assert 6 * SECOND_NANO - 1 <= paid <= 6 * SECOND_NANO  # a part of one may be in the carry
+    assert await stage.one("SELECT count(*) FROM usage_segment WHERE NOT folded") == 0
+
+
+@pytest.mark.feature("G1")
+async def test_life_beyond_what_is_loaded_counts(stage: Stage) -> None:
+    account = await stage.rich()
+    terms, start = await stage.ready_lease(), stage.now
+    stage.clock.advance(25)
+    cut = [stage.segment(terms, account, start, start + 9 * NS, end=SegmentEnd.ABORTED)]
+    cut += [stage.segment(terms, account, start, start + 9 * NS, end=SegmentEnd.CUT)]
+    alive = stage.segment(terms, account, start + 14 * NS, start + 15 * NS)
+    async with stage.ctx.db.begin() as tx:
+        await lease_closed(tx, terms.lease_id, stage.now, "lost")
+    await stage.gateway.send([*cut, alive], replica=terms.replica_id, until_ns=stage.now)
+    few = MeterPolicy(pieces_max=2)
+    assert [await settle_due(stage.ctx, few) for _ in range(2)] == [1, 1]
+    assert await stage.posted(account) == 10 * NS - 10 * SECOND_NANO
+
+
+@pytest.mark.feature("G1")
+async def test_a_lease_that_cannot_be_settled_stops_no_other(stage: Stage) -> None:
+    account = await stage.rich()
+    leases = []
+    for _ in range(2):
+        stage.clock.advance(10)
+        leases.append(await stage.ready_lease())
+    first, start = leases[0], stage.now
+    stage.clock.advance(12)
+    pieces = [stage.segment(one, account, start, start + 2 * NS) for one in leases]
+    await post(stage.ctx, unrelated(stage, window_key(first.lease_id, start, account)))
+    await stage.gateway.send(pieces, replica=first.replica_id, until_ns=stage.now)
+    with capture_logs() as logged:
+        assert await settle_due(stage.ctx) == 1
+    assert [e["lease_id"] for e in logged if "lease_id" in e] == [first.lease_id]
+    assert await stage.posted("platform:pool") == 2 * SECOND_NANO
 
 
 @pytest.mark.feature("G1")
