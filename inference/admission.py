@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from inference.body import Ask
 from inference.errors import model_not_found
-from inference.route import Replica
+from inference.route import READY, Replica
 from inference.slices import out_of_credit
 from inference.snapshot import Account, Deployment, Tables
 from kernel.clock import NS
 from kernel.errors import Forbidden, NoCapacity, Unauthenticated, Unavailable
 from kernel.money import CARRY_DIVISOR, HOUR_NS
-from kernel.wire.gateway import DeploymentRow, KeyRow, ReplicaState
+from kernel.wire.gateway import DeploymentRow, KeyRow
 
 SCOPE = "inference"
 HOLD_SECONDS = 30
@@ -68,7 +68,7 @@ def resolve(tables: Tables[LinksT], key: KeyRow, model: str) -> Deployment[Links
         raise model_not_found(model)
     for deployment in found:
         for replica in deployment.replicas:
-            if replica.row.state is ReplicaState.READY and not replica.gone:
+            if replica.row.state is READY and not replica.gone:
                 return deployment
     raise NoCapacity(
         f"The model {model[:200]!r} has no ready replica now; try again soon.",

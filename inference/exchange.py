@@ -25,6 +25,7 @@ from kernel.wire.gateway import KeyRow, SegmentEnd
 NEVER = 1 << 62
 NO_ANSWER = Answer(show_usage=False)
 CLIENT_GONE = 499
+DONE = SegmentEnd.DONE  # met by each request: a look into an enum class is slow
 STALE_NS = 5 * NS  # a kept connection that closes later than this after a request was not idle
 
 
@@ -166,9 +167,9 @@ class Exchange:
             except NotAnAnswer:
                 pass
             else:
-                self._served(tokens)
+                now_ns = self._served(tokens)
                 self._client.whole(kind, content, self.request_id)
-                self._close(200, tokens)
+                self._close(200, tokens, now_ns)
                 return
         answer = self._own_answer()
         answer.take(status, kind, retry_after, content)
@@ -250,19 +251,19 @@ class Exchange:
             self._link = None
             replica.links.await_end(link)
         tokens = self._answer.tokens()
-        self._served(tokens)
+        now_ns = self._served(tokens)
         if not self._flowing:
             self._client.begin(self._answer, content, self.request_id)
             content = b""
         self._client.last(content)
-        self._close(200, tokens)
+        self._close(200, tokens, now_ns)
 
-    def _served(self, tokens: Tokens) -> None:
+    def _served(self, tokens: Tokens) -> int:
         """The worker did its part: count it, before the client has its last byte."""
         replica = self._replica
         if replica is not None and replica.breaker.failures:
             replica.breaker.succeeded()
-        self._leave(SegmentEnd.DONE, 200, tokens)
+        return self._leave(DONE, 200, tokens)
 
     def _own_answer(self) -> Answer:
         """The answer of the present try."""
@@ -355,20 +356,20 @@ class Exchange:
         if link is not None:
             link.drop()
 
-    def _leave(self, end: SegmentEnd, status: int, tokens: Tokens | None = None) -> None:
-        """The request is no longer with a worker: count what it was given."""
+    def _leave(self, end: SegmentEnd, status: int, tokens: Tokens | None = None) -> int:
+        """The request is no longer with a worker: count what it was given. Returns the time."""
+        now_ns = self._gateway.now_ns()
         replica, residence = self._replica, self.residence
         self._replica = self.residence = None
         if replica is not None:
             replica.in_flight -= 1
         if residence is None:
-            return
-        gateway = self._gateway
-        now_ns = gateway.now_ns()
+            return now_ns
         residence.finish(now_ns, end, status, tokens or self._answer.tokens())
-        gateway.spool.finished(residence)
+        self._gateway.spool.finished(residence)
         if self._payment is not None:
             self._payment.leave(now_ns)
+        return now_ns
 
     def _fail(self, error: GanglionError) -> None:
         """Answer with an error in the shape that the client can still take."""
@@ -381,10 +382,10 @@ class Exchange:
             self._client.cut()
         self._close(errors.status_of(error))
 
-    def _close(self, status: int, tokens: Tokens | None = None) -> None:
+    def _close(self, status: int, tokens: Tokens | None = None, now_ns: int = 0) -> None:
         self._over = True
         gateway = self._gateway
-        now_ns = gateway.now_ns()
+        now_ns = now_ns or gateway.now_ns()
         gateway.exchanges.discard(self)
         if self._payment is not None:
             self._payment.close(now_ns, tokens)

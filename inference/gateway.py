@@ -59,7 +59,7 @@ class Gateway:
         self.boot_id = str(boot_id)  # plain text: it goes into every segment
         self.request_ids = RequestIds(clock, ids)
         self.now_ns = clock.monotonic_ns
-        self.wall_ns = clock.now_ns
+        self.wall_ns = clock.now_ns()  # as of the last sweep
         self._clock = clock
         self.metrics = Metrics()
         self.tables: Tables[Links] = Tables(self._make_links)
@@ -147,6 +147,7 @@ class Gateway:
         """Every ``SWEEP_SECONDS``: deadlines, cuts, ticks. Never on the path of a request."""
         now_ns = self.tick_ns = self.now_ns()
         self.day = day_number(self._clock)
+        self.wall_ns = self._clock.now_ns()
         self.request_ids.tick()
         settings = self.settings
         if not self.alone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inference import admission, errors, routes
 from inference.gateway import Gateway
-from inference.routes import Kind, Route
+from inference.routes import OPEN, Route
 from kernel.errors import GanglionError, Malformed, TooLarge
 from kernel.wire.gateway import KeyRow
 
@@ -75,11 +75,11 @@ class Request:
                 raise errors.unknown_route(path.decode(errors="replace"))
             allowed = route.method.decode()
             raise errors.MethodNotAllowed(f"Use {allowed} on this route.", allow=allowed)
-        if route.kind is Kind.OPEN:
+        if route.kind is OPEN:
             return
         gateway.check_fresh()
         self.key = admission.authorise(
-            gateway.tables, self._authorization, gateway.wall_ns(), connected=gateway.connected
+            gateway.tables, self._authorization, gateway.wall_ns, connected=gateway.connected
         )
         if self._length > gateway.body_bytes_max:
             raise too_large(gateway.body_bytes_max)

@@ -18,7 +18,7 @@ from inference.exchange import NEVER, Exchange
 from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, too_large
 from inference.pages import Pages
-from inference.routes import Kind
+from inference.routes import INFERENCE
 from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated, Unavailable
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -311,7 +311,7 @@ class ClientConnection(asyncio.Protocol):
             name = route.name if route is not None else "unknown"
             gateway.metrics.finished(name, errors.status_of(error), 0)
             self.refuse(error, request_id)
-        elif route.kind is not Kind.INFERENCE or key is None:
+        elif route.kind is not INFERENCE or key is None:
             self._pages.serve(self, request)
         elif (key_now := gateway.tables.keys.get(key.digest)) is None:  # revoked meanwhile
             self.refuse(Unauthenticated("This API key was revoked."), request_id)

@@ -14,6 +14,8 @@ from kernel.wire.gateway import ReplicaRow, ReplicaState
 FAILURES_TO_REST = 2
 RESTS_NS = (5 * NS, 25 * NS, 60 * NS)
 
+READY = ReplicaState.READY  # a look into an enum class costs more than all else here
+
 LinksT = TypeVar("LinksT")
 
 
@@ -84,7 +86,7 @@ def choose(
     """
     best: Replica[LinksT] | None = None
     for replica in replicas:
-        if replica.row.state is not ReplicaState.READY or replica.gone:
+        if replica.row.state is not READY or replica.gone:
             continue
         if not replica.breaker.allows(now_ns) or replica.row.replica_id in tried:
             continue

@@ -12,6 +12,9 @@ class Kind(Enum):
     OPEN = auto()  # health and metrics: no key
 
 
+INFERENCE, OPEN = Kind.INFERENCE, Kind.OPEN  # met by each request: a look into the class is slow
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     name: str

@@ -32,6 +32,9 @@ class Phase(Enum):
     BROKEN = auto()  # never complete, whatever comes
 
 
+_FLOWING = Phase.FLOWING  # looked at for each chunk: a look into an enum class costs 0.1 us
+
+
 class Usage(msgspec.Struct):
     """Token counts; a field that is missing is ``None``, which is not zero."""
 
@@ -128,7 +131,7 @@ class SseStream:
 
         False changes nothing: then ``feed`` is to be called.
         """
-        if self.phase is not Phase.FLOWING or self._rest:
+        if self.phase is not _FLOWING or self._rest:
             return False
         newline = received.find(b"\n")
         if received[:6] != b"data: " or received[newline:] != b"\n\n":
