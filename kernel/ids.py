@@ -95,6 +95,12 @@ class BootId(Id):
     prefix = "boot"
 
 
+class IntentId(Id):
+    """Our wish for one rented machine, written before the cloud is called."""
+
+    prefix = "intent"
+
+
 class WorkId(Id):
     prefix = "work"
 

@@ -1,0 +1,16 @@
+"""Clouds' offers and what became of them."""
+
+from __future__ import annotations
+
+revision = "0008"
+down_revision: str | None = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
