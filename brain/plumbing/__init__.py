@@ -4,6 +4,7 @@ from brain.plumbing import audit, changes, inbox, moves, outbox, work
 from brain.plumbing.context import Ctx
 from brain.plumbing.db import Base, Db, IdColumn, Tx
 from brain.plumbing.moves import Stated, history, move
+from brain.plumbing.points import Killed, NoPoints, Points
 from brain.plumbing.work import Work
 
 __all__ = [
@@ -11,6 +12,9 @@ __all__ = [
     "Ctx",
     "Db",
     "IdColumn",
+    "Killed",
+    "NoPoints",
+    "Points",
     "Stated",
     "Tx",
     "Work",
