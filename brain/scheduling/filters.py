@@ -31,10 +31,14 @@ class Filter:
 
 
 def shape_on(request: PlanRequest, offer: Offer) -> Shape | None:
-    """The shape with fewest GPUs whose memory this kind of GPU has and whose count is free."""
+    """The shape with fewest GPUs whose memory this kind of GPU has and whose count is free.
+
+    A cloud's machine is paid for as a whole, so there a shape must use all of its GPUs.
+    """
     best: Shape | None = None
     for shape in request.shapes:
         fits = shape.vram_mib <= offer.vram_mib and shape.gpus <= offer.free
+        fits = fits and (not offer.cloud or shape.gpus == offer.total)
         if fits and (best is None or shape.gpus < best.gpus):
             best = shape
     return best
@@ -55,6 +59,9 @@ def _busy(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
 
 def _busy_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
     fitting = [s.gpus for s in request.shapes if s.vram_mib <= offer.vram_mib]
+    if offer.cloud:
+        asked = " or ".join(str(gpus) for gpus in sorted(set(fitting)))
+        return f"It is rented whole, with {offer.total} GPUs; {asked} can be used."
     return f"{offer.free} of {offer.total} GPUs are free; {min(fitting)} needed."
 
 
@@ -84,8 +91,8 @@ def _price_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
 FILTERS: tuple[Filter, ...] = (
     Filter(
         "avoided",
-        lambda r, o, n: o.node_id in r.avoid,
-        lambda r, o, n: r.avoid[o.node_id],
+        lambda r, o, n: o.place in r.avoid,
+        lambda r, o, n: r.avoid[o.place],
     ),
     Filter("withheld", lambda r, o, n: o.withheld != "", lambda r, o, n: o.withheld),
     Filter("freshness", _stale, _stale_why),

@@ -23,15 +23,19 @@ class Trust(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """GPUs of one kind on one node. Prices are nano-dollars per GPU-hour."""
+    """GPUs of one kind in one place: on a node, or a whole machine that a cloud would rent us.
 
-    node_id: NodeId
+    Prices are nano-dollars per GPU-hour, as the renter pays them. A cloud's machine is taken
+    whole: ``free`` and ``total`` are its GPUs.
+    """
+
+    node_id: NodeId | None  # None: at a cloud
     gpu_name: str
     vram_mib: int  # of each GPU
     free: int
     total: int
     price_nano: int
-    seen_ns: int  # when the node was last heard
+    seen_ns: int  # when the node was last heard, or the cloud last told of it
     node_name: str = ""
     region: str = ""
     spot: bool = False
@@ -43,11 +47,19 @@ class Offer:
     cold_start_seconds: int = 60
     withheld: str = ""  # why the node may not be sold now; "" = it may
     account_id: AccountId | None = None  # whose node it is
+    cloud: str = ""  # "" = one of our nodes
+    offer_key: str = ""  # what orders exactly this at its cloud
+    host: str = ""  # the cloud's id of the physical host, where it tells one
+
+    @property
+    def place(self) -> str:
+        """The node's id, or the cloud and its key of the offer."""
+        return f"{self.cloud}/{self.offer_key}" if self.node_id is None else self.node_id
 
     @property
     def key(self) -> tuple[str, str, int, bool]:
-        """One node may hold several kinds of GPU: this tells them apart."""
-        return (self.node_id, self.gpu_name, self.vram_mib, self.simulated)
+        """One place may hold several kinds of GPU: this tells them apart."""
+        return (self.place, self.gpu_name, self.vram_mib, self.simulated)
 
 
 @dataclass(frozen=True, order=True)
@@ -66,7 +78,7 @@ class Shape:
 class PlanRequest:
     """What is wanted. Any of ``shapes`` will do; on each offer the one with fewest GPUs is used.
 
-    ``avoid`` names nodes with the reason why they are not to be tried again.
+    ``avoid`` names places with the reason why they are not to be tried again.
     """
 
     shapes: tuple[Shape, ...]
@@ -123,6 +135,8 @@ class Choice:
 
     @property
     def node_id(self) -> NodeId:
+        """Asked only where the offer is a node's."""
+        assert self.offer.node_id is not None, f"{self.offer.place} is rented, not claimed"
         return self.offer.node_id
 
 

@@ -4,7 +4,7 @@ The board keeps offers on shelves of one kind each (all that a request can ask a
 price, age and record), in the order of their price. What a shelf shares is asked once a shelf,
 and a shelf is left as soon as no dearer offer on it can win: the rent at its shortest cold start
 and best record is a lower bound of the expected cost. The order of the input does not matter;
-ties go to the lower price, then the lower node id.
+ties go to the lower price, then the lower place.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def _kind(offer: Offer) -> tuple[object, ...]:
         offer.trust,
         offer.simulated,
         offer.engine,
+        offer.cloud,
     )
 
 
@@ -136,7 +137,7 @@ def explain(request: PlanRequest, offers: Iterable[Offer], now_ns: int) -> tuple
         reasons = tuple(f.why(request, offer, now_ns) for f in _rejecting(request, offer, now_ns))
         shape = shape_on(request, offer)
         if reasons or shape is None:
-            bad.append((offer.node_id, _rank(offer), Candidate(offer, False, 0, None, reasons)))
+            bad.append((offer.place, _rank(offer), Candidate(offer, False, 0, None, reasons)))
             continue
         worth = scores.cost(request, offer, shape.gpus)
         said = scores.sentences(request, offer, shape.gpus, worth)
@@ -148,7 +149,7 @@ def explain(request: PlanRequest, offers: Iterable[Offer], now_ns: int) -> tuple
 
 
 def _rank(offer: Offer) -> Rank:
-    return (offer.price_nano, offer.node_id, offer.gpu_name, offer.vram_mib, offer.simulated)
+    return (offer.price_nano, offer.place, offer.gpu_name, offer.vram_mib, offer.simulated)
 
 
 def _rejected(request: PlanRequest, offer: Offer, now_ns: int) -> bool:

@@ -70,7 +70,7 @@ def sentences(request: PlanRequest, offer: Offer, gpus: int, worth: Cost) -> tup
             f"risk of failing ({100 - offer.reliability_ppm / 10_000:.2f} %)",
         ),
     )
-    name = offer.node_name or offer.node_id
+    name = offer.node_name or offer.place
     first = f"{gpus} × {offer.gpu_name} on {name}: expected to cost {Money(worth.total_nano)}."
     return (first, *(f"{Money(nano)} {what}." for nano, what in parts if nano))
 
