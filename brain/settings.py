@@ -8,7 +8,9 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from brain.adapters.clouds import CloudSettings
 
 JWT_BYTES_MIN = 64
 WEAK_WORDS = ("changeme", "change-me", "secret", "password", "example", "default", "development")
@@ -27,7 +29,7 @@ class UnsafeSettings(Exception):
         self.sentences = sentences
 
 
-class Settings(BaseSettings):
+class Settings(CloudSettings):
     """Read from the environment only. Names are law; see .env.example."""
 
     model_config = SettingsConfigDict(
@@ -104,9 +106,6 @@ class Settings(BaseSettings):
         default=30, ge=1, description="On /api/* per address, and per user or API key."
     )
     auth_requests_per_second: int = Field(default=5, ge=1, description="On /auth/* per address.")
-    use_mock_providers: bool = Field(
-        default=False, description="Emulators instead of outside services. Never in production."
-    )
     demo_account: bool = Field(
         default=False,
         description="This installation has a demo account whose password is known."

@@ -1,0 +1,1 @@
+"""The outside world, one folder each: what stands behind the rooms' ports."""

@@ -1,0 +1,74 @@
+"""The settings of all cloud adapters; the brain's settings include them under the same names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class CloudSettings(BaseSettings):
+    """A cloud takes part when its key is set. Keys travel over https, or to this machine."""
+
+    use_mock_providers: bool = Field(
+        default=False, description="Emulators instead of outside services. Never in production."
+    )
+    fake_cloud_dir: Path = Field(
+        default=Path(".ganglion/fake-cloud"),
+        description="Where the fake cloud of USE_MOCK_PROVIDERS keeps its machines.",
+    )
+    cloud_boot_image: str = Field(
+        default="docker.io/vllm/vllm-openai:v0.11.0",
+        max_length=300,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
+        description="What rented containers start from: Python 3.11, the engine, NVIDIA's runtime.",
+    )
+    runpod_api_key: SecretStr | None = Field(
+        default=None, description="Account at RunPod; a key that may read and write pods."
+    )
+    runpod_api: Literal["rest", "graphql"] = Field(
+        default="rest", description="Which of RunPod's interfaces is used: rest (v2) or graphql."
+    )
+    runpod_api_base_url: str = Field(
+        default="https://api.runpod.io/v2", description="Root of RunPod's REST v2."
+    )
+    runpod_graphql_url: str = Field(
+        default="https://api.runpod.io/graphql", description="RunPod's GraphQL, also for balance."
+    )
+    vast_api_key: SecretStr | None = Field(default=None, description="Account at Vast.ai.")
+    vast_url: str = Field(default="https://console.vast.ai", description="Root of Vast.ai's API.")
+    lambda_api_key: SecretStr | None = Field(default=None, description="Account at Lambda.")
+    lambda_cloud_base_url: str = Field(
+        default="https://cloud.lambda.ai", description="Root of Lambda's API, without /api/v1."
+    )
+
+    @field_validator("runpod_api_key", "vast_api_key", "lambda_api_key", mode="before")
+    @classmethod
+    def _empty_key_is_none(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("runpod_api_key", "vast_api_key", "lambda_api_key")
+    @classmethod
+    def _key_fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value()
+        if not (text.isascii() and text.isprintable()) or " " in text or len(text) > 500:
+            raise ValueError("must be one word of printable ASCII, at most 500 characters")
+        return value
+
+    @field_validator(
+        "runpod_api_base_url", "runpod_graphql_url", "vast_url", "lambda_cloud_base_url"
+    )
+    @classmethod
+    def _safe_for_a_key(cls, value: str) -> str:
+        parts = urlsplit(value)
+        near = parts.hostname in _LOOPBACK
+        if not parts.hostname or parts.scheme not in ({"http", "https"} if near else {"https"}):
+            raise ValueError("must begin with https:// (http:// only to this machine)")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must have no user, password, query or fragment")
+        return value.rstrip("/")
