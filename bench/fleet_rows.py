@@ -30,8 +30,8 @@ async def add_nodes(ctx: Ctx, count: int, *, gpus: int = 8) -> list[NodeId]:
         values = {"account": account, "at": at, "ns": now_ns, "nodes": [str(n) for n in nodes]}
         for statement in (
             "INSERT INTO node (node_id, account_id, name, public_key, price_nano, listed,"
-            " region, created_at) SELECT id, :account, 'bench', id, 500000000, true, '',"
-            " CAST(:at AS timestamptz) FROM unnest(CAST(:nodes AS text[])) AS id",
+            " rented, region, created_at) SELECT id, :account, 'bench', id, 500000000, true, false,"
+            " '', CAST(:at AS timestamptz) FROM unnest(CAST(:nodes AS text[])) AS id",
             "INSERT INTO fleet_node (node_id, generation, epoch, xid, host_boot_id,"
             " agent_start_id, agent_version, engine, nvml, quarantined)"
             f" SELECT id, 1, 0, 0, '{BOOT}', '{START}', '1', 'process', 'ok', ''"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -47,6 +47,16 @@ class Outcome(StrEnum):
     RELEASED = "released"  # asked to stop, and gone
     FAILED = "failed"  # the worker or the node gave up, and gone
     LOST = "lost"  # no evidence: its time ran out, or the host booted anew
+
+
+def other_gpus(memory_mib: Sequence[int], count: int, least_mib: int) -> str:
+    """Why these are not the GPUs that a machine was rented for; empty when they are."""
+    if len(memory_mib) < count:
+        return f"the machine has {len(memory_mib)} GPUs; {count} were rented"
+    small = min(memory_mib[:count])
+    if small < least_mib:
+        return f"a GPU of the machine has {small} MiB; {least_mib} MiB are needed"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class Desk:
     numbers: CallNumbers
     beat_number: int
     last_seen_ns: int
+    awaits: bool = False  # a lease of it waits to know this machine's GPUs
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -88,7 +89,8 @@ async def load(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Desk]:
     gpus = await _gpus(tx, node_ids)
     desks = {}
     for node, beat, revoked_at in nodes:
-        own = [lease for lease in live if lease.node_id == node.node_id]
+        every = [lease for lease in live if lease.node_id == node.node_id]
+        own = [lease for lease in every if lease.awaits_mib is None]
         wanted = [_desired(lease, uuids.get(lease.lease_id, ())) for lease in own]
         desks[node.node_id] = Desk(
             node_id=node.node_id,
@@ -104,6 +106,7 @@ async def load(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Desk]:
             numbers=CallNumbers(beat.seq),
             beat_number=beat.seq,
             last_seen_ns=beat.last_seen_ns,
+            awaits=len(own) < len(every),
         )
     return desks
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from brain.fleet import batch, core, desk, leases, sessions
+from brain.fleet import batch, core, desk, leases, rented, sessions
 from brain.fleet.batch import Batch
 from brain.fleet.desk import Desk, Inventory
 from brain.fleet.ports import LeaseWatcher
@@ -155,6 +155,8 @@ class AgentFront:
         )
         if inventory != own.inventory:
             own = await self._save_inventory(own, inventory)
+        if own.awaits:
+            own = await self._take_up(own)
         can_write = self._can_write()
         renewed = [key for key in found.renewed if key in own.leases] if can_write else []
         self._batch.add(own.node_id, own.agent_start_id, number, now_ns, beat.generation)
@@ -232,6 +234,12 @@ class AgentFront:
 
     async def _save_inventory(self, own: Desk, inventory: Inventory) -> Desk:
         await batch.write_inventory(self.ctx, own.node_id, inventory)
+        await self._load([own.node_id])
+        return self.desks[own.node_id]
+
+    async def _take_up(self, own: Desk) -> Desk:
+        if not await rented.take_up(self.ctx, self.watcher, own.node_id):
+            return own
         await self._load([own.node_id])
         return self.desks[own.node_id]
 

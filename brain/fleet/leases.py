@@ -63,8 +63,8 @@ async def claim(tx: Tx, wanted: Claim, *, now_ns: int, ids: Ids) -> LeaseView:
         await store.add_lease_gpus(tx, row.lease_id, row.node_id, uuids)
     except IntegrityError as error:  # the index: the last word on double claims
         raise NoCapacity("These GPUs were taken by someone else just now.") from error
-    await lease_opened(tx, _money(row, wanted, node), ids)
-    return _view(row, tuple(uuids), silent=False)
+    await lease_opened(tx, terms_of(row, wanted, node), ids)
+    return view_of(row, tuple(uuids), silent=False)
 
 
 async def stop_lease(tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int) -> None:
@@ -84,7 +84,7 @@ async def lease(tx: Tx, lease_id: LeaseId) -> LeaseView | None:
         return None
     uuids = (await store.lease_gpus(tx, [lease_id])).get(lease_id, ())
     node = await store.fleet_node(tx, row.node_id)
-    return _view(row, uuids, silent=node is not None and node.silent_since_ns is not None)
+    return view_of(row, uuids, silent=node is not None and node.silent_since_ns is not None)
 
 
 async def see(
@@ -95,7 +95,7 @@ async def see(
     A report of another node's lease, of an old epoch or of a closed lease changes nothing.
     """
     async with ctx.db.begin() as tx:
-        row = await _locked(tx, watcher, LeaseId(seen.lease_id))
+        row = await locked(tx, watcher, LeaseId(seen.lease_id))
         if row is None or row.node_id != node_id or row.epoch != seen.epoch:
             return
         facts = store.facts(row)
@@ -110,7 +110,7 @@ async def see(
             await stop_lease(tx, row.lease_id, report.stop, now_ns=now_ns)
         if report.close is not None:
             event, said = LeaseEvent.RELEASE, seen.reason or "the work is gone, the GPUs are free"
-            await _close(tx, row, event, report.close, said, now_ns)
+            await close(tx, row, event, report.close, said, now_ns)
         elif not report.stop:
             await store.touch_node(tx, row.node_id)
 
@@ -118,7 +118,7 @@ async def see(
 async def give_up(ctx: Ctx, watcher: LeaseWatcher, lease_id: LeaseId, reason: str) -> None:
     """Ask for the end of a lease on the fleet's own account. May be repeated."""
     async with ctx.db.begin() as tx:
-        row = await _locked(tx, watcher, lease_id)
+        row = await locked(tx, watcher, lease_id)
         if row is not None:
             await stop_lease(tx, lease_id, reason, now_ns=ctx.clock.now_ns())
 
@@ -128,14 +128,14 @@ async def lose(
 ) -> bool:
     """Close a lease without the agent's word, if it is still as ``facts`` say. True if closed."""
     async with ctx.db.begin() as tx:
-        row = await _locked(tx, watcher, LeaseId(facts.lease_id))
+        row = await locked(tx, watcher, LeaseId(facts.lease_id))
         if row is None or row.renewed_ns > facts.renewed_ns:
             return False
-        await _close(tx, row, LeaseEvent.LOSE, Outcome.LOST, reason, now_ns)
+        await close(tx, row, LeaseEvent.LOSE, Outcome.LOST, reason, now_ns)
     return True
 
 
-async def _locked(tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId) -> Lease | None:
+async def locked(tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId) -> Lease | None:
     """The live lease, its watcher told first (see ``LeaseWatcher`` for why)."""
     row = await store.lease(tx, lease_id)
     if row is None or row.state == LeaseState.CLOSED.value:
@@ -147,9 +147,10 @@ async def _locked(tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId) -> Lease | N
     return row
 
 
-async def _close(
+async def close(
     tx: Tx, row: Lease, event: LeaseEvent, outcome: Outcome, reason: str, now_ns: int
 ) -> None:
+    """End a lease that :func:`locked` answered with: its GPUs are free, its bill stops."""
     row.closed_ns = now_ns
     row.outcome = outcome.value
     await move(tx, row, LEASE, event, reason=core.plain(reason)[:500], at=at_of(now_ns))
@@ -179,7 +180,8 @@ def _check_sellable(wanted: Claim, node: store.Entry) -> None:
         raise NoCapacity("This node became dearer meanwhile.")
 
 
-def _money(row: Lease, wanted: Claim, node: store.Entry) -> LeaseTerms:
+def terms_of(row: Lease, wanted: Claim, node: store.Entry) -> LeaseTerms:
+    """What the meter is told: who pays what to whom for this lease."""
     if wanted.mode not in ("dedicated", "pool"):
         raise Conflict(f"There is no billing mode {wanted.mode!r}.")
     return LeaseTerms(
@@ -208,7 +210,8 @@ def _keep_seen(row: Lease, seen: LeaseSeen, now_ns: int) -> None:
     row.seen_ns = now_ns
 
 
-def _view(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseView:
+def view_of(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseView:
+    """A lease's row as other rooms see it."""
     state = LeaseState(row.state)
     said = row.seen_reason if state is LeaseState.OPEN else ""
     return LeaseView(
@@ -225,6 +228,9 @@ def _view(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseView:
         port=row.seen_port,
         restarts=row.seen_restarts,
         silent=silent,
+        awaits_gpus=row.awaits_mib is not None,
+        joined_ns=row.joined_ns,
+        stop_asked_ns=row.stop_asked_ns,
         closed_ns=row.closed_ns,
         outcome=None if row.outcome is None else Outcome(row.outcome),
     )

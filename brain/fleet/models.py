@@ -99,6 +99,9 @@ class Lease(Stated, Base):
     gpu_count: Mapped[int] = mapped_column(Integer)
     launch: Mapped[bytes] = mapped_column(LargeBinary)  # wire.agent.LaunchSpec as JSON
     ttl_seconds: Mapped[int] = mapped_column(Integer)
+    # A rented machine's GPUs are not known yet: each must have so much memory. None: they are.
+    awaits_mib: Mapped[int | None] = mapped_column(BigInteger)
+    joined_ns: Mapped[int | None] = mapped_column(BigInteger)  # when they were
     opened_ns: Mapped[int] = mapped_column(BigInteger)
     renewed_ns: Mapped[int] = mapped_column(BigInteger)  # when a renewal was last answered
     stop_asked_ns: Mapped[int | None] = mapped_column(BigInteger)

@@ -37,7 +37,7 @@ async def visible_nodes(
         select(Node, FleetNode, NodeBeat)
         .outerjoin(FleetNode, FleetNode.node_id == Node.node_id)
         .outerjoin(NodeBeat, NodeBeat.node_id == Node.node_id)
-        .where(Node.revoked_at.is_(None), seen)
+        .where(Node.revoked_at.is_(None), ~Node.rented, seen)
         .order_by(Node.node_id)
         .limit(limit)
     )

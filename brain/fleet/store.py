@@ -18,6 +18,8 @@ from kernel.clock import NS
 from kernel.ids import AccountId, LeaseId, NodeId
 from kernel.wire.agent import LaunchSpec
 
+FIRST_EPOCH = 1
+FIRST_GENERATION = 2  # an agent that knows nothing has 0: it is told the whole set
 XID = text("pg_current_xact_id()::text::bigint")
 
 
@@ -43,6 +45,48 @@ async def ensure_node(tx: Tx, node_id: NodeId) -> None:
         insert(NodeBeat)
         .values(node_id=node_id, agent_start_id="", seq=0, last_seen_ns=0, generation_applied=0)
         .on_conflict_do_nothing(index_elements=["node_id"])
+    )
+
+
+async def add_rented(tx: Tx, node_id: NodeId) -> None:
+    """The fleet's row of a machine that is yet to be rented: its first lease has epoch 1. It
+    has no beat before it speaks, so that its silence counts for nothing."""
+    await tx.execute(
+        insert(FleetNode).values(
+            node_id=node_id,
+            generation=FIRST_GENERATION,
+            epoch=FIRST_EPOCH,
+            xid=XID,
+            host_boot_id="",
+            agent_start_id="",
+            agent_version="",
+            engine="process",
+            nvml="",
+            quarantined="",
+        )
+    )
+
+
+async def awaiting_lease(tx: Tx, node_id: NodeId) -> LeaseId | None:
+    """The open lease of this node whose GPUs are not known yet."""
+    return await tx.scalar(
+        select(Lease.lease_id).where(
+            Lease.node_id == node_id,
+            Lease.awaits_mib.is_not(None),
+            Lease.state == LeaseState.OPEN.value,
+        )
+    )
+
+
+async def node_gpus(tx: Tx, node_id: NodeId) -> list[NodeGpu]:
+    """The node's GPUs in their own order, lost ones left out."""
+    return list(
+        await tx.scalars(
+            select(NodeGpu)
+            .where(NodeGpu.node_id == node_id, ~NodeGpu.lost)
+            .order_by(NodeGpu.position, NodeGpu.gpu_uuid)
+            .execution_options(populate_existing=True)
+        )
     )
 
 
@@ -206,6 +250,7 @@ async def overdue_leases(tx: Tx, now_ns: int, after: str, limit: int) -> list[Le
             select(Lease)
             .where(
                 Lease.state.in_(LIVE),
+                Lease.awaits_mib.is_(None),  # its machine has a deadline of its own
                 Lease.lease_id > after,
                 last + Lease.ttl_seconds * literal(NS, BigInteger) + GRACE_NS <= now_ns,
             )
@@ -221,7 +266,7 @@ async def contradictions(tx: Tx) -> list[str]:
         text(
             "SELECT l.lease_id, l.state, l.gpu_count, count(g.gpu_uuid) AS held FROM lease l"
             " LEFT JOIN lease_gpu g ON g.lease_id = l.lease_id AND g.live"
-            " WHERE l.state <> 'closed' GROUP BY l.lease_id"
+            " WHERE l.state <> 'closed' AND l.awaits_mib IS NULL GROUP BY l.lease_id"
             " HAVING count(g.gpu_uuid) <> l.gpu_count"
             " UNION ALL SELECT l.lease_id, l.state, 0, count(*) FROM lease l"
             " JOIN lease_gpu g ON g.lease_id = l.lease_id AND g.live"

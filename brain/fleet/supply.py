@@ -23,7 +23,8 @@ FROM node n
 JOIN fleet_node f ON f.node_id = n.node_id
 JOIN node_beat b ON b.node_id = n.node_id
 JOIN node_gpu g ON g.node_id = n.node_id
-WHERE n.revoked_at IS NULL AND (CAST(:nodes AS text[]) IS NULL OR n.node_id = ANY(:nodes))
+WHERE n.revoked_at IS NULL AND NOT n.rented
+  AND (CAST(:nodes AS text[]) IS NULL OR n.node_id = ANY(:nodes))
 GROUP BY n.node_id, f.node_id, b.node_id, g.name, g.memory_mib, g.simulated
 ORDER BY n.node_id, g.name, g.memory_mib, g.simulated
 """

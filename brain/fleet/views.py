@@ -38,7 +38,8 @@ class LeaseView:
     """``state`` is asked, ``seen_state`` is what the agent last said (None: nothing yet).
 
     ``silent``: the node is not heard, so its work is to be placed elsewhere; its GPUs are not
-    free before the lease is closed.
+    free before the lease is closed. ``awaits_gpus``: of a rented machine that has not spoken;
+    ``joined_ns`` is when its GPUs were known.
     """
 
     lease_id: LeaseId
@@ -56,6 +57,9 @@ class LeaseView:
     silent: bool
     closed_ns: int | None
     outcome: Outcome | None
+    awaits_gpus: bool = False
+    joined_ns: int | None = None
+    stop_asked_ns: int | None = None
 
     @property
     def closed(self) -> bool:

@@ -5,6 +5,7 @@ The door. A node's live state (beats, leases) belongs to the fleet, one floor up
 
 from brain.marketplace.models import Node
 from brain.marketplace.prices import default_price_nano
+from brain.marketplace.rented import give_join_token, make_rented_node
 from brain.marketplace.service import (
     JoinTerms,
     NodeTerms,
@@ -20,7 +21,9 @@ __all__ = [
     "Node",
     "NodeTerms",
     "default_price_nano",
+    "give_join_token",
     "make_join_token",
+    "make_rented_node",
     "node_of_account",
     "node_terms",
     "nodes_of_account",

@@ -55,6 +55,7 @@ class Node(Base):
     public_key: Mapped[str] = mapped_column(Text, unique=True)
     price_nano: Mapped[int] = mapped_column(BigInteger)
     listed: Mapped[bool] = mapped_column(Boolean)
+    rented: Mapped[bool] = mapped_column(Boolean)  # a cloud's machine, for one lease
     region: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -97,9 +97,12 @@ async def enrol(ctx: Ctx, request: EnrollRequest) -> NodeId:
     digest = core.token_digest(request.token)
     node_id = ctx.ids.new(NodeId)
     async with ctx.db.begin() as tx:
-        account_id = await store.use_token(tx, digest, node_id, now)
-        if account_id is None:
+        used = await store.use_token(tx, digest, node_id, now)
+        if used is None:
             return await _enrolled_before(tx, digest, request, now)
+        account_id, named_id = used
+        if named_id != node_id:
+            return await _enrol_rented(tx, ctx, named_id, account_id, request)
         gpu_name = request.gpus[0].name if request.gpus else ""
         node = Node(
             node_id=node_id,
@@ -108,6 +111,7 @@ async def enrol(ctx: Ctx, request: EnrollRequest) -> NodeId:
             public_key=request.public_key.lower(),
             price_nano=default_price_nano(gpu_name, now.date()),
             listed=True,
+            rented=False,
             region="",
             created_at=now,
         )
@@ -118,6 +122,17 @@ async def enrol(ctx: Ctx, request: EnrollRequest) -> NodeId:
                 code="key_in_use",
             )
         await audit.record(tx, ctx, account_id, "node.enrolled", node_id)
+    return node_id
+
+
+async def _enrol_rented(
+    tx: Tx, ctx: Ctx, node_id: NodeId, account_id: AccountId, request: EnrollRequest
+) -> NodeId:
+    """The agent of a machine that was rented for one node, made before: its key, once."""
+    key = request.public_key.lower()
+    if not await store.give_key(tx, node_id, key):
+        raise Conflict("This machine's node has an agent already.", code="key_in_use")
+    await audit.record(tx, ctx, account_id, "node.enrolled", node_id)
     return node_id
 
 

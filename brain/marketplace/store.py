@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from brain.marketplace.models import JoinToken, Node, Provider
@@ -45,20 +45,58 @@ async def token_by_digest(tx: Tx, digest: str) -> JoinToken | None:
     return await tx.scalar(select(JoinToken).where(JoinToken.digest == digest))
 
 
-async def use_token(tx: Tx, digest: str, node_id: NodeId, now: datetime) -> AccountId | None:
-    """Consume the token for this node; None when it cannot be used (any more)."""
-    used = await tx.scalars(
+async def use_token(
+    tx: Tx, digest: str, node_id: NodeId, now: datetime
+) -> tuple[AccountId, NodeId] | None:
+    """Consume the token for this node, or for the one that it was made for: whose, and which.
+
+    None when it cannot be used (any more).
+    """
+    used = await tx.execute(
         update(JoinToken)
         .where(
             JoinToken.digest == digest,
             JoinToken.used_at.is_(None),
             JoinToken.expires_at > now,
         )
-        .values(used_at=now, node_id=node_id)
+        .values(used_at=now, node_id=func.coalesce(JoinToken.node_id, node_id))
         .execution_options(synchronize_session=False)
-        .returning(JoinToken.account_id)
+        .returning(JoinToken.account_id, JoinToken.node_id)
     )
-    return used.one_or_none()
+    found = used.one_or_none()
+    return None if found is None else (found[0], NodeId(found[1]))
+
+
+async def give_token(tx: Tx, row: JoinToken) -> None:
+    """The one token that is good for this row's node; an older one that was not used is gone."""
+    await tx.execute(
+        delete(JoinToken).where(JoinToken.node_id == row.node_id, JoinToken.used_at.is_(None))
+    )
+    tx.add(row)
+    await tx.flush()
+
+
+async def give_key(tx: Tx, node_id: NodeId, public_key: str) -> bool:
+    """The key of a node that was made without one; False when it has one, or another has this."""
+    other = select(Node.node_id).where(Node.public_key == public_key)
+    keyed = await tx.scalars(
+        update(Node)
+        .where(Node.node_id == node_id, Node.public_key == keyless(node_id), ~other.exists())
+        .values(public_key=public_key)
+        .execution_options(synchronize_session=False)
+        .returning(Node.node_id)
+    )
+    return keyed.one_or_none() is not None
+
+
+def keyless(node_id: NodeId) -> str:
+    """What stands for the key of a node before its agent spoke: no signature fits it."""
+    return f"none of {node_id}"
+
+
+async def ensure_provider(tx: Tx, account_id: AccountId, name: str, at: datetime) -> None:
+    statement = insert(Provider).values(account_id=account_id, name=name, created_at=at)
+    await tx.execute(statement.on_conflict_do_nothing(index_elements=["account_id"]))
 
 
 async def add_node(tx: Tx, node: Node) -> bool:
@@ -72,6 +110,7 @@ async def add_node(tx: Tx, node: Node) -> bool:
             public_key=node.public_key,
             price_nano=node.price_nano,
             listed=node.listed,
+            rented=node.rented,
             region=node.region,
             created_at=node.created_at,
         )

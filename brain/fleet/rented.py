@@ -1,0 +1,110 @@
+"""Leases of machines that are rented for them: opened before the machine is there, taken up with
+its agent's first beat, ended when the machine is to go."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+
+from brain.billing import lease_opened
+from brain.fleet import core, leases, store
+from brain.fleet.core import Outcome, at_of
+from brain.fleet.models import Lease
+from brain.fleet.ports import LeaseWatcher
+from brain.fleet.states import LEASE, LeaseEvent
+from brain.fleet.views import Claim, LeaseView
+from brain.identity import PLATFORM_ACCOUNT
+from brain.plumbing import Ctx, Tx
+from brain.plumbing.moves import create
+from kernel.ids import Ids, LeaseId, NodeId
+
+
+async def open_rented(
+    tx: Tx, wanted: Claim, *, price_nano: int, now_ns: int, ids: Ids
+) -> LeaseView:
+    """The lease of a machine that is about to be rented, on a node that was just made for it.
+
+    Its GPUs join with the first beat. Raises ``OutOfCredit`` when the payer cannot pay.
+    """
+    assert wanted.gpu_count >= 1, "a machine is rented for its GPUs"
+    await store.add_rented(tx, wanted.node_id)
+    row = Lease(
+        lease_id=ids.new(LeaseId),
+        node_id=wanted.node_id,
+        epoch=store.FIRST_EPOCH,
+        generation=store.FIRST_GENERATION,
+        replica_id=wanted.replica_id,
+        deployment_id=wanted.deployment_id,
+        gpu_count=wanted.gpu_count,
+        launch=msgspec.json.encode(wanted.launch),
+        ttl_seconds=wanted.ttl_seconds,
+        awaits_mib=wanted.vram_mib,
+        opened_ns=now_ns,
+        renewed_ns=0,
+        seen_reason="",
+        seen_port=0,
+        seen_restarts=0,
+    )
+    await create(tx, row, LEASE, reason="a machine is rented for a replica", at=at_of(now_ns))
+    node = store.Entry(
+        epoch=row.epoch,
+        generation=row.generation,
+        quarantined="",
+        silent=False,
+        account_id=PLATFORM_ACCOUNT,
+        price_nano=price_nano,
+        offered=True,
+    )
+    await lease_opened(tx, leases.terms_of(row, wanted, node), ids)
+    return leases.view_of(row, (), silent=False)
+
+
+async def take_up(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> bool:
+    """The machine spoke: its GPUs join the lease, all or none. True when the lease changed.
+
+    A machine that shows no GPU yet is waited for; its intent has a deadline. One with other GPUs
+    than were paid for ends the lease.
+    """
+    now_ns = ctx.clock.now_ns()
+    async with ctx.db.begin() as tx:
+        lease_id = await store.awaiting_lease(tx, node_id)
+        row = None if lease_id is None else await leases.locked(tx, watcher, lease_id)
+        if row is None or row.awaits_mib is None:
+            return False
+        gpus = await store.node_gpus(tx, node_id)
+        if not gpus:
+            return False
+        wrong = core.other_gpus([g.memory_mib for g in gpus], row.gpu_count, row.awaits_mib)
+        if wrong:
+            await leases.close(tx, row, LeaseEvent.LOSE, Outcome.LOST, wrong, now_ns)
+            return True
+        await _join(tx, row, [gpu.gpu_uuid for gpu in gpus[: row.gpu_count]], now_ns)
+    return True
+
+
+async def _join(tx: Tx, row: Lease, uuids: list[str], now_ns: int) -> None:
+    try:
+        async with tx.begin_nested():
+            await store.add_lease_gpus(tx, row.lease_id, row.node_id, uuids)
+    except IntegrityError:  # the index: the last word on double claims
+        why = "a GPU of the machine is held by another lease"
+        await leases.close(tx, row, LeaseEvent.LOSE, Outcome.LOST, why, now_ns)
+        return
+    row.awaits_mib = None
+    row.joined_ns = row.renewed_ns = now_ns
+    await tx.flush()
+    await store.raise_generation(tx, row.node_id)
+    node = await store.fleet_node(tx, row.node_id, lock=True)
+    assert node is not None, "made with the lease"
+    row.generation = node.generation
+    await tx.flush()
+
+
+async def end_rented(
+    tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId, reason: str, *, now_ns: int
+) -> None:
+    """Close the lease without its agent's word: its machine is to go, or is gone. May be
+    repeated. What was not seen alive is not billed."""
+    row = await leases.locked(tx, watcher, lease_id)
+    if row is not None:
+        await leases.close(tx, row, LeaseEvent.LOSE, Outcome.LOST, reason, now_ns)
