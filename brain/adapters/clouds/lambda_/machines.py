@@ -1,0 +1,46 @@
+"""Lambda's instances as machines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from brain.adapters.clouds.fields import nano, text
+from brain.adapters.clouds.lambda_.offers import gpu_of, gpus_of, price_of
+from brain.clouds import Endpoint, Machine, MachineState
+
+STATES = {
+    "booting": MachineState.STARTING,
+    "active": MachineState.RUNNING,
+    "unhealthy": MachineState.UNKNOWN,
+    "preempted": MachineState.INTERRUPTED,
+    "terminating": MachineState.TERMINATING,
+    "terminated": MachineState.TERMINATED,
+}
+
+
+def machine_of(row: Mapping[str, object]) -> Machine | None:
+    """One instance; ``None`` for a row without an id. ``name`` is absent where it has none."""
+    instance = text(row, "id")
+    if not instance:
+        return None
+    kind, region = row.get("instance_type"), row.get("region")
+    kind = kind if isinstance(kind, Mapping) else {}
+    price = price_of(kind)
+    said = text(row, "status")
+    gpus = gpus_of(kind)
+    return Machine(
+        machine_id=instance,
+        tag=text(row, "name"),
+        state=STATES.get(said, MachineState.UNKNOWN),
+        said=said,
+        cost_nano_hour=None if price is None or price < 0 else nano(price),
+        gpu_name=gpu_of(kind).name if gpus else "",
+        gpus=gpus,
+        region=text(region, "name") if isinstance(region, Mapping) else "",
+    )
+
+
+def endpoints_of(row: Mapping[str, object]) -> list[Endpoint]:
+    """An address is there only once the instance runs."""
+    address = text(row, "ip")
+    return [Endpoint(22, address, 22, "ssh", "ubuntu")] if address else []
