@@ -49,7 +49,8 @@ class Part:
 
 
 PARTS_KNOWN = (
-    Part("dockerd", "tools.dockerd_part", "65 MB"),
+    Part("dockerd", "tools.debian_parts", "65 MB"),
+    Part("vendors", "tools.vendors_part", "100 MB"),
     Part("vllm", "tools.vllm_part", "0.35 GB", heavy=True),
     Part("vllm-router", "tools.peers:VLLM_ROUTER", "10 MB", group="peers"),
 )

@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.standin",
     "tests.support.valkey",
+    "tests.support.vendors",
     "tests.support.dockerd",
     "tests.support.vllm",
     "tests.support.workers",
