@@ -28,15 +28,20 @@ def gateway(context: typer.Context) -> None:
 
 
 def stand_in(context: typer.Context) -> None:
-    """A stand-in for what cannot be had here: `ganglion stand-in worker --port N --model NAME`."""
+    """A stand-in for what cannot be had here, such as `ganglion stand-in runpod --port N`."""
     from cli.faults import CliError
 
-    names = ("worker",)
-    if not context.args or context.args[0] not in names:
+    name = context.args[0] if context.args else ""
+    if name == "worker":
+        from standins.worker.app import main as worker
+
+        sys.exit(worker(list(context.args[1:])))
+    from standins.clouds.serve import CLOUDS
+    from standins.clouds.serve import main as cloud
+
+    if name not in CLOUDS:
         raise CliError(
-            "Name a stand-in: " + ", ".join(names) + ".",
+            "Name a stand-in: " + ", ".join(("worker", *CLOUDS)) + ".",
             "Such as: ganglion stand-in worker --port 9000 --model ganglion/stand-in",
         )
-    from standins.worker.app import main
-
-    sys.exit(main(list(context.args[1:])))
+    sys.exit(cloud(list(context.args)))

@@ -60,11 +60,13 @@ LIFE = Life[State, Event](
 @dataclass(frozen=True, slots=True)
 class Program:
     """What a machine runs once it is up. ``ends_machine``: a container goes with its program,
-    a virtual machine stays. ``env`` may hold a token: it is told nowhere."""
+    a virtual machine stays. ``env`` may hold a token: it is told nowhere but to the account's
+    own API. ``id_variable`` is where a container finds the machine's id."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     ends_machine: bool = True
+    id_variable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

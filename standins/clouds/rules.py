@@ -44,6 +44,12 @@ class Launcher(Protocol):
 
     def kill(self, machine_id: str) -> None: ...
 
+    def forget(self, machine_id: str) -> None:
+        """The machine is gone; so is its disk."""
+        ...
+
+    def output(self, machine_id: str, lines_max: int) -> list[str]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

@@ -354,9 +354,13 @@ class World:
         machine.move(event, at_ns, self.rules.gpu_billed)
         machine.why = why or ("boot failed" if event == Event.FAIL else "")
         program = machine.rental.program
-        if self.launcher is None or program is None:
+        if self.launcher is None:
             return
-        if machine.state == State.RUNNING:
+        if machine.state == State.GONE:
+            self.launcher.forget(machine.machine_id)
+        elif program is None:
+            return
+        elif machine.state == State.RUNNING:
             machine.exit_code = None
             self.launcher.start(machine.machine_id, program, gpus=machine.rental.gpus)
         elif before == State.RUNNING:

@@ -32,6 +32,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    query: str = ""
 
 
 class Exchange:
@@ -226,9 +227,11 @@ class Connection:
                 await self._refuse(413)
                 return None
             parts.append(bytes(event.data))
+        target = urlsplit(head.target.decode())
         return Request(
             method=head.method.decode(),
-            path=urlsplit(head.target.decode()).path,
+            path=target.path,
+            query=target.query,
             headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
             body=b"".join(parts),
         )
