@@ -27,6 +27,7 @@ from brain.billing.service.leases import (
 from brain.billing.service.proofs import prove
 from brain.billing.service.settle import settle_due
 from brain.billing.store.proofs import Proof
+from brain.billing.store.rates import cloud_markup
 
 __all__ = [
     "Asset",
@@ -45,6 +46,7 @@ __all__ = [
     "accrue_due",
     "all_account_rows",
     "can_spend",
+    "cloud_markup",
     "drained",
     "grant",
     "last_used_ns",

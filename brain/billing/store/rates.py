@@ -43,3 +43,8 @@ async def begin(tx: Tx, name: RateName, value: int, unit: str, at: datetime) -> 
     """From ``at`` on, ``value`` counts."""
     row = insert(Rate).values(name=name.value, starts_at=at, value=value, unit=unit)
     await tx.execute(row.on_conflict_do_nothing())
+
+
+async def cloud_markup(tx: Tx, at: datetime) -> int:
+    """Basis points that a renter pays on top of a cloud's own price."""
+    return await rate(tx, RateName.CLOUD_MARKUP, at)
