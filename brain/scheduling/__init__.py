@@ -7,6 +7,7 @@ from brain.scheduling.offer import (
     Offer,
     Plan,
     PlanRequest,
+    Prefer,
     Shape,
     Trust,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Offer",
     "Plan",
     "PlanRequest",
+    "Prefer",
     "Shape",
     "Trust",
     "explain",

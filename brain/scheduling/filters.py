@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from brain.scheduling import scores
 from brain.scheduling.offer import Offer, PlanRequest, Shape, Trust
 from kernel.clock import NS
-from kernel.money import HourlyRate
+from kernel.money import HourlyRate, Money
 
 Test = Callable[[PlanRequest, Offer, int], bool]
 Sentence = Callable[[PlanRequest, Offer, int], str]
@@ -65,14 +66,31 @@ def _busy_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
     return f"{offer.free} of {offer.total} GPUs are free; {min(fitting)} needed."
 
 
+def _withheld(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
+    until_ns = offer.withheld_until_ns
+    return offer.withheld != "" and (until_ns == 0 or now_ns < until_ns)
+
+
+def _withheld_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
+    if offer.withheld_until_ns == 0:
+        return offer.withheld
+    seconds = -((now_ns - offer.withheld_until_ns) // NS)
+    return f"{offer.withheld} It is tried again in {seconds} s."
+
+
 def _stale(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
-    return now_ns - offer.seen_ns > request.age_seconds_max * NS
+    most = request.cloud_age_seconds_max if offer.cloud else request.age_seconds_max
+    return now_ns - offer.seen_ns > most * NS
 
 
 def _stale_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
     if offer.seen_ns == 0:
         return "It has not been heard yet."
     age = (now_ns - offer.seen_ns) // NS
+    if offer.cloud:
+        return (
+            f"Its cloud last told of it {age} s ago; {request.cloud_age_seconds_max} s is the most."
+        )
     return f"It was last heard {age} s ago; {request.age_seconds_max} s is the most."
 
 
@@ -81,6 +99,21 @@ def _wrong_gpu(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
         return False
     name = offer.gpu_name.lower()
     return not any(part.lower() in name for part in request.gpu_names)
+
+
+def _over_budget(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
+    if request.budget_nano is None:
+        return False
+    shape = shape_on(request, offer)
+    return shape is not None and scores.total(request, offer, shape.gpus) > request.budget_nano
+
+
+def _over_budget_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
+    shape = shape_on(request, offer)
+    assert request.budget_nano is not None, "only asked where a budget rejected"
+    assert shape is not None, "only asked where something fits"
+    total = Money(scores.total(request, offer, shape.gpus))
+    return f"It is expected to cost {total}; the budget is {Money(request.budget_nano)}."
 
 
 def _price_why(request: PlanRequest, offer: Offer, now_ns: int) -> str:
@@ -94,7 +127,7 @@ FILTERS: tuple[Filter, ...] = (
         lambda r, o, n: o.place in r.avoid,
         lambda r, o, n: r.avoid[o.place],
     ),
-    Filter("withheld", lambda r, o, n: o.withheld != "", lambda r, o, n: o.withheld),
+    Filter("withheld", _withheld, _withheld_why),
     Filter("freshness", _stale, _stale_why),
     Filter(
         "simulated",
@@ -153,6 +186,17 @@ FILTERS: tuple[Filter, ...] = (
         ),
         by_kind=True,
     ),
+    Filter(
+        "duration",
+        lambda r, o, n: o.seconds_max is not None and o.seconds_max < r.seconds,
+        lambda r, o, n: f"It can be rented for {o.seconds_max} s; {r.seconds} s are planned.",
+    ),
+    Filter(
+        "disk",
+        lambda r, o, n: o.disk_gib_max is not None and o.disk_gib_max < r.storage_gib,
+        lambda r, o, n: f"It has {o.disk_gib_max} GiB of disk; {r.storage_gib} GiB are needed.",
+    ),
+    Filter("budget", _over_budget, _over_budget_why),
 )
 
 KIND_FILTERS = tuple(one for one in FILTERS if one.by_kind)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from functools import cached_property
 
 from kernel.errors import BadInput
@@ -45,16 +45,30 @@ class Offer:
     engine: str = "process"  # the agent's hand: "process" or "docker"
     storage_nano_gib_hour: int = 0
     cold_start_seconds: int = 60
-    withheld: str = ""  # why the node may not be sold now; "" = it may
+    withheld: str = ""  # why it may not be sold now; "" = it may
+    withheld_until_ns: int = 0  # when it may be tried again; 0: not known
     account_id: AccountId | None = None  # whose node it is
     cloud: str = ""  # "" = one of our nodes
     offer_key: str = ""  # what orders exactly this at its cloud
     host: str = ""  # the cloud's id of the physical host, where it tells one
+    failure_ppm: int = 0  # the chance that an attempt there does not get to serve
+    machines: int | None = None  # free ones of this kind at the cloud, where it tells
+    seconds_max: int | None = None  # how long it can be rented at most
+    disk_gib_max: int | None = None
+    disk_gib_included: int = 0  # in the price of the GPUs
+    models: frozenset[str] = frozenset()  # served there lately: their files may still lie there
 
     @property
     def place(self) -> str:
         """The node's id, or the cloud and its key of the offer."""
         return f"{self.cloud}/{self.offer_key}" if self.node_id is None else self.node_id
+
+    @property
+    def neighbourhood(self) -> str:
+        """What fails together: the node, or the cloud's host or region."""
+        if self.node_id is not None:
+            return self.node_id
+        return f"{self.cloud}/{self.region}/{self.host}"
 
     @property
     def key(self) -> tuple[str, str, int, bool]:
@@ -74,11 +88,21 @@ class Shape:
             raise BadInput("A shape needs 1 to 64 GPUs and no negative memory.")
 
 
+class Prefer(StrEnum):
+    """Between places that cost about the same: far from what runs already, or on what is full."""
+
+    CHEAPEST = "cheapest"
+    SPREAD = "spread"
+    PACK = "pack"
+
+
 @dataclass(frozen=True)
 class PlanRequest:
     """What is wanted. Any of ``shapes`` will do; on each offer the one with fewest GPUs is used.
 
-    ``avoid`` names places with the reason why they are not to be tried again.
+    ``avoid`` names places with the reason why they are not to be tried again. ``beside`` counts
+    what runs already of the same work, by neighbourhood. Where ``model`` does not lie yet, a
+    start takes ``fetch_seconds`` more. ``budget_nano`` is the most that all of it may cost.
     """
 
     shapes: tuple[Shape, ...]
@@ -93,32 +117,47 @@ class PlanRequest:
     seconds: int = 3600  # how long the work is expected to run
     storage_gib: int = 0
     age_seconds_max: int = 25
-    avoid: dict[str, str] = field(default_factory=dict)
+    cloud_age_seconds_max: int = 600
+    avoid: Mapping[str, str] = field(default_factory=dict)
+    prefer: Prefer = Prefer.CHEAPEST
+    beside: Mapping[str, int] = field(default_factory=dict)
+    model: str = ""
+    fetch_seconds: int = 0
+    budget_nano: int | None = None
 
     def __post_init__(self) -> None:
         if not self.shapes:
             raise BadInput("A request needs at least one shape.")
-        if self.seconds < 1 or self.storage_gib < 0:
+        if self.seconds < 1 or self.storage_gib < 0 or self.fetch_seconds < 0:
             raise BadInput("A request needs at least one second and no negative storage.")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the work is expected to cost in all, part by part, in nano-dollars."""
+    """What the work is expected to cost in all, part by part, in nano-dollars.
+
+    ``preference_nano`` is no money: it is what not being preferred counts for.
+    """
 
     rent_nano: int
     storage_nano: int
     cold_start_nano: int
     failure_risk_nano: int
+    preference_nano: int = 0
 
     @property
     def total_nano(self) -> int:
         return self.rent_nano + self.storage_nano + self.cold_start_nano + self.failure_risk_nano
 
+    @property
+    def score(self) -> int:
+        return self.total_nano + self.preference_nano
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """One offer as the planner saw it. ``score`` is the expected cost; less is better."""
+    """One offer as the planner saw it. ``score`` is the expected cost, and what a preference adds;
+    less is better."""
 
     offer: Offer
     ok: bool

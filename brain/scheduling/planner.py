@@ -34,13 +34,14 @@ class _Shelf:
 class Board:
     """Offers ready for many decisions."""
 
-    def __init__(self, offers: Iterable[Offer]) -> None:
+    def __init__(self, offers: Iterable[Offer], _shelves: Iterable[_Shelf] | None = None) -> None:
         self._offers = tuple(offers)
-        kinds: dict[object, list[tuple[Rank, Offer]]] = defaultdict(list)
-        for offer in self._offers:
-            kinds[_kind(offer)].append((_rank(offer), offer))
-        self._shelves = [_shelf(ranked) for ranked in kinds.values()]
+        self._shelves = tuple(_sorted_out(self._offers) if _shelves is None else _shelves)
         self._fitting: dict[Asked, tuple[tuple[int, int, _Shelf], ...]] = {}
+
+    def beside(self, other: Board) -> Board:
+        """The offers of both, without sorting them again. No place may be on both."""
+        return Board((*self._offers, *other._offers), (*self._shelves, *other._shelves))
 
     def plan(self, request: PlanRequest, now_ns: int) -> Plan:
         """The cheapest offer in expectation that no filter rejects, and why for each."""
@@ -59,9 +60,9 @@ class Board:
                     break
                 if _rejected(request, offer, now_ns):
                     continue
-                total = scores.total(request, offer, gpus)
-                if best is None or (total, rank) < best[:2]:
-                    best = (total, rank, offer, gpus)
+                score = scores.score(request, offer, gpus)
+                if best is None or (score, rank) < best[:2]:
+                    best = (score, rank, offer, gpus)
         if best is None:
             return None
         _, _, offer, gpus = best
@@ -97,6 +98,13 @@ class Board:
         return self._fitting[asked]
 
 
+def _sorted_out(offers: Iterable[Offer]) -> list[_Shelf]:
+    kinds: dict[object, list[tuple[Rank, Offer]]] = defaultdict(list)
+    for offer in offers:
+        kinds[_kind(offer)].append((_rank(offer), offer))
+    return [_shelf(ranked) for ranked in kinds.values()]
+
+
 def _kind(offer: Offer) -> tuple[object, ...]:
     """What all offers of a shelf share: everything that a kind filter looks at."""
     return (
@@ -119,7 +127,10 @@ def _shelf(ranked: list[tuple[Rank, Offer]]) -> _Shelf:
         offers[0],
         cold_start_seconds=min(offer.cold_start_seconds for offer in offers),
         reliability_ppm=max(offer.reliability_ppm for offer in offers),
+        failure_ppm=min(offer.failure_ppm for offer in offers),
         storage_nano_gib_hour=min(offer.storage_nano_gib_hour for offer in offers),
+        disk_gib_included=max(offer.disk_gib_included for offer in offers),
+        models=frozenset().union(*(offer.models for offer in offers)),
     )
     return _Shelf(tuple(ranked), best)
 
@@ -140,9 +151,9 @@ def explain(request: PlanRequest, offers: Iterable[Offer], now_ns: int) -> tuple
             bad.append((offer.place, _rank(offer), Candidate(offer, False, 0, None, reasons)))
             continue
         worth = scores.cost(request, offer, shape.gpus)
-        said = scores.sentences(request, offer, shape.gpus, worth)
-        candidate = Candidate(offer, True, shape.gpus, worth.total_nano, said)
-        good.append((worth.total_nano, _rank(offer), candidate))
+        said = scores.sentences(request, offer, shape.gpus, worth, now_ns)
+        candidate = Candidate(offer, True, shape.gpus, worth.score, said)
+        good.append((worth.score, _rank(offer), candidate))
     good.sort(key=lambda entry: entry[:2])
     bad.sort(key=lambda entry: entry[:2])
     return tuple(entry[2] for entry in (*good, *bad))

@@ -139,6 +139,9 @@ REJECTED = [
     ("spot", {}, {"spot": True}),
     ("reliability", {"reliability_ppm_min": 990_000}, {"reliability_ppm": 980_000}),
     ("trust", {"trust_min": Trust.OWN}, {}),
+    ("duration", {}, {"seconds_max": 3599}),
+    ("disk", {"storage_gib": 101}, {"disk_gib_max": 100}),
+    ("budget", {"budget_nano": NANO // 2}, {}),
 ]
 
 
