@@ -10,12 +10,12 @@ import asyncio
 import random
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -101,6 +101,7 @@ class Answer:
         )
 
 
+T = TypeVar("T")
 Judge = Callable[[Answer], CloudError | None]
 
 
@@ -156,11 +157,13 @@ class CloudHttp:
         query: Mapping[str, str | int] | None = None,
         json: object = None,
         buckets: Sequence[Bucket] = (),
+        judge: Judge | None = None,
     ) -> Answer:
         """A good answer (2xx, and the judge has no objection), or a ``CloudError``.
 
         ``repeatable`` only where doing it twice is the same as once: it is then tried again after
-        a 429, a 5xx or a cut. ``buckets`` are those of this call, beside the account's own.
+        a 429, a 5xx or a cut. ``buckets`` are those of this call, beside the account's own;
+        ``judge`` stands in for the account's, where the same answer means something else here.
         """
         content = None if json is None else msgspec.json.encode(json)
         headers = {} if content is None else {"content-type": "application/json"}
@@ -171,7 +174,9 @@ class CloudHttp:
                 method, path, params=query, content=content, headers=headers
             )
             answer = await self._send(request)
-            if wrong := self._judge(answer) or error_of(answer, self._limits, self._clock):
+            if wrong := (judge or self._judge)(answer) or error_of(
+                answer, self._limits, self._clock
+            ):
                 if isinstance(wrong, Throttled):
                     self._close_buckets(wrong.retry_after, buckets)
                 raise wrong
@@ -206,8 +211,7 @@ class CloudHttp:
         ends_ns = self._clock.monotonic_ns() + round(seconds_max * NS)
         while left > 0 and (ends_in := (ends_ns - self._clock.monotonic_ns()) / NS) > 0:
             try:
-                async with asyncio.timeout(ends_in):
-                    piece = await anext(pieces, b"")
+                piece = await within(ends_in, anext(pieces, b""), self._clock)
             except (httpx.RequestError, OSError):
                 return  # what came is kept: a stream that breaks off is a shorter stream
             if not piece:
@@ -258,14 +262,16 @@ class CloudHttp:
 
     async def _send(self, request: httpx.Request) -> Answer:
         try:
-            async with asyncio.timeout(self._limits.total_seconds):
-                response = await self._client.send(request, stream=True)
-                try:
-                    body = await self._read(response)
-                finally:
-                    await response.aclose()
+            return await within(self._limits.total_seconds, self._exchange(request), self._clock)
         except (httpx.RequestError, httpx.StreamError, OSError) as wrong:
             raise self._unreached(wrong) from None
+
+    async def _exchange(self, request: httpx.Request) -> Answer:
+        response = await self._client.send(request, stream=True)
+        try:
+            body = await self._read(response)
+        finally:
+            await response.aclose()
         return Answer(self.cloud, response.status_code, response.headers, body)
 
     async def _read(self, response: httpx.Response) -> bytes:
@@ -293,6 +299,21 @@ class CloudHttp:
         if isinstance(wrong, _UNSENT):
             return OutcomeUnknown(f"{self.cloud} could not be reached ({kind}).")
         return OutcomeUnknown(f"{self.cloud} gave no whole answer ({kind}).")
+
+
+async def within(seconds: float, work: Awaitable[T], clock: Clock) -> T:
+    """What ``work`` gives, or ``TimeoutError`` when the clock says that it took too long."""
+    doing = asyncio.ensure_future(work)
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((doing, timer), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise TimeoutError
+        return doing.result()
+    finally:
+        doing.cancel()
+        timer.cancel()
+        await asyncio.gather(doing, timer, return_exceptions=True)
 
 
 def error_of(answer: Answer, limits: HttpLimits, clock: Clock) -> CloudError | None:
