@@ -1,0 +1,252 @@
+"""What must hold after every step, whatever went wrong: read from the database and the world.
+
+Each law is a name and what breaks it. Those of SQL look at the books alone; the others compare
+the books with what the simulated hosts and clouds really do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from brain.deployments.states import REPLICA
+from brain.fleet.core import GAP_NS, SILENT_NS
+from brain.fleet.states import LEASE
+from kernel.clock import NS
+from kernel.machine import Machine
+
+if TYPE_CHECKING:
+    from tests.sim.whole.life import World
+
+MACHINES: Mapping[str, Machine[Any, Any]] = {"lease": LEASE, "replica": REPLICA}
+
+
+@dataclass(frozen=True)
+class Broken:
+    law: str
+    said: str
+
+
+# Each yields the ids of what breaks it; no row is good.
+SQL_LAWS: tuple[tuple[str, str], ...] = (
+    (
+        "a GPU is in one live lease",
+        "SELECT gpu_uuid FROM lease_gpu WHERE live GROUP BY gpu_uuid HAVING count(*) > 1",
+    ),
+    (
+        "a live lease holds its GPUs, a closed one none",
+        "SELECT l.lease_id FROM lease l LEFT JOIN lease_gpu g ON g.lease_id = l.lease_id AND g.live"
+        " GROUP BY l.lease_id HAVING count(g.gpu_uuid) <>"
+        " CASE WHEN l.state = 'closed' OR l.awaits_mib IS NOT NULL THEN 0 ELSE l.gpu_count END",
+    ),
+    (
+        "a replica holds one live lease at most",
+        "SELECT replica_id FROM lease WHERE state <> 'closed' GROUP BY 1 HAVING count(*) > 1",
+    ),
+    (
+        "a live lease belongs to a replica that lives",
+        "SELECT l.lease_id FROM lease l JOIN replica r ON r.replica_id = l.replica_id"
+        " WHERE l.state = 'open' AND r.state IN ('pending', 'stopped')",
+    ),
+    (
+        "money is held once for each paid lease that runs",
+        "SELECT m.lease_id FROM meter_lease m LEFT JOIN hold h ON h.lease_id = m.lease_id"
+        " AND h.state = 'open' WHERE m.hold_id IS NOT NULL GROUP BY m.lease_id, m.finished"
+        " HAVING count(h.id) <> CASE WHEN m.finished THEN 0 ELSE 1 END",
+    ),
+    (
+        "what is held of a balance is the sum of its open holds",
+        "SELECT b.ledger_account FROM balance b LEFT JOIN hold h"
+        " ON h.account_id = b.ledger_account AND h.state = 'open' WHERE b.asset = 'USD'"
+        " GROUP BY b.ledger_account, b.held"
+        " HAVING b.held <> coalesce(sum(h.amount - h.captured - h.released), 0)",
+    ),
+    (
+        "all entries sum to zero",
+        "SELECT asset FROM journal_entry GROUP BY asset HAVING sum(amount) <> 0",
+    ),
+    (
+        "nothing is billed after a lease's end or its last evidence",
+        "SELECT lease_id FROM meter_lease WHERE billed_ns > evidence_ns"
+        " OR evidence_ns > coalesce(closed_ns, evidence_ns)",
+    ),
+    (
+        "every open lease is on the meter",
+        "SELECT l.lease_id FROM lease l LEFT JOIN meter_lease m ON m.lease_id = l.lease_id"
+        " WHERE m.lease_id IS NULL OR (l.state = 'closed') <> (m.closed_ns IS NOT NULL)",
+    ),
+)
+
+
+def _one_statement(laws: tuple[tuple[str, str], ...]) -> str:
+    parts = [
+        f"SELECT {number} AS law, broken::text FROM ({sql}) AS q{number}(broken)"
+        for number, (_, sql) in enumerate(laws)
+    ]
+    return " UNION ALL ".join(parts)
+
+
+@dataclass
+class Laws:
+    """Keeps what it needs of the step before, to see what only may rise or not change."""
+
+    connection: asyncpg.Connection[Any]
+    checks: int = 0
+    sql: tuple[tuple[str, str], ...] = SQL_LAWS
+    machines: Mapping[str, Machine[Any, Any]] = field(default_factory=lambda: dict(MACHINES))
+    _statement: str = ""
+    _history_at: str = "(0,0)"
+    _states: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    _risen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _silent: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._statement = _one_statement(self.sql)
+
+    async def check(self, world: World) -> list[Broken]:
+        """Every law, once. What breaks is told in the order of the laws."""
+        self.checks += len(self.sql) + 7
+        return [
+            *await self._books(),
+            *await self._moves(world),
+            *await self._only_rising(world),
+            *await self._guards(world),
+            *await self._evidence(world),
+            *await self._gpus(world),
+            *_errors(world),
+        ]
+
+    async def _books(self) -> list[Broken]:
+        rows = await self.connection.fetch(self._statement)
+        return [Broken(self.sql[row["law"]][0], row["broken"]) for row in rows]
+
+    async def _moves(self, world: World) -> list[Broken]:
+        """Every state was reached by its table, one version after the other."""
+        rows = await self.connection.fetch(
+            "SELECT ctid::text AS at, entity, entity_id, version, state_before, event, state,"
+            f" reason FROM state_history WHERE ctid > '{self._history_at}'::tid"
+        )
+        broken = []
+        for row in sorted(rows, key=lambda r: (r["entity"], r["entity_id"], r["version"])):
+            world.trace.add(
+                "moves",
+                f"{row['entity_id']} {row['state_before'] or ''} -> {row['state']}: "
+                f"{row['reason'][:120]}",
+            )
+            broken += self._move(row)
+        if rows:
+            self._history_at = max((row["at"] for row in rows), key=_place)
+        return broken
+
+    def _move(self, row: Any) -> Iterator[Broken]:
+        key = (row["entity"], row["entity_id"])
+        machine = self.machines.get(row["entity"])
+        version, state = self._states.get(key, (0, None))
+        self._states[key] = (row["version"], row["state"])
+        if row["version"] != version + 1 or row["state_before"] != state:
+            yield Broken("history has no gap", f"{key}: {version} {state} -> {dict(row)}")
+        elif machine is not None and state is not None:
+            kind = type(machine.start)
+            events = {e.value: e for _, e in machine.table}
+            event = events.get(row["event"])
+            after = None if event is None else machine.table.get((kind(state), event))
+            if after is None or after.value != row["state"]:
+                yield Broken("states change by their table", f"{key}: {dict(row)}")
+
+    async def _only_rising(self, world: World) -> list[Broken]:
+        rows = await self.connection.fetch(
+            "SELECT f.node_id, f.generation, f.epoch, f.silent_since_ns, b.last_seen_ns"
+            " FROM fleet_node f JOIN node_beat b ON b.node_id = f.node_id"
+        )
+        broken = []
+        for row in rows:
+            node, now = row["node_id"], (row["generation"], row["epoch"])
+            before = self._risen.get(node, (0, 0))
+            self._risen[node] = now
+            if now[0] < before[0] or now[1] < before[1]:
+                broken.append(Broken("generation and epoch only rise", f"{node} {before} {now}"))
+        silent = {r["node_id"]: r for r in rows if r["silent_since_ns"] is not None}
+        for node in sorted(silent.keys() - self._silent):
+            broken += _silenced(world, silent[node])
+        self._silent = set(silent)
+        return broken
+
+    async def _guards(self, world: World) -> list[Broken]:
+        """The owner's limits are as the owner set them, whatever state anything is in."""
+        rows = await self.connection.fetch(
+            "SELECT deployment_id, price_max_nano, max_duration_seconds, idle_stop_seconds"
+            " FROM deployment"
+        )
+        wanted = world.people.guards
+        return [
+            Broken("cost guards outlive every change", f"{row['deployment_id']} {tuple(row)[1:]}")
+            for row in rows
+            if wanted.get(row["deployment_id"], tuple(row)[1:]) != tuple(row)[1:]
+        ]
+
+    async def _evidence(self, world: World) -> list[Broken]:
+        """The meter counts no time in which no agent told that the lease lives."""
+        rows = await self.connection.fetch(
+            "SELECT lease_id, opened_ns, evidence_ns FROM meter_lease"
+        )
+        return [
+            Broken("evidence is what an agent told", f"{row['lease_id']} {row['evidence_ns']}")
+            for row in rows
+            if row["evidence_ns"]
+            > max(row["opened_ns"], world.ground.told_ns.get(row["lease_id"], 0))
+        ]
+
+    async def _gpus(self, world: World) -> list[Broken]:
+        """No GPU works for two, and none that works is offered."""
+        worked: dict[str, str] = {}
+        broken = []
+        for agent in world.agents:
+            for lease_id, (_, uuids) in agent.host.working().items():
+                for uuid in sorted(uuids):
+                    if uuid in worked:
+                        said = f"{uuid}: {worked[uuid]} and {lease_id}"
+                        broken.append(Broken("a GPU works for one lease", said))
+                    worked[uuid] = lease_id
+        free = await self.connection.fetch(
+            "SELECT g.gpu_uuid FROM node_gpu g WHERE g.gpu_uuid = ANY($1) AND NOT EXISTS"
+            " (SELECT 1 FROM lease_gpu l WHERE l.live AND l.gpu_uuid = g.gpu_uuid)",
+            sorted(worked),
+        )
+        over = await self.connection.fetch(
+            "SELECT lease_id, node_id, outcome FROM lease WHERE state = 'closed'"
+            " AND lease_id = ANY($1)",
+            sorted(set(worked.values())),
+        )
+        return [
+            *broken,
+            *(Broken("no GPU is offered that works", f"{row['gpu_uuid']}") for row in free),
+            *(Broken("nobody works for a lease that is over", str(dict(row))) for row in over),
+        ]
+
+
+def _silenced(world: World, row: Any) -> Iterator[Broken]:
+    """A node is called silent only after two missed beats while some brain was receiving."""
+    marked = row["silent_since_ns"]
+    since = max(row["last_seen_ns"], world.receiving_since(marked, GAP_NS))
+    if marked - since < SILENT_NS:
+        said = f"{row['node_id']} after {(marked - since) / NS:.1f} s of reception"
+        yield Broken("the brain's own silence is nobody's", said)
+
+
+def _errors(world: World) -> list[Broken]:
+    """Nothing in the product may fail in a way that no fault explains."""
+    found = [error for error in world.faults.errors if not _explained(error)]
+    world.faults.errors.clear()
+    return [Broken("no error without a fault", f"{type(e).__name__}: {e}"[:600]) for e in found]
+
+
+def _explained(error: BaseException) -> bool:
+    return isinstance(error, OSError | TimeoutError)
+
+
+def _place(at: str) -> tuple[int, int]:
+    block, _, offset = at.strip("()").partition(",")
+    return int(block), int(offset)

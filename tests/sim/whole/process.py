@@ -1,0 +1,158 @@
+"""A process of the brain as the world sees it: it has memory, takes turns, and may die.
+
+Death is what ``kill -9`` does: every coroutine of it ends where it stands, what was not committed
+is gone, what the outside was told stays told. A new process starts with nothing in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from brain.plumbing import Ctx, Db, Killed, Tx
+from kernel.clock import ManualClock
+from kernel.errors import GanglionError
+from kernel.ids import SeededIds
+from tests.sim.whole.faults import Faults
+from tests.sim.whole.trace import Trace
+from tests.sim.whole.turns import Turns
+
+
+@dataclass
+class Ground:
+    """What all processes of one world stand on."""
+
+    db: Db
+    clock: ManualClock
+    ids: SeededIds
+    turns: Turns
+    faults: Faults
+    trace: Trace
+    chance: Random
+    reached: dict[str, int] = field(default_factory=dict)
+    doom: Callable[[str], bool] = lambda name: False  # is it now that a process dies?
+    flushed_ns: list[int] = field(default_factory=list)  # when the brain wrote what it heard
+    told_ns: dict[str, int] = field(default_factory=dict)  # when a lease was told alive, or gone
+
+
+class Process:
+    """``ctx`` is what its code is handed. A dead one never runs again."""
+
+    def __init__(self, ground: Ground, name: str) -> None:
+        self.ground = ground
+        self.name = name
+        self.dead = False
+        self.paused_until_ns = 0
+        self.running: dict[str, asyncio.Task[None]] = {}
+        db = SimDb(ground.db, self)
+        self.ctx = Ctx(db=db, clock=ground.clock, ids=ground.ids, points=Marks(self))
+
+    @property
+    def paused(self) -> bool:
+        """It gets no processor for a while: swapped out, suspended, or very slow."""
+        return not self.dead and self.ground.clock.monotonic_ns() < self.paused_until_ns
+
+    def begin(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Start a piece of work, unless the same is still running here."""
+        if not self.dead and name not in self.running:
+            self.running[name] = asyncio.create_task(self._run(name, work), name=name)
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except Killed:
+            self.die(f"in {name}")
+        except asyncio.CancelledError:
+            pass
+        except GanglionError as error:
+            self.note(f"{name}: {type(error).__name__} {error.detail[:100]}")
+        except Exception as error:  # the next tick tries again, as the worker's Ticker does
+            self.note(f"{name} failed: {type(error).__name__} {str(error)[:100]!r}")
+            self.ground.faults.tell(error)
+        finally:
+            self.running.pop(name, None)
+
+    def check(self) -> None:
+        if self.dead:
+            raise Killed(self.name)
+
+    def die(self, where: str) -> None:
+        """Everything of it ends. May be called from inside or outside."""
+        if self.dead:
+            return
+        self.dead = True
+        self.note(f"dies {where}")
+        for task in self.running.values():
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    def note(self, what: str) -> None:
+        self.ground.trace.add(self.name, what)
+
+
+class Marks:
+    """The marks in the code: others may get ahead here, and the process may die."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def reach(self, name: str) -> None:
+        own, ground = self._process, self._process.ground
+        own.check()
+        ground.reached[name] = ground.reached.get(name, 0) + 1
+        if ground.doom(name) or ground.faults.strikes("death_at_mark"):
+            own.die(f"at {name}")
+            raise Killed(name)
+        if not ground.turns.mine:
+            await ground.turns.take(own)
+            ground.turns.give()
+            own.check()
+
+
+class SimDb(Db):
+    """The real database, one transaction at a time, with its bad moments."""
+
+    def __init__(self, db: Db, process: Process) -> None:
+        self.engine = db.engine
+        self._real = db
+        self._process = process
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Tx]:
+        own, ground = self._process, self._process.ground
+        own.check()
+        if ground.turns.mine:
+            async with self._real.begin() as tx:
+                yield tx
+            return
+        await ground.turns.take(own)
+        try:
+            own.check()
+            if ground.faults.stalled(ground.clock.monotonic_ns()):
+                raise TimeoutError("the database does not answer")
+            if ground.faults.strikes("database_cut_before"):
+                raise ConnectionResetError("the database cut the connection")
+            async with self._real.begin() as tx:
+                yield tx
+                self._may_die("before a commit")
+            self._may_die("after a commit")
+            if ground.faults.strikes("database_cut_after"):
+                raise ConnectionResetError("the database cut the connection after the commit")
+        finally:
+            ground.turns.give()
+
+    def _may_die(self, where: str) -> None:
+        own = self._process
+        if own.ground.faults.strikes(f"death_{where.replace(' ', '_')}"):
+            own.die(where)
+            raise Killed(where)
+
+
+def swallow(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A dead process's coroutines end with ``Killed``, which nobody waits for."""
+    if not isinstance(context.get("exception"), Killed):
+        asyncio.get_running_loop().default_exception_handler(context)

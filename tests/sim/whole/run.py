@@ -1,0 +1,99 @@
+"""Runs worlds: one seed from its beginning to its rest, with every law after every step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from brain.plumbing import Db
+from tests.sim.whole.beginning import make_world
+from tests.sim.whole.ground import Server
+from tests.sim.whole.laws import Broken, Laws
+from tests.sim.whole.life import World
+from tests.sim.whole.process import swallow
+from tests.sim.whole.rest import STEPS_MAX, as_broken, left_over, unsettled
+from tests.sim.whole.trouble import peace, trouble
+
+STEPS = 60
+
+
+@dataclass
+class Result:
+    """``broken``: what broke first, and what else did in the same step."""
+
+    seed: int
+    steps: int = 0
+    faults: int = 0
+    checks: int = 0
+    broken: list[Broken] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    digest: str = ""
+
+
+class Stop(Exception):
+    """A law is broken."""
+
+    def __init__(self, broken: list[Broken]) -> None:
+        super().__init__(str(broken[0]))
+        self.broken = broken
+
+
+async def run_seed(seed: int, server: Server, *, steps: int = STEPS) -> Result:
+    """One world from beginning to end. The same seed makes the same trace."""
+    asyncio.get_running_loop().set_exception_handler(swallow)
+    url = await server.fresh_database()
+    db = Db(url, pool_size=1)
+    connection = await asyncpg.connect(url)
+    result = Result(seed)
+    world = await make_world(seed, db, url)
+    laws = Laws(connection)
+    try:
+        await _live(world, laws, steps)
+        await _rest(world, laws)
+    except Stop as stop:
+        result.broken = stop.broken
+    finally:
+        for process in world.processes:
+            process.die("at the end of the world")
+        await world.ground.turns.quiet()
+        await connection.close()
+        await db.close()
+    result.steps, result.faults, result.checks = world.trace.step, world.faults.count, laws.checks
+    result.trace, result.digest = list(world.trace.lines), world.trace.digest
+    return result
+
+
+async def _live(world: World, laws: Laws, steps: int) -> None:
+    for _ in range(steps):
+        await trouble(world)
+        await world.step()
+        await _judge(world, laws)
+
+
+async def _rest(world: World, laws: Laws) -> None:
+    await peace(world)
+    await _until(world, laws, unsettled, "what is asked comes to be")
+    await world.people.stop_all(world.webs[0])
+    await _until(world, laws, left_over, "what is stopped goes away")
+
+
+async def _until(
+    world: World, laws: Laws, left: Callable[[World], Awaitable[list[str]]], law: str
+) -> None:
+    for _ in range(STEPS_MAX):
+        await world.step()
+        await _judge(world, laws)
+        found = await left(world)
+        if not found:
+            laws.checks += 1
+            return
+    raise Stop(as_broken(law, found))
+
+
+async def _judge(world: World, laws: Laws) -> None:
+    broken = await laws.check(world)
+    if broken:
+        raise Stop(broken)
