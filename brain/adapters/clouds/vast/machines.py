@@ -51,7 +51,7 @@ def machine_of(row: Mapping[str, object]) -> Machine | None:
 def state_of(row: Mapping[str, object]) -> MachineState:
     """``actual_status`` is what is; the others are what was meant and what will be."""
     meant, now, then = (text(row, name) for name in ("intended_status", "cur_state", "next_state"))
-    if now == "unloaded" or then == "unloaded":
+    if then == "unloaded":
         return MachineState.TERMINATING
     if meant == now == then == STOPPED:
         # A bid machine that stands still without a word from us was outbid.
