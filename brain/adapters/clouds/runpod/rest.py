@@ -1,0 +1,201 @@
+"""RunPod over REST v2, its interface for new work. The balance alone still needs GraphQL."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+
+import httpx
+import msgspec
+
+from brain.adapters.clouds.fields import text
+from brain.adapters.clouds.http import CloudHttp, HttpLimits
+from brain.adapters.clouds.runpod.graphql import (
+    FACTS,
+    GraphQLRunPod,
+    account_buckets,
+    listing_of,
+    tagged,
+    volume_of,
+)
+from brain.adapters.clouds.runpod.machines import rest_endpoints, rest_machine
+from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, Question, rest_offers
+from brain.adapters.clouds.runpod.orders import rest_body
+from brain.adapters.clouds.runpod.refusals import TITLE, create_judge, rest_judge
+from brain.clouds import (
+    CloudFacts,
+    CloudOffer,
+    Endpoint,
+    Listing,
+    Machine,
+    MachineMissing,
+    Order,
+    Unreadable,
+    Volume,
+)
+from kernel.clock import Clock
+
+LOG_SECONDS_MAX = 3.0  # the stream of a pod's logs has no end: what came by then is the answer
+LOG_LINES_MAX = 5000
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
+
+
+class RestRunPod:
+    """One account at RunPod, over REST v2."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        graphql_url: str,
+        key: str,
+        clock: Clock,
+        chance: random.Random,
+        transport: httpx.AsyncBaseTransport | None = None,
+        limits: HttpLimits | None = None,
+    ) -> None:
+        self._http = CloudHttp(
+            cloud=TITLE,
+            base_url=base_url,
+            key=key,
+            clock=clock,
+            chance=chance,
+            buckets=account_buckets(clock),
+            judge=rest_judge,
+            limits=limits,
+            transport=transport,
+        )
+        self._account = GraphQLRunPod(
+            url=graphql_url,
+            key=key,
+            clock=clock,
+            chance=chance,
+            transport=transport,
+            limits=limits,
+        )
+
+    @property
+    def name(self) -> str:
+        return CLOUD
+
+    @property
+    def facts(self) -> CloudFacts:
+        return FACTS
+
+    async def offers(self) -> list[CloudOffer]:
+        found: list[CloudOffer] = []
+        for asked in QUESTIONS:
+            found += rest_offers(await self._catalogue(asked), asked)
+        return found
+
+    async def _catalogue(self, asked: Question) -> list[object]:
+        answer = await self._http.call(
+            "GET",
+            "/catalog/gpus",
+            repeatable=True,
+            query={
+                "include": "AVAILABILITY",
+                "product": "POD",
+                "cloud": asked.tier,
+                "count": asked.gpus,
+            },
+        )
+        return _rows(answer.fields(), "gpus")
+
+    async def create(self, order: Order) -> Machine:
+        answer = await self._http.call(
+            "POST", "/pods", repeatable=False, json=rest_body(order), judge=create_judge
+        )
+        machine = rest_machine(answer.fields())
+        if machine is None or machine.tag != order.tag:
+            raise Unreadable(f"{TITLE} answered an order with another pod than was ordered.")
+        return machine
+
+    async def machine(self, machine_id: str) -> Machine:
+        machine = rest_machine(await self._pod(machine_id))
+        if machine is None or machine.machine_id != machine_id:
+            raise Unreadable(f"{TITLE} told of another pod than was asked for.")
+        return machine
+
+    async def find_by_tag(self, tag: str) -> list[Machine]:
+        return tagged(await self.listing(), tag)
+
+    async def listing(self) -> Listing:
+        """All in one answer: this cloud has no pages."""
+        answer = await self._http.call("GET", "/pods", repeatable=True)
+        return listing_of([rest_machine(row) for row in _rows(answer.fields(), "pods")])
+
+    async def terminate(self, machine_id: str) -> None:
+        await self._http.call("DELETE", _path(machine_id), repeatable=True)
+
+    async def stop(self, machine_id: str) -> None:
+        await self._act(machine_id, "stop")
+
+    async def start(self, machine_id: str) -> None:
+        await self._act(machine_id, "start")
+
+    async def _act(self, machine_id: str, action: str) -> None:
+        path = f"{_path(machine_id)}/action"
+        await self._http.call("POST", path, repeatable=False, json={"action": action})
+
+    async def endpoints(self, machine_id: str) -> list[Endpoint]:
+        return rest_endpoints(await self._pod(machine_id))
+
+    async def logs(self, machine_id: str, *, lines_max: int) -> list[str]:
+        """The last lines. The cloud sends those first and then goes on for ever."""
+        count = min(max(lines_max, 1), LOG_LINES_MAX)
+        path = f"{_path(machine_id)}/logs?source=container&tail={count}"
+        found: list[str] = []
+        async with self._http.lines(path, seconds_max=LOG_SECONDS_MAX) as lines:
+            async for line in lines:
+                if line.startswith("data:"):
+                    found.append(_log_line(line.removeprefix("data:")))
+                if len(found) >= count:
+                    break
+        return found
+
+    async def volumes(self) -> list[Volume]:
+        answer = await self._http.call("GET", "/network-volumes", repeatable=True)
+        rows = _rows(answer.fields(), "networkVolumes")
+        return [volume_of(row, "dataCenter") for row in rows]
+
+    async def make_volume(self, name: str, size_gib: int, region: str) -> Volume:
+        wish = {"name": name, "size": size_gib, "dataCenter": region}
+        answer = await self._http.call("POST", "/network-volumes", repeatable=False, json=wish)
+        return volume_of(answer.fields(), "dataCenter")
+
+    async def remove_volume(self, volume_id: str) -> None:
+        await self._http.call("DELETE", _path(volume_id, "network-volumes"), repeatable=True)
+
+    async def balance_nano(self) -> int:
+        return await self._account.balance_nano()
+
+    async def close(self) -> None:
+        await self._http.close()
+        await self._account.close()
+
+    async def _pod(self, machine_id: str) -> dict[str, object]:
+        return (await self._http.call("GET", _path(machine_id), repeatable=True)).fields()
+
+
+def _path(thing_id: str, kind: str = "pods") -> str:
+    """An id is put into a path only if it can be nothing else than an id."""
+    if not _ID.match(thing_id):
+        raise MachineMissing(f"This is no id of {TITLE}'s.")
+    return f"/{kind}/{thing_id}"
+
+
+def _rows(told: Mapping[str, object], name: str) -> list[object]:
+    found = told.get(name)
+    if not isinstance(found, list):
+        raise Unreadable(f"{TITLE} answered without a list of {name}.")
+    return found
+
+
+def _log_line(event: str) -> str:
+    try:
+        told = msgspec.json.decode(event)
+    except msgspec.DecodeError:
+        return event.strip()
+    return text(told, "line") if isinstance(told, Mapping) else event.strip()
