@@ -104,9 +104,9 @@ def hold_nano(
     return min(bounds)
 
 
-def piece_nano(row: DeploymentRow, gpus: int) -> int:
+def piece_nano(row: DeploymentRow, gpus: int, lasts_ns: int = HOLD_SECONDS * NS) -> int:
     """What the whole replica costs for as long as one hold is meant to last."""
-    return -(-row.rate_nano * gpus * HOLD_SECONDS * NS // HOUR_NS)
+    return -(-row.rate_nano * gpus * lasts_ns // HOUR_NS)
 
 
 def ceiling_nano(row: DeploymentRow, prompt_tokens: int, completion_tokens: int) -> int:

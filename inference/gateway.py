@@ -85,7 +85,7 @@ class Gateway:
         self.slice_wait_ns = round(settings.gateway_slice_wait_seconds * NS)
         self.tick_ns = clock.monotonic_ns()
         self._target_number = 0
-        self._window = 0
+        self._window = self.tick_ns // self.window_ns
         self._ticked_ns = 0
         self._retired: list[Links] = []
         self.spool = Spool(

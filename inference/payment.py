@@ -65,12 +65,13 @@ class Payment:
         tab, limit = self._tab, self._key.cost_limit_nano
         if tab is None:
             return
-        funded = tab.cut(now_ns)
+        least_ns = 2 * self._gateway.window_ns  # the next cut may come late
+        funded = tab.cut(now_ns, least_ns)
         if limit and tab.cost >= limit:
             told(OutOfCredit("This request reached the cost limit of its key."))
         elif not funded and self._waiter is None:
             self._told = told
-            self._wait(tab.next_piece(), now_ns)
+            self._wait(tab.need(least_ns), now_ns)
 
     def leave(self, now_ns: int) -> None:
         """The worker's part is over; another replica may follow."""

@@ -41,17 +41,22 @@ class Tab(Generic[LinksT]):
         replica.sharing.enter(self._name, now_ns, weight)
         self._replica = replica
 
-    def cut(self, now_ns: int) -> bool:
-        """Count up to now and hold for the next piece; false when the slice has no more."""
+    def cut(self, now_ns: int, least_ns: int) -> bool:
+        """Count up to now and hold for the next piece. When the slice has no more, what is held
+        will do while it lasts for ``least_ns`` more; false when it does not."""
         replica = self._replica
         if replica is None or replica.sharing is None:
             return True
         self.ticks += replica.sharing.cut(self._name, now_ns)
-        return raise_to(self.hold, self.cost - self._paid + self.next_piece())
+        spent = self.cost - self._paid
+        if raise_to(self.hold, spent + piece_nano(self._row, replica.row.gpus)):
+            return True
+        return self.hold.amount >= spent + self.need(least_ns)
 
-    def next_piece(self) -> int:
-        """What to hold for the time until the next cut."""
-        return piece_nano(self._row, self._replica.row.gpus) if self._replica is not None else 0
+    def need(self, lasts_ns: int) -> int:
+        """What the request may cost in so much time."""
+        replica = self._replica
+        return piece_nano(self._row, replica.row.gpus, lasts_ns) if replica is not None else 0
 
     def move(self, hold: Hold, now_ns: int) -> None:
         """Go on against another slice."""

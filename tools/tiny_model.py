@@ -26,6 +26,7 @@ from transformers import (
 
 SEED = 20
 CONTEXT = 512
+CHAT_CONTEXT = 4096  # long enough to be left in the middle of
 VOCABULARY = 1024
 SENTENCES = (
     "A node offers its GPUs and the brain plans where a model runs.",
@@ -74,7 +75,7 @@ def make_chat(folder: Path) -> None:
     """A two-layer Llama. Head size 64: vLLM's CPU engine dies at size 16."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=_trained(CHAT_MARKS),
-        model_max_length=CONTEXT,
+        model_max_length=CHAT_CONTEXT,
         **CHAT_ROLES,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -87,7 +88,7 @@ def make_chat(folder: Path) -> None:
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=64,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=CHAT_CONTEXT,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -74,7 +74,7 @@ def _mine(model: str, folder: Path) -> Iterator[VllmServer]:
             _start_keeper(model, folder, facts)
         known = json.loads(facts.read_text())
         log, seconds = Path(known["log"]), known["start_seconds"]
-        yield VllmServer(known["url"], model, vllm_keeper.CONTEXT, seconds, log)
+        yield VllmServer(known["url"], model, vllm_keeper.CONTEXTS[model], seconds, log)
 
 
 def _start_keeper(model: str, folder: Path, facts: Path) -> None:

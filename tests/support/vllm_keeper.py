@@ -30,7 +30,7 @@ SWITCHES = {
     "tiny-random": ("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     "tiny-random-embedding": ("--runner", "pooling"),
 }
-CONTEXT = 512
+CONTEXTS = {"tiny-random": 4096, "tiny-random-embedding": 512}
 # TORCHDYNAMO_DISABLE: else the first request with logprobs compiles C++ for 13 s, or fails where
 # there is no compiler.
 ENVIRONMENT = {
@@ -38,6 +38,10 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "TORCHDYNAMO_DISABLE": "1",
+    # One thread, on no core of its own: else the engine's spinning threads keep its API process
+    # from running on a small machine, and a whole answer comes in one burst at its end.
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 
 
@@ -63,7 +67,7 @@ def keep(model: str, folder: Path, pid: int) -> None:
 def _start(model: str, port: int, log: Path) -> subprocess.Popen[bytes]:
     command = [str(vllm_part.HOME / "bin" / "vllm"), "serve", str(vllm_part.MODELS / model)]
     command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dtype", "bfloat16", "--max-model-len", str(CONTEXT), "--max-num-seqs", "4"]
+    command += ["--dtype", "bfloat16", "--max-model-len", str(CONTEXTS[model]), "--max-num-seqs", "4"]
     command += ["--enforce-eager", "--kv-cache-memory-bytes", "33554432"]
     command += ["--enable-server-load-tracking", *SWITCHES[model]]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}

@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from tests.support.standin import start_stand_in
 
-CONTEXT = 512
+CONTEXT = 4096  # a chat model with room for an answer that is left in the middle
 REAL_VLLM = pytest.param("vllm_server", marks=(pytest.mark.real("vllm"), pytest.mark.slow))
 REAL_EMBEDDING = pytest.param("vllm_embedding_server", marks=REAL_VLLM.marks)
 

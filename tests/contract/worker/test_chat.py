@@ -177,7 +177,7 @@ async def test_a_hang_up_stops_the_work(worker: Worker) -> None:
     longest = CONTEXT - 60
     # On a busy machine a tiny model may be done before its client gets to leave: try again.
     tries = [await tokens_made_for_a_client_that_left(worker, longest) for _ in range(3)]
-    assert min(tries) < 2 * longest
+    assert min(tries) < 3 * longest
 
 
 async def test_the_counters_grow_by_the_usage(worker: Worker) -> None:

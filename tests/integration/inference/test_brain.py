@@ -177,6 +177,20 @@ async def test_with_money_for_k_at_most_k_reach_a_worker(start_gateway: StartGat
         assert {one.status for one in told} <= {200, 402}
 
 
+async def test_a_piece_that_ends_stops_nobody_whose_hold_lasts(start_gateway: StartGateway) -> None:
+    async with (
+        scripted_worker([2.5, answer(PLAIN)]) as worker,
+        brain_double(pool(worker.port)) as brain,
+    ):
+        brain.money[OWNER] = 2 * HOLD
+        gateway = start(
+            start_gateway, brain, gateway_slice_nano=2 * HOLD, gateway_cut_seconds_max=1
+        )
+        await ready(gateway)
+        told = await asyncio.gather(post(gateway), post(gateway))
+        assert [one.status for one in told] == [200, 200]
+
+
 async def test_money_that_cannot_be_checked_is_503_after_a_second(
     start_gateway: StartGateway,
 ) -> None:

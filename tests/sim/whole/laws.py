@@ -15,19 +15,23 @@ import asyncpg
 from brain.deployments.states import REPLICA
 from brain.fleet.core import GAP_NS, SILENT_NS
 from brain.fleet.states import LEASE
+from brain.provisioning.states import ACCOUNT, INTENT, UNKNOWN
 from kernel.clock import NS
 from kernel.machine import Machine
+from tests.sim.whole.broken import Broken
+from tests.sim.whole.cloud_laws import LAWS as CLOUD_LAWS
+from tests.sim.whole.cloud_laws import CloudLaws
 
 if TYPE_CHECKING:
     from tests.sim.whole.life import World
 
-MACHINES: Mapping[str, Machine[Any, Any]] = {"lease": LEASE, "replica": REPLICA}
-
-
-@dataclass(frozen=True)
-class Broken:
-    law: str
-    said: str
+MACHINES: Mapping[str, Machine[Any, Any]] = {
+    "lease": LEASE,
+    "replica": REPLICA,
+    "provision_intent": INTENT,
+    "unknown_machine": UNKNOWN,
+    "cloud_account": ACCOUNT,
+}
 
 
 # Each yields the ids of what breaks it; no row is good.
@@ -105,10 +109,11 @@ class Laws:
 
     def __post_init__(self) -> None:
         self._statement = _one_statement(self.sql)
+        self._clouds = CloudLaws(self.connection)
 
     async def check(self, world: World) -> list[Broken]:
         """Every law, once. What breaks is told in the order of the laws."""
-        self.checks += len(self.sql) + 7
+        self.checks += len(self.sql) + 9 + CLOUD_LAWS
         return [
             *await self._books(),
             *await self._moves(world),
@@ -116,6 +121,7 @@ class Laws:
             *await self._guards(world),
             *await self._evidence(world),
             *await self._gpus(world),
+            *await self._clouds.check(world),
             *_errors(world),
         ]
 

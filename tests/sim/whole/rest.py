@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brain.deployments import service, store
 from brain.deployments.states import Asked, DeploymentState, ReplicaState
-from tests.sim.whole.laws import Broken
+from tests.sim.whole.broken import Broken
 from tests.sim.whole.life import World
 
 STEPS_MAX = 80  # to converge in, each at most four seconds

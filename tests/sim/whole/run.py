@@ -11,7 +11,8 @@ import asyncpg
 from brain.plumbing import Db
 from tests.sim.whole.beginning import make_world
 from tests.sim.whole.ground import Server
-from tests.sim.whole.laws import Broken, Laws
+from tests.sim.whole.broken import Broken
+from tests.sim.whole.laws import Laws
 from tests.sim.whole.life import World
 from tests.sim.whole.process import swallow
 from tests.sim.whole.rest import STEPS_MAX, as_broken, left_over, unsettled

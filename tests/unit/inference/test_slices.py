@@ -132,15 +132,25 @@ def test_two_requests_share() -> None:
 def test_a_cut_raises_the_hold_until_the_slice_has_no_more() -> None:
     one, replica, piece = tab(granted=150 * 10**9)
     one.enter(replica, 0, weight=1)
-    assert one.cut(10 * NS)
+    assert one.cut(10 * NS, 10 * NS)
     assert piece.held == 20 * 10**9 + 60 * 10**9
-    assert not one.cut(50 * NS)
+    assert not one.cut(50 * NS, 10 * NS)
+
+
+def test_a_cut_leaves_a_request_alone_whose_hold_still_lasts() -> None:
+    one, replica, piece = tab(granted=80 * 10**9)
+    one.enter(replica, 0, weight=1)
+    assert one.cut(10 * NS, 10 * NS)
+    assert one.cut(20 * NS, 10 * NS)
+    assert piece.held == 80 * 10**9
+    assert one.cut(30 * NS, 10 * NS)
+    assert not one.cut(31 * NS, 10 * NS)
 
 
 def test_going_on_against_another_slice_pays_each_part_once() -> None:
     one, replica, piece = tab()
     one.enter(replica, 0, weight=1)
-    one.cut(10 * NS)
+    one.cut(10 * NS, 10 * NS)
     other = Slice("hold_y", 1 << 60, 0, held=5)
     one.move(Hold(other, 5), 10 * NS)
     one.close(20 * NS, None)
