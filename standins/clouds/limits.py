@@ -40,8 +40,9 @@ class Limits:
         seen = [self._look(caller, window, now_ns) for window in windows]
         full = [left for left in seen if left.calls < 1]
         if full:
-            wait = max(left.reset_seconds for left in full)
-            raise Refused(Trouble.THROTTLED, "Rate limit exceeded.", retry_after=wait)
+            worst = max(full, key=lambda left: left.reset_seconds)
+            said = f"rate limit exceeded for the {worst.window.name} window"
+            raise Refused(Trouble.THROTTLED, said, retry_after=worst.reset_seconds)
         if len(self._open) > CALLERS_MAX:
             self._open.clear()
         for window in windows:

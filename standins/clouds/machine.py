@@ -149,6 +149,11 @@ class Machine:
         """All that it cost so far, as of the last accrual."""
         return self._owed // HOUR_NS
 
+    def disk_nano(self) -> int:
+        """The disk's part of it: a disk costs from the order to the end."""
+        end_ns = self.past[-1][0] if self.state == State.GONE else self._since_ns
+        return self.disk_rate_nano * (end_ns - self.made_ns) // HOUR_NS
+
     def state_at(self, at_ns: int) -> State | None:
         """What it was then; None: it was not there yet."""
         for began, state in reversed(self.past):

@@ -28,6 +28,8 @@ from standins.worker.server import Connection, Cut, Exchange
 # A cloud is a package with `make_world`, `make_app` and `pointers`.
 CLOUDS = {
     "runpod": "standins.clouds.runpod",
+    "vast": "standins.clouds.vast",
+    "lambda": "standins.clouds.lambda_",
 }
 ADVANCE_SECONDS = 0.05
 CLOSE_SECONDS_MAX = 2.0
