@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from brain.billing import (
@@ -20,7 +19,7 @@ from brain.fleet.ports import LeaseWatcher
 from brain.fleet.states import LEASE, LeaseEvent, LeaseState
 from brain.fleet.views import Claim, LeaseView
 from brain.plumbing import Ctx, Tx
-from brain.plumbing.moves import create, move
+from brain.plumbing.moves import move
 from kernel.errors import Conflict, NoCapacity
 from kernel.ids import Ids, LeaseId, NodeId
 from kernel.wire.agent import LeaseSeen, LeaseSeenState
@@ -33,38 +32,43 @@ async def claim(tx: Tx, wanted: Claim, *, now_ns: int, ids: Ids) -> LeaseView:
     Raises ``OutOfCredit`` when the payer cannot pay. Nothing is kept if the caller rolls back.
     """
     assert wanted.gpu_count >= 1, "a claim is for at least one GPU"
-    node = await store.enter_claim(tx, wanted.node_id)
-    if node is None:
-        raise NoCapacity("This node is not in the fleet.")
-    _check_sellable(wanted, node)
-    uuids = await store.free_gpus(
-        tx, wanted.node_id, count=wanted.gpu_count, vram_mib=wanted.vram_mib
-    )
-    if len(uuids) < wanted.gpu_count:
-        raise NoCapacity("The GPUs of this node were taken by someone else meanwhile.")
-    row = Lease(
-        lease_id=ids.new(LeaseId),
-        node_id=wanted.node_id,
-        epoch=node.epoch,
-        generation=node.generation,
-        replica_id=wanted.replica_id,
-        deployment_id=wanted.deployment_id,
-        gpu_count=wanted.gpu_count,
-        launch=msgspec.json.encode(wanted.launch),
-        ttl_seconds=wanted.ttl_seconds,
-        opened_ns=now_ns,
-        renewed_ns=0,
-        seen_reason="",
-        seen_port=0,
-        seen_restarts=0,
-    )
-    await create(tx, row, LEASE, reason="claimed for a replica", at=at_of(now_ns))
+    lease_id = ids.new(LeaseId)
     try:
-        await store.add_lease_gpus(tx, row.lease_id, row.node_id, uuids)
+        entered = await store.enter_claim(tx, lease_id, wanted, "claimed for a replica", now_ns)
     except IntegrityError as error:  # the index: the last word on double claims
         raise NoCapacity("These GPUs were taken by someone else just now.") from error
-    await lease_opened(tx, terms_of(row, wanted, node), ids)
-    return view_of(row, tuple(uuids), silent=False)
+    node = entered.entry
+    if node is None:
+        raise NoCapacity(_REFUSED[entered.refused].format(entered.detail))
+    await lease_opened(tx, terms_of(lease_id, wanted, node, now_ns), ids)
+    return LeaseView(
+        lease_id=lease_id,
+        replica_id=wanted.replica_id,
+        deployment_id=wanted.deployment_id,
+        node_id=wanted.node_id,
+        epoch=node.epoch,
+        gpu_uuids=entered.gpu_uuids,
+        state=LEASE.start,
+        reason="claimed for a replica",
+        opened_ns=now_ns,
+        seen_state=None,
+        port=0,
+        restarts=0,
+        silent=False,
+        closed_ns=None,
+        outcome=None,
+    )
+
+
+# What the plan saw may have changed since: the claim looks again under the node's lock.
+_REFUSED = {
+    "unknown": "This node is not in the fleet.",
+    "withdrawn": "This node is not offered any more.",
+    "quarantined": "This node is in quarantine: {}.",
+    "silent": "This node is not heard.",
+    "dearer": "This node became dearer meanwhile.",
+    "taken": "The GPUs of this node were taken by someone else meanwhile.",
+}
 
 
 async def stop_lease(tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int) -> None:
@@ -167,38 +171,25 @@ def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:
     return LeaseOutcome.LOST if slow or outcome is Outcome.LOST else LeaseOutcome.GONE
 
 
-def _check_sellable(wanted: Claim, node: store.Entry) -> None:
-    """What the plan saw may have changed since: look again under the node's lock."""
-    if not node.offered:
-        raise NoCapacity("This node is not offered any more.")
-    if node.quarantined:
-        raise NoCapacity(f"This node is in quarantine: {node.quarantined}.")
-    if node.silent:
-        raise NoCapacity("This node is not heard.")
-    limit = wanted.price_nano_max
-    if limit is not None and node.price_nano > limit:
-        raise NoCapacity("This node became dearer meanwhile.")
-
-
-def terms_of(row: Lease, wanted: Claim, node: store.Entry) -> LeaseTerms:
+def terms_of(lease_id: LeaseId, wanted: Claim, node: store.Entry, now_ns: int) -> LeaseTerms:
     """What the meter is told: who pays what to whom for this lease."""
     if wanted.mode not in ("dedicated", "pool"):
         raise Conflict(f"There is no billing mode {wanted.mode!r}.")
     return LeaseTerms(
-        lease_id=row.lease_id,
-        epoch=row.epoch,
+        lease_id=lease_id,
+        epoch=node.epoch,
         payer=wanted.payer,
         provider=node.account_id,
-        gpus=row.gpu_count,
+        gpus=wanted.gpu_count,
         renter_rate_nano=node.price_nano,
         provider_rate_nano=node.price_nano,
         mode=wanted.mode,
         pool_rate_nano=wanted.pool_rate_nano,
         ceiling_prompt_nano=wanted.ceiling_prompt_nano,
         ceiling_completion_nano=wanted.ceiling_completion_nano,
-        deployment_id=row.deployment_id,
-        replica_id=row.replica_id,
-        opened_ns=row.opened_ns,
+        deployment_id=wanted.deployment_id,
+        replica_id=wanted.replica_id,
+        opened_ns=now_ns,
     )
 
 
@@ -231,6 +222,7 @@ def view_of(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseVie
         awaits_gpus=row.awaits_mib is not None,
         joined_ns=row.joined_ns,
         stop_asked_ns=row.stop_asked_ns,
+        drain_seconds=store.drain_seconds(row),
         closed_ns=row.closed_ns,
         outcome=None if row.outcome is None else Outcome(row.outcome),
     )

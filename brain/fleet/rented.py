@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
-from brain.billing import lease_opened
+from brain.billing import LeaseTerms, lease_opened
 from brain.fleet import core, leases, store
 from brain.fleet.core import Outcome, at_of
 from brain.fleet.models import Lease
@@ -46,17 +46,27 @@ async def open_rented(
         seen_restarts=0,
     )
     await create(tx, row, LEASE, reason="a machine is rented for a replica", at=at_of(now_ns))
-    node = store.Entry(
-        epoch=row.epoch,
-        generation=row.generation,
-        quarantined="",
-        silent=False,
-        account_id=PLATFORM_ACCOUNT,
-        price_nano=price_nano,
-        offered=True,
-    )
-    await lease_opened(tx, leases.terms_of(row, wanted, node), ids)
+    await lease_opened(tx, _terms(row, wanted, price_nano), ids)
     return leases.view_of(row, (), silent=False)
+
+
+def _terms(row: Lease, wanted: Claim, price_nano: int) -> LeaseTerms:
+    return LeaseTerms(
+        lease_id=row.lease_id,
+        epoch=row.epoch,
+        payer=wanted.payer,
+        provider=PLATFORM_ACCOUNT,
+        gpus=row.gpu_count,
+        renter_rate_nano=price_nano,
+        provider_rate_nano=price_nano,
+        mode=wanted.mode,
+        pool_rate_nano=wanted.pool_rate_nano,
+        ceiling_prompt_nano=wanted.ceiling_prompt_nano,
+        ceiling_completion_nano=wanted.ceiling_completion_nano,
+        deployment_id=row.deployment_id,
+        replica_id=row.replica_id,
+        opened_ns=row.opened_ns,
+    )
 
 
 async def take_up(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> bool:

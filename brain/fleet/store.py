@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy import BigInteger, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from brain.fleet.core import GRACE_NS, LeaseFacts
+from brain.fleet.core import GRACE_NS, LeaseFacts, at_of
 from brain.fleet.models import FleetNode, Lease, LeaseGpu, NodeBeat, NodeGpu
-from brain.fleet.states import LIVE, LeaseState
-from brain.marketplace import Node
+from brain.fleet.states import LEASE, LIVE, LeaseState
+from brain.fleet.views import Claim
 from brain.plumbing import Tx
 from kernel.clock import NS
 from kernel.ids import AccountId, LeaseId, NodeId
@@ -102,48 +102,59 @@ async def raise_generation(tx: Tx, node_id: NodeId) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a claim needs to know of the node that it just locked."""
+    """What the node was sold at, as it was under its lock."""
 
     epoch: int
     generation: int
-    quarantined: str
-    silent: bool
     account_id: AccountId
     price_nano: int
-    offered: bool  # listed and not revoked
 
 
-async def enter_claim(tx: Tx, node_id: NodeId) -> Entry | None:
-    """Lock the node, raise its epoch and generation, and read what it may be sold at: one
-    statement, so that eight schedulers at one node wait as short as can be."""
+@dataclass(frozen=True)
+class Entered:
+    """A claim as it went: the node and the GPUs, or why not."""
+
+    entry: Entry | None
+    gpu_uuids: tuple[str, ...]
+    refused: str = ""
+    detail: str = ""
+
+
+_CLAIM = text(
+    "SELECT * FROM fleet_claim(:lease, :node, :replica, :deployment, :gpus, :vram, :price_max,"
+    " CAST(:launch AS bytea), :ttl, :now, :state, :reason, :at)"
+)
+
+
+async def enter_claim(
+    tx: Tx, lease_id: LeaseId, wanted: Claim, reason: str, now_ns: int
+) -> Entered:
+    """Lock the node, look whether it may be sold, take its free GPUs and write the lease, in one
+    round trip: eight schedulers at one node wait as short as can be. What it has of several kinds
+    of GPU, the one that fits most tightly is taken."""
     found = await tx.execute(
-        update(FleetNode)
-        .where(FleetNode.node_id == node_id, Node.node_id == FleetNode.node_id)
-        .values(generation=FleetNode.generation + 1, epoch=FleetNode.epoch + 1, xid=XID)
-        .returning(
-            FleetNode.epoch,
-            FleetNode.generation,
-            FleetNode.quarantined,
-            FleetNode.silent_since_ns,
-            Node.account_id,
-            Node.price_nano,
-            Node.listed,
-            Node.revoked_at,
-        )
-        .execution_options(synchronize_session=False)
+        _CLAIM,
+        {
+            "lease": lease_id,
+            "node": wanted.node_id,
+            "replica": wanted.replica_id,
+            "deployment": wanted.deployment_id,
+            "gpus": wanted.gpu_count,
+            "vram": wanted.vram_mib,
+            "price_max": wanted.price_nano_max,
+            "launch": msgspec.json.encode(wanted.launch),
+            "ttl": wanted.ttl_seconds,
+            "now": now_ns,
+            "state": LEASE.start.value,  # with the first line of its history, as moves.create
+            "reason": reason,
+            "at": at_of(now_ns),
+        },
     )
-    row = found.one_or_none()
-    if row is None:
-        return None
-    return Entry(
-        epoch=row.epoch,
-        generation=row.generation,
-        quarantined=row.quarantined,
-        silent=row.silent_since_ns is not None,
-        account_id=row.account_id,
-        price_nano=row.price_nano,
-        offered=row.listed and row.revoked_at is None,
-    )
+    row = found.one()
+    if row.refused:
+        return Entered(None, (), row.refused, row.detail)
+    entry = Entry(row.epoch, row.generation, AccountId(row.account_id), row.price_nano)
+    return Entered(entry, tuple(row.gpu_uuids))
 
 
 async def touch_node(tx: Tx, node_id: NodeId) -> None:
@@ -161,29 +172,6 @@ async def fleet_node(tx: Tx, node_id: NodeId, *, lock: bool = False) -> FleetNod
     if lock:
         wanted = wanted.with_for_update().execution_options(populate_existing=True)
     return await tx.scalar(wanted)
-
-
-async def free_gpus(tx: Tx, node_id: NodeId, *, count: int, vram_mib: int) -> list[str]:
-    """Up to ``count`` GPUs of one kind that no live lease holds, on this node or another.
-
-    Of several kinds the one that fits most tightly is taken.
-    """
-    held = select(LeaseGpu.gpu_uuid).where(LeaseGpu.live, LeaseGpu.gpu_uuid == NodeGpu.gpu_uuid)
-    rows = await tx.execute(
-        select(NodeGpu.gpu_uuid, NodeGpu.name, NodeGpu.memory_mib)
-        .where(
-            NodeGpu.node_id == node_id,
-            ~NodeGpu.lost,
-            NodeGpu.memory_mib >= vram_mib,
-            ~held.exists(),
-        )
-        .order_by(NodeGpu.memory_mib, NodeGpu.name, NodeGpu.position)
-    )
-    kinds: dict[tuple[int, str], list[str]] = {}
-    for row in rows:
-        kinds.setdefault((row.memory_mib, row.name), []).append(row.gpu_uuid)
-    enough = (uuids for _, uuids in sorted(kinds.items()) if len(uuids) >= count)
-    return next(enough, [])[:count]
 
 
 async def add_lease_gpus(
@@ -289,7 +277,7 @@ def facts(row: Lease) -> LeaseFacts:
         opened_ns=row.opened_ns,
         renewed_ns=row.renewed_ns,
         stop_asked_ns=row.stop_asked_ns,
-        drain_seconds=_drain_seconds(row),
+        drain_seconds=drain_seconds(row),
         seen_state=row.seen_state,
         seen_reason=row.seen_reason,
         seen_port=row.seen_port,
@@ -297,7 +285,7 @@ def facts(row: Lease) -> LeaseFacts:
     )
 
 
-def _drain_seconds(row: Lease) -> int:
+def drain_seconds(row: Lease) -> int:
     """Asked for only of a lease that is to stop, so only then is the launch read."""
     if row.stop_asked_ns is None:
         return 0

@@ -60,6 +60,7 @@ class LeaseView:
     awaits_gpus: bool = False
     joined_ns: int | None = None
     stop_asked_ns: int | None = None
+    drain_seconds: int = 0  # known once its stop is asked
 
     @property
     def closed(self) -> bool:

@@ -14,8 +14,7 @@ from brain.billing.core.lease import (
     LeaseTerms,
 )
 from brain.billing.core.posting import Asset
-from brain.billing.store import gateways, holds, journal, leases, rates, segments
-from brain.billing.store.rates import RateName
+from brain.billing.store import gateways, holds, journal, leases, segments
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Tx
 from kernel.clock import NS
@@ -33,21 +32,17 @@ async def lease_opened(tx: Tx, terms: LeaseTerms, ids: Ids) -> None:
     Raises ``OutOfCredit`` when the payer's free balance does not cover it (or it is stopped).
     A lease that is on the meter already is left as it is.
     """
-    if await leases.get(tx, terms.lease_id) is not None:
-        return
+    held = terms.mode == LeaseMode.DEDICATED and terms.payer != PLATFORM_ACCOUNT
+    hold = ids.new(HoldId) if held else None
     at = datetime.fromtimestamp(terms.opened_ns // NS, UTC)
-    fee = await rates.rate(tx, RateName.PLATFORM_FEE, at)
-    hold = None
-    if terms.mode == LeaseMode.DEDICATED and terms.payer != PLATFORM_ACCOUNT:
-        hold = await _cover(tx, terms, ids)
-    await leases.insert(tx, terms, fee, hold)
+    if await leases.insert(tx, terms, hold, at) and hold is not None:
+        await _cover(tx, terms, hold)
 
 
-async def _cover(tx: Tx, terms: LeaseTerms, ids: Ids) -> HoldId:
-    await journal.lock(tx, [(terms.payer, Asset.USD)])
+async def _cover(tx: Tx, terms: LeaseTerms, hold: HoldId) -> None:
+    await journal.lock_only(tx, [(terms.payer, Asset.USD)])
     rate = HourlyRate(terms.renter_rate_nano * terms.gpus)
     least = rate.ceiling_for_ns(COVER_NS_MIN)
-    hold = ids.new(HoldId)
     opening = holds.Opening(
         id=hold,
         account=terms.payer,
@@ -66,7 +61,6 @@ async def _cover(tx: Tx, terms: LeaseTerms, ids: Ids) -> HoldId:
             f"This needs {least} free for its first minute; the account has "
             f"{Money(max(0, view.free))} free. Add credit, then try again."
         )
-    return hold
 
 
 async def lease_mark(tx: Tx, lease_id: LeaseId, mark: LeaseMark, at_ns: int) -> None:

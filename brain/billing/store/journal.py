@@ -115,11 +115,17 @@ async def lock(tx: Tx, names: Iterable[tuple[str, Asset]]) -> dict[str, BalanceV
     Take every lock that the transaction will need in this one call.
     """
     wanted = sorted(set(names))
+    await lock_only(tx, wanted)
+    dollars = [name for name, asset in wanted if asset is Asset.USD]
+    return await balances(tx, dollars)
+
+
+async def lock_only(tx: Tx, names: Iterable[tuple[str, Asset]]) -> None:
+    """As ``lock``, for those who read the balances in a statement of their own."""
+    wanted = sorted(set(names))
     await tx.execute(
         _LOCK, {"accounts": [n for n, _ in wanted], "assets": [a.value for _, a in wanted]}
     )
-    dollars = [name for name, asset in wanted if asset is Asset.USD]
-    return await balances(tx, dollars)
 
 
 async def balances(tx: Tx, names: Sequence[str]) -> dict[str, BalanceView]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from brain.billing.core.lease import Lease, LeaseMark, LeaseTerms
 from brain.billing.core.writing import WindowRow, Writing
 from brain.billing.models import Hold, LeaseBill, MeterLease, MeterWindow
+from brain.billing.store.rates import RateName
 from brain.plumbing import Tx
 from kernel.ids import AccountId, HoldId, LeaseId
 
@@ -35,6 +37,7 @@ _DUE = text(
     ORDER BY lease_id LIMIT :limit
     """
 )
+_TERMS = [one.name for one in fields(LeaseTerms)]
 
 
 def view(row: MeterLease) -> Lease:
@@ -72,37 +75,35 @@ def view(row: MeterLease) -> Lease:
     )
 
 
-async def insert(tx: Tx, terms: LeaseTerms, fee_basis_points: int, hold: HoldId | None) -> None:
-    tx.add(
-        MeterLease(
-            lease_id=terms.lease_id,
-            epoch=terms.epoch,
-            payer=terms.payer,
-            provider=terms.provider,
-            gpus=terms.gpus,
-            mode=str(terms.mode),
-            renter_rate_nano=terms.renter_rate_nano,
-            provider_rate_nano=terms.provider_rate_nano,
-            pool_rate_nano=terms.pool_rate_nano,
-            ceiling_prompt_nano=terms.ceiling_prompt_nano,
-            ceiling_completion_nano=terms.ceiling_completion_nano,
-            fee_basis_points=fee_basis_points,
-            deployment_id=terms.deployment_id,
-            replica_id=terms.replica_id,
-            opened_ns=terms.opened_ns,
-            evidence_ns=terms.opened_ns,
-            settled_ns=terms.opened_ns,
-            busy_ready_ns=0,
-            busy_drain_ns=0,
-            rounding_ns=0,
-            late_ns=0,
-            billed_nano=0,
-            earned_nano=0,
-            hold_id=hold,
-            finished=False,
-        )
-    )
-    await tx.flush()
+_OPEN = text(
+    """
+    INSERT INTO meter_lease (lease_id, epoch, payer, provider, gpus, mode, renter_rate_nano,
+        provider_rate_nano, pool_rate_nano, ceiling_prompt_nano, ceiling_completion_nano,
+        fee_basis_points, deployment_id, replica_id, opened_ns, evidence_ns, settled_ns,
+        busy_ready_ns, busy_drain_ns, rounding_ns, late_ns, billed_nano, earned_nano, hold_id,
+        finished)
+    VALUES (:lease_id, :epoch, :payer, :provider, :gpus, :mode, :renter_rate_nano,
+        :provider_rate_nano, :pool_rate_nano, :ceiling_prompt_nano, :ceiling_completion_nano,
+        (SELECT value FROM rate WHERE name = :fee AND starts_at <= :at
+         ORDER BY starts_at DESC LIMIT 1),
+        :deployment_id, :replica_id, :opened_ns, :opened_ns, :opened_ns, 0, 0, 0, 0, 0, 0,
+        :hold_id, false)
+    ON CONFLICT (lease_id) DO NOTHING RETURNING lease_id
+    """
+)
+
+
+async def insert(tx: Tx, terms: LeaseTerms, hold: HoldId | None, at: datetime) -> bool:
+    """Put a lease on the meter at the platform's fee of ``at``; False when it is there already.
+    One round trip: claims are many."""
+    values = {
+        **{name: getattr(terms, name) for name in _TERMS},
+        "mode": str(terms.mode),
+        "fee": RateName.PLATFORM_FEE.value,
+        "at": at,
+        "hold_id": hold,
+    }
+    return (await tx.scalar(_OPEN, values)) is not None
 
 
 async def get(tx: Tx, id: LeaseId, *, lock: bool = False) -> MeterLease | None:
