@@ -14,6 +14,7 @@ SECRET_NAMES = frozenset(
     {
         *("DATABASE_URL", "REDIS_URL", "JWT_SECRET_KEY", "MASTER_KEY", "GATEWAY_TOKEN"),
         *("ADMIN_PASSWORD", "PROVIDER_PASSWORD", "DEMO_PASSWORD", "JOIN_TOKEN", "METRICS_TOKEN"),
+        *("RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY"),
         *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
     }
 )
@@ -65,14 +66,16 @@ def brain(layout: Layout, secrets: Mapping[str, str], outside: Mapping[str, str]
         "PUBLIC_BRAIN_URL": layout.brain_url,
         "PUBLIC_GATEWAY_URL": layout.gateway_url,
         "BEAT_SECONDS": "5",
+        "FAKE_CLOUD_DIR": str(layout.home / "fake-cloud"),
     }
+    brains = ("METRICS_TOKEN", "RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY")
     own = ("JWT_SECRET_KEY", "MASTER_KEY", "GATEWAY_TOKEN", "INSTALLATION_ID")
     given = {name: outside.get(name) or secrets[name] for name in own}
     return {
         **defaults,
         **common(outside),
         **given,
-        **({"METRICS_TOKEN": outside["METRICS_TOKEN"]} if outside.get("METRICS_TOKEN") else {}),
+        **{name: outside[name] for name in brains if outside.get(name)},
         "DATABASE_URL": layout.database_url,
         "REDIS_URL": layout.redis_url,
         "BRAIN_HOST": layout.brain_host,

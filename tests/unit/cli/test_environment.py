@@ -56,3 +56,11 @@ def test_children_find_our_code_and_nobody_elses() -> None:
 )
 def test_an_address_to_listen_on_is_told_as_one_to_call(layout_url: str, shown: str) -> None:
     assert getattr(LAYOUT, layout_url) == shown
+
+
+def test_keys_of_clouds_reach_the_brain_alone() -> None:
+    outside = {"PATH": "/bin", "RUNPOD_API_KEY": "rpa_1", "VAST_API_KEY": "2", "LAMBDA_API_KEY": ""}
+    keys = {"RUNPOD_API_KEY": "rpa_1", "VAST_API_KEY": "2"}
+    assert environment.brain(LAYOUT, SECRETS, outside).items() >= keys.items()
+    agent = environment.agent(LAYOUT, outside, simulate_gpus=1, join_token="")
+    assert not (keys.keys() & (agent | environment.gateway(LAYOUT, SECRETS, outside)).keys())
