@@ -22,6 +22,11 @@ class CloudSettings(BaseSettings):
         default=Path(".ganglion/fake-cloud"),
         description="Where the fake cloud of USE_MOCK_PROVIDERS keeps its machines.",
     )
+    fake_cloud_faults: str = Field(
+        default="",
+        max_length=1000,
+        description="How the fake cloud fails: call:fault*times, commas between.",
+    )
     cloud_boot_image: str = Field(
         default="docker.io/vllm/vllm-openai:v0.11.0",
         max_length=300,
