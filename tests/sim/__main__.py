@@ -1,57 +1,78 @@
-"""``python -m tests.sim``: whole worlds by seed. See docs/simulator.md."""
+"""Whole worlds by seed, and deaths at every mark: docs/simulator.md."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
+import subprocess
 import sys
 
-from tests.sim.whole.ground import Server, server
-from tests.sim.whole.run import STEPS, Result, run_seed
+from tests.sim.whole.breaks import BREAKS
+from tests.sim.whole.command import Asked, run
+from tests.sim.whole.ground import SERVER, Server, server
+from tests.sim.whole.run import STEPS
 
-LINES = 60
+JOB_LAST = "seeds="
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--seed", type=int, help="replay this one seed")
-    parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
-    parser.add_argument("--first", type=int, default=1, help="the first seed")
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps of trouble a seed")
-    parser.add_argument("--lines", type=int, default=LINES, help="lines of the trace to show")
-    asked = parser.parse_args(arguments)
+    asked = _read(arguments)
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a replay
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.sim", *arguments])
-    seeds = (
-        [asked.seed] if asked.seed is not None else range(asked.first, asked.first + asked.seeds)
-    )
-    results = asyncio.run(_run(list(seeds), server(), asked.steps, asked.lines))
-    broken = sum(1 for result in results if result.broken)
-    steps = sum(result.steps for result in results)
-    faults = sum(result.faults for result in results)
-    checks = sum(result.checks for result in results)
-    print(f"seeds={len(results)} steps={steps} faults={faults} checks={checks} broken={broken}")
-    return 1 if broken else 0
+    ground = server()
+    try:
+        return run(asked, ground) if asked.jobs == 1 else _many(asked, ground)
+    finally:
+        ground.close()
 
 
-async def _run(seeds: list[int], ground: Server, steps: int, lines: int) -> list[Result]:
-    results = []
-    for seed in seeds:
-        result = await run_seed(seed, ground, steps=steps)
-        results.append(result)
-        if result.broken or len(seeds) == 1:
-            _show(result, lines)
-    await ground.close()
-    return results
+def _read(arguments: list[str]) -> Asked:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay this one seed and show its trace")
+    parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of trouble a seed")
+    parser.add_argument("--break", default="", choices=["", *BREAKS], help="plant this fault")
+    parser.add_argument("--stop", action="store_true", help="end at the first broken seed")
+    parser.add_argument("--lines", type=int, default=60, help="lines of a trace to show")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("--crashes", action="store_true", help="die at every mark, cloud by cloud")
+    parser.add_argument("--every", type=int, default=1, help="with --crashes: each n-th death")
+    given = vars(parser.parse_args(arguments))
+    given["planted"] = given.pop("break")
+    return Asked(**given)
 
 
-def _show(result: Result, lines: int) -> None:
-    print("\n".join(result.trace[-lines:]))
-    for broken in result.broken:
-        print(f"BROKEN seed={result.seed} step={result.steps}: {broken.law}: {broken.said}")
-    print(f"seed={result.seed} digest={result.digest}")
+def _many(asked: Asked, ground: Server) -> int:
+    """The same in several processes, each with its part of the seeds."""
+    each = -(-asked.seeds // asked.jobs)
+    children = []
+    for first in range(asked.first, asked.first + asked.seeds, each):
+        count = min(each, asked.first + asked.seeds - first)
+        children.append(_child(asked, ground, first, count))
+    sums: dict[str, int] = {}
+    for child in children:
+        said, _ = child.communicate()
+        *shown, last = said.rstrip().split("\n")
+        if shown:
+            print("\n".join(shown))
+        for part in last.split():
+            name, _, value = part.partition("=")
+            sums[name] = sums.get(name, 0) + int(value)
+    print(" ".join(f"{name}={value}" for name, value in sums.items()))
+    return 1 if sums["broken"] else 0
+
+
+def _child(asked: Asked, ground: Server, first: int, count: int) -> subprocess.Popen[str]:
+    own = ["--seeds", str(count), "--first", str(first), "--steps", str(asked.steps)]
+    if asked.planted:
+        own += ["--break", asked.planted]
+    if asked.stop:
+        own += ["--stop"]
+    command = [sys.executable, "-m", "tests.sim", *own, "--lines", str(asked.lines)]
+    environment = {**os.environ, SERVER: ground.url}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,16 @@ import pytest
 
 from kernel.wire.gateway import AccountRow, ChangeLine, ReplicaState, SegmentEnd, Snapshot
 from tests.support.brain_double import BrainDouble, brain_double
-from tests.support.gateway import KEY, OWNER, Gateway, StartGateway, numbered, replica_row, snapshot
+from tests.support.gateway import (
+    KEY,
+    OWNER,
+    Gateway,
+    StartGateway,
+    key_row,
+    numbered,
+    replica_row,
+    snapshot,
+)
 from tests.support.scripted_worker import Script, answer, chunk, scripted_worker, stream_head
 from tests.support.wait import until
 from tests.unit.inference import sse
@@ -207,7 +216,8 @@ async def test_a_running_request_whose_money_ends_is_stopped(start_gateway: Star
     tables = snapshot(0, pool=True, rate_nano=HOUR_NANO)
     async with scripted_worker(script) as worker, brain_double(tables) as brain:
         tables.replicas[0] = replica_row(worker.port)
-        brain.money[OWNER] = 30 * 10**9
+        tables.keys[0] = key_row(cost_limit_nano=4 * 10**9)  # so much is held, for four seconds
+        brain.money[OWNER] = 4 * 10**9
         gateway = start(start_gateway, brain, gateway_cut_seconds_max=1)
         await ready(gateway)
         async with gateway.async_client() as client:

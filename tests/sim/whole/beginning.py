@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
 from brain.marketplace import service as marketplace
@@ -15,22 +15,31 @@ from catalog import load_catalog
 from kernel.clock import NS, ManualClock
 from kernel.ids import AccountId, SeededIds
 from kernel.wire.agent import GpuReading
-from tests.sim.whole.agents import Agent
 from tests.sim.whole.brain import INSTALLATION
 from tests.sim.whole.faults import RATES, Faults
-from tests.sim.whole.hosts import Host
 from tests.sim.whole.life import World
+from tests.sim.whole.machines import new_agent
 from tests.sim.whole.people import People
 from tests.sim.whole.process import Ground
+from tests.sim.whole.skies import KINDS, make_skies
 from tests.sim.whole.trace import Trace
 from tests.sim.whole.turns import Turns
 
 CATALOG = load_catalog()
 START_NS = 1_800_000_000 * NS
-WEBS = 2
-WORKERS = 2
 MOODS = (0.0, 0.5, 1.0, 1.0, 2.0)  # how often small things go wrong in a seed's world
 LEASE_TTL_SECONDS = 40
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How big a world is. What is None is the seed's to choose."""
+
+    webs: int = 2
+    workers: int = 2
+    nodes: int | None = None
+    clouds: tuple[str, ...] = tuple(KINDS)
+    mood: float | None = None
 
 
 def a_settings(database_url: str) -> Settings:
@@ -47,11 +56,13 @@ def a_settings(database_url: str) -> Settings:
     )
 
 
-async def make_world(seed: int, db: Db, database_url: str) -> World:
+async def make_world(
+    seed: int, db: Db, database_url: str, clock: ManualClock, shape: Shape | None = None
+) -> World:
+    asked = shape or Shape()
     chance = Random(seed)
-    clock = ManualClock(START_NS)
     ids = SeededIds(clock, seed)
-    mood = chance.choice(MOODS)
+    mood = chance.choice(MOODS) if asked.mood is None else asked.mood
     rates = {name: rate * mood for name, rate in RATES.items()}
     trace = Trace(clock)
     faults = Faults(Random(seed + 1), rates)
@@ -59,41 +70,28 @@ async def make_world(seed: int, db: Db, database_url: str) -> World:
     structlog.configure(processors=[Ears(ground)], cache_logger_on_first_use=False)
     people = People([ids.new(AccountId) for _ in range(2)], Random(seed + 3), CATALOG)
     world = World(ground, a_settings(database_url), CATALOG, people)
-    world.webs = [world.new_web() for _ in range(WEBS)]
-    world.workers = [world.new_worker() for _ in range(WORKERS)]
+    world.skies = make_skies(clock, Random(seed + 4), mood, asked.clouds)
+    world.webs = [world.new_web() for _ in range(asked.webs)]
+    world.workers = [world.new_worker() for _ in range(asked.workers)]
     faults.on = False
     await people.fund(world.webs[0].ctx)
-    await _community(world)
+    await _community(world, chance.randint(0, 3) if asked.nodes is None else asked.nodes)
     faults.on = True
     return world
 
 
-async def _community(world: World) -> None:
+async def _community(world: World, nodes: int) -> None:
     """Nodes of a provider, as they are before their agents first speak."""
     ctx, chance = world.webs[0].ctx, world.chance
     provider = world.ground.ids.new(AccountId)
     await marketplace.become_provider(ctx, provider, "provider")
-    for number in range(chance.randint(2, 4)):
+    for number in range(nodes):
         token = await marketplace.make_join_token(ctx, provider)
         gpus = [
             GpuReading(uuid=f"GPU-{number}-{place}", name="NVIDIA L4", memory_total_mib=23034)
             for place in range(chance.randint(1, 3))
         ]
         world.agents.append(new_agent(world, f"node-{number}", gpus, token.secret))
-
-
-def new_agent(world: World, name: str, gpus: list[GpuReading], token: str) -> Agent:
-    chance = Random(world.chance.getrandbits(64))
-    host = Host(
-        name=name,
-        gpus=gpus,
-        chance=chance,
-        faults=world.faults,
-        installation=INSTALLATION,
-        boot_offset_ns=chance.randrange(3600) * NS,
-    )
-    key = Ed25519PrivateKey.from_private_bytes(chance.randbytes(32))
-    return Agent(host, key, token, world.trace)
 
 
 class Ears:

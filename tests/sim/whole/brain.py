@@ -19,6 +19,7 @@ from brain.wiring import DeploymentWatch, Tick, WorkerParts
 from catalog import Catalog
 from kernel.ids import NodeId
 from tests.sim.whole.process import Ground, Process
+from tests.sim.whole.skies import Sky
 
 INSTALLATION = "simulated"
 SECRET = b"s" * 32
@@ -77,10 +78,34 @@ class Web(Process):
 class Worker(Process):
     """One process that carries ticks; one of a kind never runs twice at once in it."""
 
-    def __init__(self, ground: Ground, name: str, settings: Settings, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        settings: Settings,
+        catalog: Catalog,
+        skies: Sequence[Sky],
+    ) -> None:
         super().__init__(ground, name)
-        parts = WorkerParts(settings=settings, ctx=self.ctx, catalog=catalog)
-        self.ticks: Mapping[str, Tick] = parts.ticks(lambda: self.dead)
+        from brain import deployments, fleet, offers, provisioning, billing
+        from brain.deployments import tasks
+        clouds = {sky.name: sky.cloud(self) for sky in skies}
+        watcher = DeploymentWatch(self.ctx)
+        terms = provisioning.Terms(INSTALLATION, "http://brain.test", "0" * 64, SECRET)
+        looks = provisioning.Looks()
+        ctx = self.ctx
+        market = offers.Market(ctx)
+        self.ticks: Mapping[str, Tick] = {
+            tasks.DEPLOYMENTS: lambda: deployments.reconcile_due(ctx, catalog, owner=name, lease_ttl_seconds=settings.lease_ttl_seconds, market=market, halt=lambda: self.dead),
+            tasks.LEASES: lambda: fleet.reconcile_leases(ctx, watcher=watcher),
+            "ganglion.intents": lambda: provisioning.reconcile_intents(ctx, clouds, terms, owner=name, watcher=watcher, looks=looks),
+            "ganglion.offers": lambda: offers.refresh_due(ctx, clouds, owner=name),
+            tasks.SETTLE: lambda: billing.settle_due(ctx),
+            tasks.ACCRUE: lambda: billing.accrue_due(ctx),
+            tasks.RELEASE: lambda: billing.release_due(ctx),
+        }
+        if hasattr(provisioning, "sweep"):
+            self.ticks["ganglion.sweep"] = lambda: provisioning.sweep(ctx, clouds, terms)
 
     def tick(self, name: str) -> None:
         self.begin(name, self.ticks[name])

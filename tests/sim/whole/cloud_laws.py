@@ -56,7 +56,9 @@ class CloudLaws:
         intents = await self.connection.fetch(
             "SELECT intent_id, cloud, state, attempt, tag, machine_id FROM provision_intent"
         )
-        unknown = await self.connection.fetch("SELECT cloud, machine_id, state FROM unknown_machine")
+        unknown = await self.connection.fetch(
+            "SELECT cloud, machine_id, state FROM unknown_machine"
+        )
         rows = await self.connection.fetch(
             "SELECT cloud, began_ns FROM cloud_sweep WHERE complete ORDER BY began_ns"
         )
@@ -69,9 +71,7 @@ class CloudLaws:
             sweeps,
         )
 
-    def _known(
-        self, sky: Any, ours: list[Machine], books: Books, now_ns: int
-    ) -> Iterator[Broken]:
+    def _known(self, sky: Any, ours: list[Machine], books: Books, now_ns: int) -> Iterator[Broken]:
         """Every machine belongs to an intent, or two sweeps later to the list of the unknown."""
         lag_ns = round(sky.world.rules.listing_lag_seconds * 1e9)
         orphans = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -20,23 +20,31 @@ class Server:
     """``url`` is of its maintenance database."""
 
     url: str
-    _connection: asyncpg.Connection | None = field(default=None)
-    _name: str = ""
 
-    async def fresh_database(self) -> str:
+    @property
+    def name(self) -> str:
+        return f"sim_{os.getpid()}"
+
+    def fresh_database(self) -> str:
         """A copy of the template, in the place of the one before."""
-        if self._connection is None:
-            self._connection = await asyncpg.connect(self.url)
-        if not self._name:
-            self._name = f"sim_{os.getpid()}"
-        await self._connection.execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
-        await self._connection.execute(f"CREATE DATABASE {self._name} TEMPLATE {TEMPLATE}")
-        return with_database(self.url, self._name)
+        make = f"CREATE DATABASE {self.name} TEMPLATE {TEMPLATE}"
+        run_apart(self._execute(self._drop, make))
+        return with_database(self.url, self.name)
 
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
-            await self._connection.close()
+    def close(self) -> None:
+        run_apart(self._execute(self._drop))
+
+    @property
+    def _drop(self) -> str:
+        return f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)"
+
+    async def _execute(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
 
 
 def server() -> Server:

@@ -6,7 +6,7 @@ until nobody can do anything more. Whoever steps looks at the laws afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -17,18 +17,23 @@ from kernel.clock import NS, ManualClock
 from tests.sim.whole.agents import BEAT_NS, Agent
 from tests.sim.whole.brain import Web, Worker
 from tests.sim.whole.faults import Faults
+from tests.sim.whole.machines import follow_machines
 from tests.sim.whole.people import People
 from tests.sim.whole.process import Ground, Process
+from tests.sim.whole.skies import Sky
 from tests.sim.whole.trace import Trace
 
-# How often each tick comes in a step.
-TICKS: Sequence[tuple[str, float]] = (
-    (tasks.DEPLOYMENTS, 0.8),
-    (tasks.LEASES, 0.5),
-    (tasks.SETTLE, 0.1),
-    (tasks.ACCRUE, 0.1),
-    (tasks.RELEASE, 0.05),
-)
+# How often a tick comes in a step; those that are not named come now and then.
+TICKS: Mapping[str, float] = {
+    tasks.DEPLOYMENTS: 0.8,
+    tasks.LEASES: 0.5,
+    "ganglion.intents": 0.8,
+    tasks.SETTLE: 0.08,
+    tasks.ACCRUE: 0.08,
+    tasks.RELEASE: 0.03,
+    tasks.TIDY: 0.0,
+}
+OTHER_TICKS = 0.08
 STEP_SECONDS = (0.5, 4.0)
 FLUSH_SECONDS = 3.0
 WISHES = 0.12  # how often a person wants something, a step
@@ -43,6 +48,8 @@ class World:
     webs: list[Web] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     agents: list[Agent] = field(default_factory=list)
+    skies: list[Sky] = field(default_factory=list)
+    rented: dict[str, Agent] = field(default_factory=dict)  # by the machine's id
     back_ns: dict[str, int] = field(default_factory=dict)
     births: int = 0
 
@@ -94,6 +101,7 @@ class World:
                     agent.host.tick(now)
             if since_flush >= FLUSH_SECONDS or left <= 0:
                 since_flush = 0.0
+                follow_machines(self)
                 self._beat(now)
                 self._flush()
                 await self.ground.turns.quiet()
@@ -123,7 +131,7 @@ class World:
 
     def new_worker(self) -> Worker:
         self.births += 1
-        return Worker(self.ground, f"worker-{self.births}", self.settings, self.catalog)
+        return Worker(self.ground, f"worker-{self.births}", self.settings, self.catalog, self.skies)
 
     def _is_back(self, process: Process, now: int) -> bool:
         if not self.faults.on:
@@ -159,8 +167,8 @@ class World:
         begun = [
             (worker, name)
             for worker in self.workers
-            for name, often in TICKS
-            if not self.faults.on or self.chance.random() < often
+            for name in worker.ticks
+            if self.chance.random() < TICKS.get(name, OTHER_TICKS)
         ]
         self.chance.shuffle(begun)
         for worker, name in begun:

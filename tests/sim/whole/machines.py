@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kernel.clock import NS
+from kernel.wire.agent import GpuReading
 from tests.sim.whole.agents import Agent
-from tests.sim.whole.beginning import new_agent
-from tests.sim.whole.life import World
+from tests.sim.whole.brain import INSTALLATION
+from tests.sim.whole.hosts import Host
 from tests.sim.whole.skies import gpus_of, is_up, token_of
+
+if TYPE_CHECKING:
+    from tests.sim.whole.life import World
+
+
+def new_agent(world: World, name: str, gpus: list[GpuReading], token: str) -> Agent:
+    """A host with a key of its own and a boot clock that is anything, and the agent on it."""
+    chance = Random(world.chance.getrandbits(64))
+    host = Host(
+        name=name,
+        gpus=gpus,
+        chance=chance,
+        faults=world.faults,
+        installation=INSTALLATION,
+        boot_offset_ns=chance.randrange(3600) * NS,
+    )
+    key = Ed25519PrivateKey.from_private_bytes(chance.randbytes(32))
+    return Agent(host, key, token, world.trace)
 
 
 def follow_machines(world: World) -> None:

@@ -48,22 +48,25 @@ class People:
         live = [key for key in self.asked if key not in self.deleted]
         draw = self.chance.random()
         self.number += 1
-        name = f"wish-{self.number}"
         if len(live) < LIVE_MAX and (not live or draw < 0.35):
-            web.begin(name, lambda: self._deploy(web))
+            self.deploy(web, self.chance.randint(1, REPLICAS_MAX))
             return
         chosen = live[self.chance.randrange(len(live))]
         kinds = (self._stop, self._start, self._scale, self._delete)
         verb = self.chance.choices(kinds, weights=(4, 3, 4, 3))[0]
-        web.begin(name, lambda: verb(web, chosen))
+        web.begin(f"wish {self.number}", lambda: verb(web, chosen))
 
-    async def _deploy(self, web: Web) -> None:
+    def deploy(self, web: Web, replicas: int) -> None:
+        web.begin("deploy", lambda: self._deploy(web, replicas))
+
+    async def _deploy(self, web: Web, replicas: int) -> None:
         chance = self.chance
+        self.number += 1
         account = self.accounts[chance.randrange(len(self.accounts))]
         wanted = Wanted(
             model=MODELS[chance.randrange(len(MODELS))],
             name=f"d{self.number}",
-            replicas=chance.randint(1, REPLICAS_MAX),
+            replicas=replicas,
             price_max=Money.usd("20") if chance.random() < 0.5 else None,
             max_duration_seconds=chance.choice((None, None, 600, 3600)),
             idle_stop_seconds=chance.choice((None, None, None, 900)),

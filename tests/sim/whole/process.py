@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from brain.plumbing import Ctx, Db, Killed, Tx
 from kernel.clock import ManualClock
@@ -20,6 +20,8 @@ from kernel.ids import SeededIds
 from tests.sim.whole.faults import Faults
 from tests.sim.whole.trace import Trace
 from tests.sim.whole.turns import Turns
+
+_DOING: ContextVar[str] = ContextVar("doing", default="nothing")
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Process:
             self.running[name] = asyncio.create_task(self._run(name, work), name=name)
 
     async def _run(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        _DOING.set(name)
         try:
             await work()
         except Killed:
@@ -75,6 +78,19 @@ class Process:
             self.ground.faults.tell(error)
         finally:
             self.running.pop(name, None)
+
+    def may_die(self, where: str, mark: str) -> None:
+        """By chance at such a place, or because it was decided for this very mark."""
+        self.ground.reached[mark] = self.ground.reached.get(mark, 0) + 1
+        chance = self.ground.faults.strikes(f"death_{where.replace(' ', '_')}")
+        if chance or self.ground.doom(mark):
+            self.die(mark)
+            raise Killed(mark)
+
+    @property
+    def doing(self) -> str:
+        """The piece of work that the running coroutine belongs to."""
+        return _DOING.get()
 
     def check(self) -> None:
         if self.dead:
@@ -146,13 +162,4 @@ class SimDb(Db):
             ground.turns.give()
 
     def _may_die(self, where: str) -> None:
-        own = self._process
-        if own.ground.faults.strikes(f"death_{where.replace(' ', '_')}"):
-            own.die(where)
-            raise Killed(where)
-
-
-def swallow(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A dead process's coroutines end with ``Killed``, which nobody waits for."""
-    if not isinstance(context.get("exception"), Killed):
-        asyncio.get_running_loop().default_exception_handler(context)
+        self._process.may_die(where, f"{where} of {self._process.doing}")

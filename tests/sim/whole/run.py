@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import asyncpg
 
 from brain.plumbing import Db
-from tests.sim.whole.beginning import make_world
-from tests.sim.whole.ground import Server
+from kernel.clock import ManualClock
+from tests.sim.whole.beginning import START_NS, make_world
 from tests.sim.whole.broken import Broken
+from tests.sim.whole.ground import Server
 from tests.sim.whole.laws import Laws
 from tests.sim.whole.life import World
-from tests.sim.whole.process import swallow
+from tests.sim.whole.loop import run_in_world
 from tests.sim.whole.rest import STEPS_MAX, as_broken, left_over, unsettled
 from tests.sim.whole.trouble import peace, trouble
 
@@ -42,36 +42,48 @@ class Stop(Exception):
         self.broken = broken
 
 
-async def run_seed(seed: int, server: Server, *, steps: int = STEPS) -> Result:
+def run_seed(seed: int, server: Server, *, steps: int = STEPS) -> Result:
     """One world from beginning to end. The same seed makes the same trace."""
-    asyncio.get_running_loop().set_exception_handler(swallow)
-    url = await server.fresh_database()
+    clock = ManualClock(START_NS)
+    return run_in_world(clock, _run(seed, server.fresh_database(), clock, steps))
+
+
+async def _run(seed: int, url: str, clock: ManualClock, steps: int) -> Result:
     db = Db(url, pool_size=1)
     connection = await asyncpg.connect(url)
-    result = Result(seed)
-    world = await make_world(seed, db, url)
-    laws = Laws(connection)
+    world = await make_world(seed, db, url, clock)
+    laws, result = Laws(connection), Result(seed)
     try:
         await _live(world, laws, steps)
         await _rest(world, laws)
     except Stop as stop:
         result.broken = stop.broken
-    finally:
-        for process in world.processes:
-            process.die("at the end of the world")
-        await world.ground.turns.quiet()
-        await connection.close()
-        await db.close()
+    await finish(world, laws, result)
+    await connection.close()
+    await db.close()
+    return result
+
+
+async def finish(world: World, laws: Laws, result: Result) -> None:
+    """The end of the world: everyone in it ends, and what it was is written down."""
+    for process in world.processes:
+        process.die("at the end of the world")
+    await world.ground.turns.quiet()
     result.steps, result.faults, result.checks = world.trace.step, world.faults.count, laws.checks
     result.trace, result.digest = list(world.trace.lines), world.trace.digest
-    return result
+
+
+async def judge(world: World, laws: Laws) -> None:
+    broken = await laws.check(world)
+    if broken:
+        raise Stop(broken)
 
 
 async def _live(world: World, laws: Laws, steps: int) -> None:
     for _ in range(steps):
         await trouble(world)
         await world.step()
-        await _judge(world, laws)
+        await judge(world, laws)
 
 
 async def _rest(world: World, laws: Laws) -> None:
@@ -86,15 +98,9 @@ async def _until(
 ) -> None:
     for _ in range(STEPS_MAX):
         await world.step()
-        await _judge(world, laws)
+        await judge(world, laws)
         found = await left(world)
         if not found:
             laws.checks += 1
             return
     raise Stop(as_broken(law, found))
-
-
-async def _judge(world: World, laws: Laws) -> None:
-    broken = await laws.check(world)
-    if broken:
-        raise Stop(broken)

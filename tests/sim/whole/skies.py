@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from brain.adapters.clouds.lambda_ import LambdaCloud
-from brain.adapters.clouds.runpod import RunPodCloud
+from brain.adapters.clouds.runpod import RestRunPod
 from brain.adapters.clouds.vast import VastCloud
 from brain.clouds import Cloud
 from kernel.clock import ManualClock
@@ -44,6 +44,7 @@ class Sky:
     app: App
     adapter: Callable[[Process, App], Cloud]
     foreign: dict[str, Machine] = field(default_factory=dict)
+    lied_about: set[str] = field(default_factory=set)
 
     def cloud(self, process: Process) -> Cloud:
         """The adapter as one process has it: its own buckets, its own memory."""
@@ -64,10 +65,11 @@ class Sky:
             self.foreign[made.machine_id] = made
 
 
-def make_skies(clock: ManualClock, chance: Random, mood: float) -> list[Sky]:
-    """All three clouds, each with a few kinds of machine and a character of its own."""
+def make_skies(clock: ManualClock, chance: Random, mood: float, names: Sequence[str]) -> list[Sky]:
+    """These clouds, each with a few kinds of machine and a character of its own."""
     made = []
-    for name, (standin, adapter) in KINDS.items():
+    for name in names:
+        standin, adapter = KINDS[name]
         own = Random(chance.getrandbits(64))
         stocks = own.sample(list(_rentable(standin.STOCKS)), STOCKS)
         world = standin.make_world(clock, own, None, stocks=stocks, faults=_faults(own, mood))
@@ -158,8 +160,9 @@ def _lambda(process: Process, app: App) -> Cloud:
 
 def _runpod(process: Process, app: App) -> Cloud:
     ground = process.ground
-    return RunPodCloud(
+    return RestRunPod(
         base_url="http://127.0.0.1:1/v2",
+        graphql_url="http://127.0.0.1:1/graphql",
         key=KEY,
         clock=ground.clock,
         chance=ground.chance,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
-from brain.plumbing import Killed
 from standins.clouds.asgi import App
 from tests.sim.whole.process import Process
 
+_ID = re.compile(r"\d{3}|[a-z0-9]{14}|-")
 SLOW_SECONDS = (1.0, 20.0)
 
 
@@ -26,7 +28,7 @@ class Wire(httpx.AsyncBaseTransport):
         await ground.turns.take(own)
         try:
             own.check()
-            self._may_die("before a call")
+            own.may_die("before a call", f"before {self._what(request)}")
             return await self._pass(request)
         finally:
             ground.turns.give()
@@ -34,7 +36,7 @@ class Wire(httpx.AsyncBaseTransport):
 
     async def _pass(self, request: httpx.Request) -> httpx.Response:
         faults = self._process.ground.faults
-        what = f"{self._cloud} {request.method} {request.url.path}"
+        what = self._what(request)
         if faults.strikes("call_throttled"):
             self._process.note(f"{what}: 429")
             headers = {"retry-after": "3"} if faults.strikes("call_tells_when") else {}
@@ -53,7 +55,7 @@ class Wire(httpx.AsyncBaseTransport):
         if faults.strikes("call_done_then_broken"):
             self._process.note(f"{what}: done, and answered with 502")
             return httpx.Response(502, json={}, request=request)
-        self._may_die("after a call")
+        self._process.may_die("after a call", f"after {what}")
         if request.method != "GET" and response.status_code < 300:
             self._process.note(f"{what}: {response.status_code}")
         return response
@@ -65,8 +67,7 @@ class Wire(httpx.AsyncBaseTransport):
             await ground.clock.sleep(ground.chance.uniform(*SLOW_SECONDS))
             self._process.check()
 
-    def _may_die(self, where: str) -> None:
-        own = self._process
-        if own.ground.faults.strikes(f"death_{where.replace(' ', '_')}"):
-            own.die(where)
-            raise Killed(where)
+    def _what(self, request: httpx.Request) -> str:
+        """The call without ids: the same name for the same kind of call."""
+        path = "/".join("*" if _ID.search(part) else part for part in request.url.path.split("/"))
+        return f"{self._cloud} {request.method} {path}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from catalog import Precision, Use, fit, load_catalog, need, parallel_choices, use_of
 from catalog.fit import MEMORY_SHARE, shape_need
-from catalog.schema import Shape
+from catalog.shape import Shape
 from kernel.errors import BadInput
 
 GOLDEN = yaml.safe_load((Path(__file__).parent / "golden.yaml").read_text())
