@@ -1,26 +1,46 @@
 """Model templates: data first. Which models there are, what they need, how they are started."""
 
-from catalog.fit import Fit, Line, Need, Use, fit, need, parallel_choices, use_of
+from catalog.fit import (
+    Fit,
+    GpuFit,
+    Need,
+    fit,
+    fits_by_kind,
+    need,
+    parallel_choices,
+    smallest_gpu,
+    use_of,
+)
+from catalog.gpus import GPU_KINDS, GpuKind, gpu_kinds
 from catalog.launch import launch
 from catalog.loader import Catalog, CatalogError, load_catalog
-from catalog.schema import Category, Engine, Kind, Precision, Template
+from catalog.schema import Category, Engine, Kind, Quantisation, Template
+from catalog.shape import Precision
+from catalog.sums import Line, Use
 
 __all__ = [
+    "GPU_KINDS",
     "Catalog",
     "CatalogError",
     "Category",
     "Engine",
     "Fit",
+    "GpuFit",
+    "GpuKind",
     "Kind",
     "Line",
     "Need",
     "Precision",
+    "Quantisation",
     "Template",
     "Use",
     "fit",
+    "fits_by_kind",
+    "gpu_kinds",
     "launch",
     "load_catalog",
     "need",
     "parallel_choices",
+    "smallest_gpu",
     "use_of",
 ]

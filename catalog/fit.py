@@ -1,6 +1,6 @@
 """Pure: does a model fit on a GPU, on how many, and the sum shown line by line.
 
-Weights + KV cache (context x concurrency, precision, grouped heads) + activations + runtime,
+Weights + KV cache (context x concurrency, precision, kind of layer) + activations + runtime,
 each over the tensor-parallel GPUs. Golden cases with measured figures: tests/unit/catalog.
 """
 
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catalog.schema import Precision, Shape, Template
+from catalog.gpus import GPU_KINDS, GpuKind
+from catalog.kv_cache import cache_lines
+from catalog.schema import Template
+from catalog.shape import Precision, Shape
+from catalog.sums import BITS, QUANTISED, Line, Use, in_mib, over
 from kernel.errors import BadInput
 
-MIB = 1024 * 1024
 # What vLLM may take of a GPU's memory; the rest is the driver's, and room for what the
 # allocator fragments.
 MEMORY_SHARE = 0.90
@@ -20,42 +23,15 @@ EXCHANGE_MIB = 1536  # NCCL and all-reduce buffers, once there is more than one 
 BYTES_A_LOGIT = 40  # the sampler's peak: logits in 16 and 32 bits, probabilities, sorted, indices
 GPUS_MAX = 8  # GPUs of one machine
 
-BITS = {
-    Precision.FLOAT32: 32.0,
-    Precision.BFLOAT16: 16.0,
-    Precision.FLOAT16: 16.0,
-    Precision.FP8: 8.0,
-    Precision.INT8: 8.0,
-    Precision.INT4: 4.0 + (16 + 4) / 128,
-}
-QUANTISED = frozenset({Precision.FP8, Precision.INT8, Precision.INT4})
-
-
-@dataclass(frozen=True)
-class Use:
-    """What the deployment asks of the model."""
-
-    context: int
-    concurrency: int
-    batched_tokens: int = 8192
-    kv_cache: Precision = Precision.BFLOAT16
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the sum: what it is, MiB on each GPU, and how that was reckoned."""
-
-    label: str
-    mib: int
-    how: str
-
 
 @dataclass(frozen=True)
 class Need:
-    """What each of ``gpus`` GPUs must have free for the engine."""
+    """What each of ``gpus`` GPUs must have free for the engine, which takes at most ``share``
+    of a GPU's memory."""
 
     gpus: int
     lines: tuple[Line, ...]
+    share: float = MEMORY_SHARE
 
     @property
     def per_gpu_mib(self) -> int:
@@ -63,8 +39,8 @@ class Need:
 
     @property
     def memory_mib(self) -> int:
-        """The least GPU memory, of which the engine takes ``MEMORY_SHARE``."""
-        return -(-self.per_gpu_mib * 100 // round(MEMORY_SHARE * 100))
+        """The least memory that each GPU must have."""
+        return -(-self.per_gpu_mib * 100 // round(self.share * 100))
 
 
 @dataclass(frozen=True)
@@ -74,6 +50,14 @@ class Fit:
     fits: bool
     need: Need
     reason: str
+
+
+@dataclass(frozen=True)
+class GpuFit:
+    """Whether so many GPUs of a kind are enough for a model."""
+
+    kind: GpuKind
+    fit: Fit
 
 
 def use_of(template: Template, *, context: int | None, concurrency: int | None) -> Use:
@@ -95,30 +79,56 @@ def use_of(template: Template, *, context: int | None, concurrency: int | None) 
 
 
 def parallel_choices(template: Template) -> tuple[int, ...]:
-    """Over how many GPUs the model can be split: its heads must divide evenly."""
+    """Over how many GPUs the model can be split."""
     if template.shape is None:
         return (1,)
     shape = template.shape
-    return tuple(
-        gpus
-        for gpus in range(1, GPUS_MAX + 1)
-        if shape.attention_heads % gpus == 0
-        and (shape.kv_heads % gpus == 0 or gpus % shape.kv_heads == 0)
-        and shape.intermediate % gpus == 0
-    )
+    return tuple(gpus for gpus in range(1, GPUS_MAX + 1) if not cannot_split(shape, gpus))
+
+
+def cannot_split(shape: Shape, gpus: int) -> str:
+    """Why the model cannot be split over so many GPUs; "" when it can."""
+    if shape.attention_heads % gpus:
+        return f"{shape.attention_heads} attention heads do not divide over {gpus} GPUs"
+    heads = [shape.kv_heads, *(h for part in shape.cache if (h := getattr(part, "kv_heads", 0)))]
+    for count in heads:
+        if count % gpus and gpus % count:
+            return f"{count} KV heads divide neither over {gpus} GPUs nor into them"
+    for count in shape.split_by:
+        if count % gpus:
+            return f"{count} heads of its other layers do not divide over {gpus} GPUs"
+    for width in shape.widths:
+        if width % gpus:
+            return f"layers {width:,} wide do not divide over {gpus} GPUs"
+        if width // gpus % shape.weight_block:
+            return (
+                f"{width:,} over {gpus} GPUs is {width // gpus:,}, which cuts the weights' blocks "
+                f"of {shape.weight_block}"
+            )
+    return ""
 
 
 def need(template: Template, use: Use, gpus: int = 1) -> Need:
-    """What each of ``gpus`` GPUs needs, with the sum shown."""
-    if template.shape is None:
-        fixed = template.fixed_memory_mib or 0
-        return Need(1, (Line("fixed", fixed, "as measured for this engine"),))
-    return shape_need(template.shape, use, gpus)
+    """What each of ``gpus`` GPUs needs, with the sum shown. ``BadInput`` when it cannot be split
+    over so many."""
+    if template.shape is not None:
+        return shape_need(template.shape, use, gpus)
+    if gpus > 1:
+        raise BadInput(f"{template.id} runs on one GPU.", param="gpus")
+    if template.memory:
+        # Published figures are of the whole engine: nothing of the GPU is held back besides.
+        lines = tuple(Line(x.label, x.mib, f"{x.how} ({x.source})") for x in template.memory)
+        return Need(1, lines, share=1.0)
+    fixed = template.fixed_memory_mib or 0
+    return Need(1, (Line("fixed", fixed, "as measured for this engine"),))
 
 
 def shape_need(shape: Shape, use: Use, gpus: int) -> Need:
     """The same for a bare shape."""
-    lines = [_weights(shape, gpus), _cache(shape, use, gpus), _activations(shape, use, gpus)]
+    why_not = cannot_split(shape, gpus)
+    if why_not:
+        raise BadInput(f"It cannot be split over {gpus} GPUs: {why_not}.", param="gpus")
+    lines = [_weights(shape, gpus), *cache_lines(shape, use, gpus), _activations(shape, use, gpus)]
     lines.append(Line("runtime", RUNTIME_MIB, "CUDA context, workspaces and captured graphs"))
     if gpus > 1:
         lines.append(Line("exchange", EXCHANGE_MIB, f"buffers between {gpus} GPUs"))
@@ -143,58 +153,83 @@ def fit(template: Template, use: Use, *, gpu_memory_mib: int, gpus_max: int = GP
     )
 
 
+def fits_by_kind(template: Template, use: Use) -> list[GpuFit]:
+    """The fit on every kind of GPU that is known, from the least memory to the most."""
+    return [
+        GpuFit(kind, fit(template, use, gpu_memory_mib=kind.memory_mib, gpus_max=kind.per_machine))
+        for kind in GPU_KINDS
+    ]
+
+
+def smallest_gpu(template: Template, use: Use) -> GpuFit | None:
+    """The fewest GPUs on which it fits, of the kind with the least memory; None: nowhere."""
+    fitting = [one for one in fits_by_kind(template, use) if one.fit.fits]
+    return min(fitting, key=lambda one: (one.fit.need.gpus, one.kind.memory_mib), default=None)
+
+
 def weight_bytes(shape: Shape) -> int:
-    """All weights. Quantised files keep embeddings in 16 bits."""
+    """All weights. Quantised files keep embeddings, and ``kept_parameters``, in 16 bits."""
+    if shape.weight_bytes is not None:
+        return shape.weight_bytes
     bits = BITS[shape.weights]
     if shape.weights not in QUANTISED:
         return round(shape.parameters * bits / 8)
+    kept = kept_parameters(shape)
+    return round((shape.parameters - kept) * bits / 8) + kept * 2
+
+
+def kept_parameters(shape: Shape) -> int:
     embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied_embeddings else 2)
-    return round((shape.parameters - embeddings) * bits / 8) + embeddings * 2
-
-
-def cache_bytes_per_token(shape: Shape, precision: Precision, gpus: int) -> int:
-    """K and V of every layer on one GPU; a head is never split, so it may be kept twice."""
-    heads = max(shape.kv_heads // gpus, 1)
-    return round(2 * shape.layers * heads * shape.head_dim * BITS[precision] / 8)
+    return min(embeddings + shape.kept_parameters, shape.parameters)
 
 
 def _weights(shape: Shape, gpus: int) -> Line:
     total = weight_bytes(shape)
-    how = f"{shape.parameters:,} parameters in {shape.weights.value} = {_mib(total):,} MiB"
-    return Line("weights", _mib(total / gpus), how + _over(gpus))
-
-
-def _cache(shape: Shape, use: Use, gpus: int) -> Line:
-    if not shape.keeps_cache:
-        return Line("KV cache", 0, "none: the model reads its whole input in one step")
-    per_token = cache_bytes_per_token(shape, use.kv_cache, gpus)
-    tokens = (use.context + shape.cross_tokens) * use.concurrency
-    shown = f"{use.context:,}"
-    if shape.cross_tokens:
-        shown = f"({use.context:,} + {shape.cross_tokens:,})"
-    how = (
-        f"2 x {shape.layers} layers x {max(shape.kv_heads // gpus, 1)} KV heads x "
-        f"{shape.head_dim} x {use.kv_cache.value} = {per_token:,} bytes a token "
-        f"x {shown} tokens x {use.concurrency} at once"
-    )
-    return Line("KV cache", _mib(per_token * tokens), how)
+    if shape.weight_bytes is not None:
+        how = f"{total:,} bytes of published {shape.weights.value} files"
+    elif shape.weights in QUANTISED:
+        how = (
+            f"{shape.parameters:,} parameters in {shape.weights.value} "
+            f"but for {kept_parameters(shape):,} in 16 bits"
+        )
+    else:
+        how = f"{shape.parameters:,} parameters in {shape.weights.value}"
+    return Line("weights", in_mib(total / gpus), f"{how} = {in_mib(total):,} MiB{over(gpus)}")
 
 
 def _activations(shape: Shape, use: Use, gpus: int) -> Line:
-    """The larger of two peaks that do not meet: a layer over a full batch, and the sampler."""
-    width = 3 * shape.intermediate // gpus + 3 * shape.hidden
-    layer = use.batched_tokens * width * 2
-    sampler = use.concurrency * shape.vocabulary * BYTES_A_LOGIT if shape.keeps_cache else 0
-    if sampler > layer:
-        how = f"sampler: {use.concurrency} x {shape.vocabulary:,} logits x {BYTES_A_LOGIT} bytes"
-        return Line("activations", _mib(sampler), how)
-    how = f"{use.batched_tokens:,} tokens in a batch x {width:,} values x 2 bytes"
-    return Line("activations", _mib(layer), how)
+    """The largest of peaks that do not meet: a layer over a full batch, the sampler, a picture."""
+    width = _layer_width(shape, gpus)
+    peaks = [
+        (
+            use.batched_tokens * width * 2,
+            f"{use.batched_tokens:,} tokens in a batch x {width:,} values x 2 bytes",
+        )
+    ]
+    if shape.keeps_cache:
+        peaks.append(
+            (
+                use.concurrency * shape.vocabulary * BYTES_A_LOGIT,
+                f"sampler: {use.concurrency} x {shape.vocabulary:,} logits x {BYTES_A_LOGIT} bytes",
+            )
+        )
+    if shape.vision is not None:
+        seen = shape.vision
+        wide = 3 * (seen.intermediate + seen.hidden)
+        peaks.append(
+            (
+                seen.patches * wide * 2,
+                f"the largest picture: {seen.patches:,} patches x {wide:,} values x 2 bytes",
+            )
+        )
+    size, how = max(peaks)
+    return Line("activations", in_mib(size), how)
 
 
-def _mib(size: float) -> int:
-    return -(-round(size) // MIB)
-
-
-def _over(gpus: int) -> str:
-    return f", over {gpus} GPUs" if gpus > 1 else ""
+def _layer_width(shape: Shape, gpus: int) -> int:
+    """Values of one token that are alive at once in a layer, on one GPU."""
+    if shape.experts is None:
+        return 3 * shape.intermediate // gpus + 3 * shape.hidden
+    mixed = shape.experts
+    wide = mixed.active * (3 * mixed.width // gpus + shape.hidden)
+    return wide + 3 * mixed.shared * mixed.width // gpus + 3 * shape.hidden

@@ -1,11 +1,12 @@
-"""Reads the template files; an error names the file and the field."""
+"""Reads the template files; an error names the file, the field and what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -44,45 +45,60 @@ class Catalog:
     """The templates by id, in the order of their ids."""
 
     by_id: Mapping[str, Template]
+    _quantised: dict[str, Template] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Template]:
         return iter(self.by_id.values())
 
     def get(self, model_id: str) -> Template:
-        """The template, or ``NotFound`` with what is near."""
-        found = self.by_id.get(model_id)
-        if found is not None:
+        """The template of an id, an alias, or ``<id>:<quantisation>``; ``NotFound`` with what
+        is near, ``BadInput`` for a quantisation that the model is not offered in."""
+        name, colon, quantisation = model_id.partition(":")
+        found = self.by_id.get(name) or self._by_alias.get(name.lower())
+        if found is None:
+            raise NotFound(
+                f"The catalog has no model {model_id[:96]!r}. GET /api/v1/catalog lists what it "
+                "has.",
+                code="model_not_found",
+                param="model",
+            )
+        if not colon:
             return found
-        raise NotFound(
-            f"The catalog has no model {model_id[:96]!r}. GET /api/v1/catalog lists what it has.",
-            code="model_not_found",
-            param="model",
-        )
+        key = f"{found.id}:{quantisation}"
+        if key not in self._quantised:
+            self._quantised[key] = found.quantised(quantisation)
+        return self._quantised[key]
 
     def of_kind(self, kind: Kind | None) -> list[Template]:
         """Those listed, of one kind or of all."""
-        return [t for t in self if t.listed and (kind is None or kind == t.kind or kind in t.also)]
+        return [t for t in self if t.listed and (kind is None or kind in t.kinds)]
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
         return tuple(self.by_id)
 
+    @cached_property
+    def _by_alias(self) -> Mapping[str, Template]:
+        """By alias, and by id however its letters are written."""
+        named = {name.lower(): t for t in self for name in t.aliases}
+        return {**named, **{t.id.lower(): t for t in self}}
+
 
 def load_catalog(folder: Path = TEMPLATES) -> Catalog:
     """Read every ``*.yaml`` of the folder. Raises ``CatalogError`` with all faults of all files."""
     faults: list[str] = []
-    found: dict[str, tuple[Template, str]] = {}
+    found: list[Template] = []
+    owners: dict[str, str] = {}  # a name in small letters -> the file that has it
     for path in sorted(folder.glob("*.yaml"))[:FILES_MAX]:
         template, wrong = read_template(path)
         faults.extend(wrong)
         if template is None:
             continue
-        if template.id in found:
-            faults.append(f"{path.name}: id: {template.id} is also in {found[template.id][1]}")
-        found[template.id] = (template, path.name)
+        faults.extend(_taken(template, path.name, owners))
+        found.append(template)
     if faults:
         raise CatalogError(faults)
-    return Catalog({key: found[key][0] for key in sorted(found)})
+    return Catalog({t.id: t for t in sorted(found, key=lambda t: t.id)})
 
 
 def read_template(path: Path) -> tuple[Template | None, list[str]]:
@@ -100,9 +116,35 @@ def read_template(path: Path) -> tuple[Template | None, list[str]]:
         return Template.model_validate(loaded), []
     except ValidationError as error:
         return None, [
-            f"{path.name}: {_field(fault['loc'])}: {fault['msg']}" for fault in error.errors()
+            f"{path.name}: {_field(fault['loc'])}: {_what_to_do(fault)}"
+            for fault in error.errors(include_url=False)
         ]
+
+
+def _taken(template: Template, file: str, owners: dict[str, str]) -> list[str]:
+    """Faults of names that another file, or this one, already has."""
+    faults = []
+    for what, name in [("id", template.id), *(("aliases", alias) for alias in template.aliases)]:
+        other = owners.setdefault(name.lower(), file)
+        if other != file or (what == "aliases" and name.lower() == template.id.lower()):
+            faults.append(
+                f"{file}: {what}: {name} is also in {other}; a name stands for one model, "
+                "take it out of one of them"
+            )
+    return faults
 
 
 def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) or "the whole"
+
+
+def _what_to_do(fault: Any) -> str:
+    """The fault in words that say what to write instead."""
+    kind, said = fault["type"], str(fault["msg"])
+    if kind == "missing":
+        return "this field is required; add it"
+    if kind == "extra_forbidden":
+        return "there is no such field; correct its name or take it out"
+    if kind == "value_error":
+        return said.removeprefix("Value error, ")
+    return f"{said}; it is {str(fault.get('input'))[:60]!r}"
