@@ -83,6 +83,8 @@ class Seen:
     failed: bool = False
     reason: str = ""
     restarts: int = 0  # within the crash window
+    boots: bool = False  # its machine is being rented, and has a deadline of its own
+    taken_ns: int = 0  # when the machine was there, if it was rented
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def step(view: ReplicaView, seen: Seen | None, *, drained: bool, now_ns: int) ->
         why = seen.reason or "the worker ended by itself"
         return Move(ReplicaEvent.CRASH, why, stops_lease=open_, crashes=_count(view, seen))
     if seen is None or seen.closed or seen.silent:
-        why = "the node is not heard" if seen and not seen.closed else "the lease was lost"
+        why = "the node is not heard" if seen and not seen.closed else _lost(seen)
         return Move(ReplicaEvent.LOSE, why, stops_lease=open_)
     if seen.stopping:
         return Move(ReplicaEvent.CRASH, seen.reason or "the fleet took the lease back")
@@ -209,6 +211,10 @@ def again_seconds(state: ReplicaState) -> float | None:
     return 5.0 if state is ReplicaState.READY else 2.0
 
 
+def _lost(seen: Seen | None) -> str:
+    return (seen.reason if seen is not None else "") or "the lease was lost"
+
+
 def _gave_up(seen: Seen) -> bool:
     return seen.failed or seen.state in (LeaseSeenState.FAILED, LeaseSeenState.GONE)
 
@@ -232,7 +238,9 @@ def _follow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:
 
 def _too_slow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:
     """A stage that takes too long is given up, so that another node may do better."""
-    waited = now_ns - view.claimed_ns
+    if seen.boots:
+        return None
+    waited = now_ns - max(view.claimed_ns, seen.taken_ns)
     if view.state is ReplicaState.CLAIMED and seen.state is None:
         if waited < CLAIM_SECONDS_MAX * NS:
             return None

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from brain import fleet
+from brain import fleet, offers, provisioning
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx
 from brain.scheduling import Board, Candidate, Choice, Plan, PlanRequest, Shape
 from catalog import Catalog, Template, Use, launch, need, parallel_choices, use_of
-from kernel.clock import NS
 from kernel.errors import Conflict, NoCapacity, OutOfCredit
 from kernel.ids import ReplicaId
 from kernel.money import Money
 
 CANDIDATES_KEPT = 50
-BOARD_NS_MAX = NS  # offers older than this are read again
 EXPECTED_SECONDS = 3600  # what a deployment with no longest duration is planned for
 CREDIT_AGAIN_SECONDS = 15
 
 
-@dataclass
+@dataclass(frozen=True)
 class Places:
-    """The fleet's offers, kept for a moment so that many plans share one reading."""
+    """Where replicas may stand: what nodes and clouds offer, read for many plans at once."""
 
     ctx: Ctx
     lease_ttl_seconds: int
-    _board: Board | None = None
-    _read_ns: int = field(default=0)
+    market: offers.Market
 
     async def board(self) -> Board:
-        now_ns = self.ctx.clock.monotonic_ns()
-        if self._board is None or now_ns - self._read_ns > BOARD_NS_MAX:
-            self._board = Board(await fleet.offers(self.ctx))
-            self._read_ns = now_ns
-        return self._board
+        return await self.market.board()
 
     def forget(self) -> None:
         """Somebody claimed: what was read is no longer so."""
-        self._board = None
+        self.market.forget()
 
 
 def request_for(deployment: Deployment, template: Template, avoid: dict[str, str]) -> PlanRequest:
@@ -150,6 +143,8 @@ async def _open(
     chosen: Choice,
 ) -> fleet.LeaseView:
     use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
+    if chosen.offer.cloud:
+        return await _rent(tx, places, template, deployment, row, chosen)
     return await fleet.claim(
         tx,
         fleet.Claim(
@@ -170,6 +165,48 @@ async def _open(
         now_ns=places.ctx.clock.now_ns(),
         ids=places.ctx.ids,
     )
+
+
+async def _rent(
+    tx: Tx,
+    places: Places,
+    template: Template,
+    deployment: Deployment,
+    row: Replica,
+    chosen: Choice,
+) -> fleet.LeaseView:
+    """The claim of a machine that is yet to be rented is the wish for it."""
+    use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
+    least = need(template, use, chosen.gpus)
+    return await provisioning.rent(
+        tx,
+        provisioning.Rent(
+            replica_id=row.replica_id,
+            deployment_id=row.deployment_id,
+            cloud=chosen.offer.cloud,
+            offer_key=chosen.offer.offer_key,
+            gpu_count=chosen.gpus,
+            launch=launch(template, use, chosen.gpus),
+            payer=deployment.account_id,
+            vram_mib=least.memory_mib,
+            model=template.id,
+            price_nano_max=_dearest(deployment, chosen),
+            mode="pool" if deployment.pool else "dedicated",
+            pool_rate_nano=deployment.rate_nano,
+            ceiling_prompt_nano=deployment.ceiling_prompt_nano,
+            ceiling_completion_nano=deployment.ceiling_completion_nano,
+            ttl_seconds=places.lease_ttl_seconds,
+        ),
+        now_ns=places.ctx.clock.now_ns(),
+        ids=places.ctx.ids,
+    )
+
+
+def _dearest(deployment: Deployment, chosen: Choice) -> int:
+    """The price that the plan saw, and never more than the owner allows."""
+    limit = deployment.price_max_nano
+    seen = chosen.offer.price_nano
+    return seen if limit is None else min(seen, limit)
 
 
 async def _wait(
@@ -223,6 +260,8 @@ def show_candidate(candidate: Candidate) -> dict[str, Any]:
     return {
         "node_id": offer.node_id,
         "node_name": offer.node_name,
+        "cloud": offer.cloud,
+        "region": offer.region,
         "gpu_name": offer.gpu_name,
         "vram_mib": offer.vram_mib,
         "free": offer.free,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from brain import billing, fleet
+from brain import billing, fleet, offers, provisioning
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.placing import Places, place
@@ -51,13 +51,17 @@ async def reconcile_due(
     *,
     owner: str,
     lease_ttl_seconds: int = 600,
+    market: offers.Market | None = None,
     halt: Callable[[], bool] = lambda: False,
 ) -> int:
     """Work on what is due until nothing is, or five seconds are over. Returns the steps made.
 
+    ``market``, kept from call to call, saves reading what has not changed.
+
     ``halt`` is asked between batches: a worker that is told to stop leaves nothing half done.
     """
-    turn = Round(ctx, catalog, Places(ctx, lease_ttl_seconds), owner)
+    places = Places(ctx, lease_ttl_seconds, market or offers.Market(ctx))
+    turn = Round(ctx, catalog, places, owner)
     until_ns = ctx.clock.monotonic_ns() + PASS_SECONDS * NS
     steps = 0
     while ctx.clock.monotonic_ns() < until_ns and not halt():
@@ -262,6 +266,7 @@ async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
         decided = core.step(_replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns())
         if decided is None:
             await _follow_port(tx, row, lease)
+            await _tell_stage(tx, row, lease)
             return
         await _make(tx, ctx, row, lease, decided)
 
@@ -279,6 +284,14 @@ async def _follow_port(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> N
     if ready and lease is not None and lease.port and lease.port != row.port:
         row.port = lease.port
         await changes.mark(tx, "replica", row.replica_id)
+
+
+async def _tell_stage(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> None:
+    """While its machine is being rented: how far that is, and since when."""
+    boots = lease is not None and lease.awaits_gpus and not lease.closed
+    stage = await provisioning.stage_of(tx, row.replica_id) if boots else ""
+    if row.waiting_reason != stage:
+        row.waiting_reason = stage
 
 
 async def _make(
@@ -311,6 +324,8 @@ def _seen(row: Replica, lease: fleet.LeaseView | None) -> core.Seen | None:
         failed=lease.outcome == "failed",
         reason=lease.reason,
         restarts=len(row.restarts_ns),
+        boots=lease.awaits_gpus,
+        taken_ns=lease.joined_ns or 0,
     )
 
 

@@ -106,8 +106,12 @@ class EventOut(BaseModel):
 
 
 class CandidateOut(BaseModel):
-    node_id: str
+    """``node_id`` null: a machine of ``cloud``, rented if it is chosen."""
+
+    node_id: str | None
     node_name: str
+    cloud: str = ""
+    region: str = ""
     gpu_name: str
     vram_mib: int
     free: int

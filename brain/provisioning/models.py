@@ -35,6 +35,8 @@ class Intent(Stated, Work, Base):
     )
     cloud: Mapped[str] = mapped_column(Text)
     offer: Mapped[dict[str, object]] = mapped_column(JSONB)  # as it was chosen
+    disk_gib: Mapped[int] = mapped_column(Integer)
+    model: Mapped[str] = mapped_column(Text)
     price_nano: Mapped[int] = mapped_column(BigInteger)  # the renter's, of a GPU-hour
     cost_nano_hour: Mapped[int] = mapped_column(BigInteger)  # the cloud's, of the machine
     ttl_seconds: Mapped[int] = mapped_column(Integer)

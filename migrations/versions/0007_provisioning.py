@@ -35,6 +35,8 @@ def _intents() -> None:
         sa.Column("node_id", sa.Text(), nullable=False),
         sa.Column("cloud", sa.Text(), nullable=False),
         sa.Column("offer", postgresql.JSONB(), nullable=False),
+        sa.Column("disk_gib", sa.Integer(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
         sa.Column("price_nano", sa.BigInteger(), nullable=False),
         sa.Column("cost_nano_hour", sa.BigInteger(), nullable=False),
         sa.Column("ttl_seconds", sa.Integer(), nullable=False),
