@@ -15,7 +15,7 @@ from standins.clouds.rules import Launcher
 from standins.clouds.stock import Stock
 from standins.clouds.world import World
 
-__all__ = ["make_app", "make_world", "pointers"]
+__all__ = ["STOCKS", "make_app", "make_world", "pointers"]
 
 
 def make_world(

@@ -116,4 +116,4 @@ def _filesystem(desk: Desk, one: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_in_use(desk: Desk, one: dict[str, Any]) -> bool:
-    return any(one["name"] in m.details["file_system_names"] for m in desk.world.alive())
+    return any(one["name"] in m.details.get("file_system_names", []) for m in desk.world.alive())

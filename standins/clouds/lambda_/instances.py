@@ -36,8 +36,8 @@ def row(desk: Desk, seen: Seen) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": machine.machine_id,
         "status": status,
-        "ssh_key_names": details["ssh_key_names"],
-        "file_system_names": details["file_system_names"],
+        "ssh_key_names": details.get("ssh_key_names", ["emulated"]),
+        "file_system_names": details.get("file_system_names", []),
         "region": region(machine.stock.region),
         "instance_type": instance_type(machine.stock),
         "actions": {name: _action(name, status) for name in ACTIONS},

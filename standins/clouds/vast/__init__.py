@@ -15,7 +15,7 @@ from standins.clouds.vast.desk import SEARCHES_PER_DAY
 from standins.clouds.vast.stocks import RULES, STOCKS, new_id
 from standins.clouds.world import World
 
-__all__ = ["make_app", "make_world", "pointers"]
+__all__ = ["STOCKS", "make_app", "make_world", "pointers"]
 
 
 def make_world(

@@ -95,19 +95,20 @@ def remove_ssh_key(desk: Desk, call: Call) -> Answer:
 def instance_keys(desk: Desk, call: Call) -> Answer:
     """The list travels as a text of JSON."""
     machine = desk.world.get(call.machine_id).machine
-    return success(ssh_keys=json.dumps(machine.details["ssh_keys"]))
+    return success(ssh_keys=json.dumps(machine.details.get("ssh_keys", [])))
 
 
 def attach_key(desk: Desk, call: Call) -> Answer:
     machine = desk.world.get(call.machine_id).machine
     key = _key_of(call.body)
-    machine.details["ssh_keys"].append({"id": desk.number(), "public_key": key})
+    keys = machine.details.setdefault("ssh_keys", [])
+    keys.append({"id": desk.number(), "public_key": key})
     return success(msg="SSH key added to instance.")
 
 
 def detach_key(desk: Desk, call: Call) -> Answer:
     machine = desk.world.get(call.machine_id).machine
-    keys: list[dict[str, Any]] = machine.details["ssh_keys"]
+    keys: list[dict[str, Any]] = machine.details.get("ssh_keys", [])
     left = [one for one in keys if one["id"] != call.numbers[1]]
     if len(left) == len(keys):
         raise Refused(Trouble.MISSING, "There is no such key on this instance.")

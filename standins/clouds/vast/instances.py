@@ -40,12 +40,17 @@ STATES: dict[State, tuple[str | None, str, str, str]] = {
 BROKEN = "Error: OCI runtime create failed: container_linux.go: starting process caused: {}"
 
 
+# Of a machine that no order of this API made, such as a test's.
+BARE = {"image": "scratch", "env": {}, "onstart": "", "args": [], "runtype": "args", "disk": 10.0}
+
+
 # --- telling ----------------------------------------------------------------------------------
 
 
 def row(desk: Desk, seen: Seen) -> dict[str, Any]:
     """One instance, with its host's fields."""
-    machine, details = seen.machine, seen.machine.details
+    machine = seen.machine
+    details = BARE | machine.details
     actual, meant, now, then = STATES[seen.state]
     if seen.state == State.STOPPED and machine.why.startswith("its program ended"):
         actual, meant, now, then = "exited", "running", "running", "running"
@@ -108,7 +113,7 @@ def _said(machine: Machine, state: State) -> str | None:
     if state == State.FAILED:
         return BROKEN.format(machine.why)
     if state == State.RUNNING:
-        return f"success, running {machine.details['image']}"
+        return f"success, running {machine.details.get('image', BARE['image'])}"
     return machine.why or None
 
 
@@ -117,7 +122,7 @@ def _ports(machine: Machine) -> dict[str, list[dict[str, str]]]:
     first = 20_000 + int(machine.machine_id) % 40_000
     return {
         f"{port}/{kind}": [{"HostIp": "0.0.0.0", "HostPort": str(first + place)}]
-        for place, (port, kind) in enumerate(ports_of(machine.details))
+        for place, (port, kind) in enumerate(ports_of(BARE | machine.details))
     }
 
 
