@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Dialect, MetaData, Text, TypeDecorator
+from sqlalchemy import Dialect, MetaData, Text, TypeDecorator, event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -73,13 +74,13 @@ class Db:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=10,
-            pool_pre_ping=True,
             connect_args={
                 "timeout": 10,
                 "command_timeout": statement_seconds_max,
                 "server_settings": {"application_name": "ganglion", "timezone": "UTC"},
             },
         )
+        event.listen(self.engine.sync_engine, "checkout", _still_open)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -90,3 +91,10 @@ class Db:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _still_open(connection: Any, record: Any, proxy: Any) -> None:
+    """A connection that the server closed is replaced before it is used, and all of its pool with
+    it. The socket tells; to ask the server would be three round trips for every transaction."""
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError

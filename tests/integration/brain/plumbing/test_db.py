@@ -1,0 +1,47 @@
+"""The pool: connections that the server closed are replaced before anyone meets them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import text
+
+from brain.plumbing import Db
+from tests.support.wait import until
+
+
+async def backends(db: Db) -> list[int]:
+    """Open as many connections as the pool keeps, at once, and tell their processes."""
+    ready = asyncio.Barrier(3)
+
+    async def one() -> int:
+        async with db.begin() as tx:
+            await ready.wait()
+            return int(await tx.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+    return sorted(await asyncio.gather(*(one() for _ in range(3))))
+
+
+async def test_connections_that_the_server_ended_are_replaced(database_url: str) -> None:
+    db, other = Db(database_url, pool_size=3), Db(database_url, pool_size=1)
+    try:
+        before = await backends(db)
+        async with other.begin() as tx:
+            await tx.execute(
+                text("SELECT pg_terminate_backend(pid) FROM unnest(CAST(:p AS int[])) pid"),
+                {"p": before},
+            )
+
+        async def gone() -> bool:
+            async with other.begin() as tx:
+                left = await tx.scalar(
+                    text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:p)"), {"p": before}
+                )
+            return left == 0
+
+        await until(gone)
+        after = await backends(db)
+        assert not set(before) & set(after)
+    finally:
+        await db.close()
+        await other.close()
