@@ -25,6 +25,7 @@ class Rules:
     machines_max: int | None = None  # the account's limit
     gpu_billed: frozenset[State] = frozenset({State.BOOTING, State.RUNNING, State.TERMINATING})
     rate_limits: bool = True
+    gone_kept_max: int = 10_000  # of older ones only the cost is known
 
 
 @dataclass(frozen=True, slots=True)

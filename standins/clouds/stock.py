@@ -77,6 +77,9 @@ def _read(item: object) -> Stock:
         value = item.get(name, 0)
         if type(value) is not int and not (value is None and name in _WHOLE_OR_NONE):
             raise ValueError(f"{name} is a whole number")
+    boot = item.get("boot_seconds")
+    if isinstance(boot, bool) or not isinstance(boot, int | float | None):
+        raise ValueError("boot_seconds is a number")
     if item["capacity"] < 0 or item.get("gpus", 1) < 1:
         raise ValueError("capacity is 0 or more, gpus 1 or more")
     return Stock(**item)

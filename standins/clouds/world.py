@@ -20,7 +20,6 @@ from standins.clouds.refusals import Refused, Trouble
 from standins.clouds.rules import Exit, Launcher, Rules, Seen, boot_plan, short_id, span_ns
 from standins.clouds.stock import Shelf, Stock
 
-GONE_KEPT_MAX = 10_000
 UNKNOWN_GPU = Stock("unknown-gpu", "NVIDIA Quux 9000", capacity=8, price_nano=100_000_000)
 
 
@@ -388,7 +387,7 @@ class World:
         return self._forgotten_nano + sum(m.cost_nano() for m in self.machines.values())
 
     def _forget(self) -> None:
-        surplus = len(self.machines) - len(self._near) - GONE_KEPT_MAX
+        surplus = len(self.machines) - len(self._near) - self.rules.gone_kept_max
         if surplus > 0:
             gone = [one for one in self.machines if one not in self._near]
             for machine_id in gone[:surplus]:

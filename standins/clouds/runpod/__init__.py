@@ -14,6 +14,8 @@ from standins.clouds.runpod.stocks import STOCKS
 from standins.clouds.stock import Stock
 from standins.clouds.world import World
 
+__all__ = ["STOCKS", "make_app", "make_world", "pointers"]
+
 
 def make_world(
     clock: Clock,

@@ -59,7 +59,7 @@ def order(world: World, wish: Wish) -> Machine:
         program=_program(wish),
         disk_gib=wish.disk_gb + wish.volume_gb,
         bid_nano=wish.bid_nano,
-        details={"wish": wish, "locked": False},
+        details={"wish": wish},
     )
     return world.create(rental)
 
@@ -88,9 +88,15 @@ def _program(wish: Wish) -> Program | None:
 
 
 def wish_of(machine: Machine) -> Wish:
-    wish = machine.details["wish"]
-    assert isinstance(wish, Wish), "every pod was made by a wish"
-    return wish
+    """As it was ordered; a machine that came into the world by another way tells what it can."""
+    wish = machine.details.get("wish")
+    if isinstance(wish, Wish):
+        return wish
+    return Wish(machine.tag, "", gpu_id=machine.stock.gpu_name, count=machine.rental.gpus)
+
+
+def is_locked(machine: Machine) -> bool:
+    return bool(machine.details.get("locked"))
 
 
 def shown_state(seen: Seen) -> State:

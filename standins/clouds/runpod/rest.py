@@ -98,7 +98,7 @@ class Rest:
         if action == "start":
             return self._shown(self._world.start(pod_id))
         machine = self._world.get(pod_id).machine
-        if machine.details["locked"]:
+        if pods.is_locked(machine):
             raise Refused(Trouble.CONFLICT, "the pod is locked")
         if action == "restart" and machine.state != State.RUNNING:
             raise Refused(Trouble.CONFLICT, f"a pod that is {machine.state} cannot restart")
@@ -149,7 +149,7 @@ class Rest:
             "ssh": {"proxy": None, "direct": None},
             "template": None,
             "cost": 0.0 if status == "EXITED" else dollars(machine.gpu_rate_nano),
-            "locked": machine.details["locked"],
+            "locked": pods.is_locked(machine),
             "globalNetworking": {"enabled": False},
             "runtime": self._runtime(machine) if running else None,
             "createdAt": pods.told_time(self._world, machine.made_ns),

@@ -57,7 +57,7 @@ def pod(world: World, seen: Seen) -> Fields:
         "runtime": _runtime(world, machine) if running else None,
         "createdAt": pods.told_time(world, machine.made_ns),
         "lastStartedAt": None if started is None else pods.told_time(world, started),
-        "locked": machine.details["locked"],
+        "locked": pods.is_locked(machine),
         "networkVolumeId": wish.network_volume or None,
     }
 
