@@ -54,5 +54,5 @@ STOCKS = (
     _host(10_008, "A100 SXM4", 81_920, 8, 1.04, "Massachusetts, US", secure=True),
     _host(10_009, "H100 SXM", 81_559, 8, 1.93, "Norway, NO", secure=True),
     _host(10_010, "H200", 143_771, 8, 2.49, "Japan, JP", secure=True),
-    _host(10_011, "RTX 3060", 12_288, 1, 0.06, "Bulgaria, BG"),
+    _host(10_011, "RTX 3060", 12_288, 2, 0.06, "Bulgaria, BG"),
 )

@@ -12,7 +12,11 @@ from brain.adapters.clouds.vast.offers import GIB_IN_GB
 from brain.clouds import CloudRefused, Order
 from kernel.money import NANO
 
-ONSTART_LENGTH_MAX = 4000  # the cloud takes 4,048 characters
+SCRIPT_VARIABLE = "GANGLION_BOOT"
+# One constant line: the script travels packed in a variable, since an on-start text of more than
+# 4,048 characters is not taken, and so that no quoting of the cloud's can touch it.
+START = f"""eval "$(printf %s "${SCRIPT_VARIABLE}" | base64 -d | gzip -d)\""""
+SCRIPT_BYTES_MAX = 64 * 1024
 DISK_GB_MIN = 8
 BID_STEP = Decimal("0.000001")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -27,36 +31,35 @@ def order_body(order: Order) -> dict[str, object]:
         "price": bid_of(order),
         "disk": disk_gb(order.disk_gib),
         "label": order.tag,
-        "onstart": onstart_of(order),
-        "runtype": "ssh_direc ssh_proxy" if order.ssh_public_keys else "ssh_proxy",
         "target_state": "running",
         "cancel_unavail": True,
         "force": False,
+        **start_of(order),
     }
+
+
+def start_of(order: Order) -> dict[str, object]:
+    """How the script is started. Without SSH it is the container's own command, in place of the
+    image's entry point, and the container ends with it; ``onstart`` names the entry point then.
+    With SSH the cloud's entry point takes that place, and runs ``onstart``."""
+    if not order.ssh_public_keys:
+        return {"runtype": "args", "onstart": "/bin/sh", "args": ["-c", START]}
+    keys = "\n".join(key.strip() for key in order.ssh_public_keys)
+    enter = f"mkdir -p ~/.ssh; printf '%s\\n' {shlex.quote(keys)} >> ~/.ssh/authorized_keys"
+    return {"runtype": "ssh_direc ssh_proxy", "onstart": f"{enter}\n{START}"}
 
 
 def environment_of(order: Order) -> dict[str, str]:
     """Variables and docker's flags share one object here, so that names are looked at."""
+    script = order.boot.script.encode()
+    if len(script) > SCRIPT_BYTES_MAX:
+        raise CloudRefused("The boot script is longer than Vast.ai takes.")
     for name in order.boot.env:
         if not NAME.match(name):
             raise CloudRefused("A variable's name has letters, digits and _ only.")
-    return {**order.boot.env, **{f"-p {port}:{port}": "1" for port in order.ports}}
-
-
-def onstart_of(order: Order) -> str:
-    """The boot script, packed if it is longer than the cloud takes."""
-    keys = "".join(
-        f"printf '%s\\n' {shlex.quote(key.strip())} >> ~/.ssh/authorized_keys\n"
-        for key in order.ssh_public_keys
-    )
-    script = f"mkdir -p ~/.ssh\n{keys}{order.boot.script}" if keys else order.boot.script
-    if len(script) <= ONSTART_LENGTH_MAX and script.isascii():
-        return script
-    packed = base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
-    short = f'f="$(mktemp)"\necho {packed} | base64 -d | gzip -d > "$f"\n. "$f"\n'
-    if len(short) > ONSTART_LENGTH_MAX:
-        raise CloudRefused("The boot script is longer than Vast.ai takes.")
-    return short
+    packed = base64.b64encode(gzip.compress(script, mtime=0)).decode()
+    flags = {f"-p {port}:{port}": "1" for port in order.ports}
+    return {**order.boot.env, SCRIPT_VARIABLE: packed, **flags}
 
 
 def disk_gb(disk_gib: int) -> int:
