@@ -158,12 +158,14 @@ class LambdaCloud:
         return Listing(machines, complete=True)
 
     async def terminate(self, machine_id: str) -> None:
-        await self._http.call(
+        answer = await self._http.call(
             "POST",
             "/api/v1/instance-operations/terminate",
             repeatable=True,
             json={"instance_ids": [_id(machine_id)]},
         )
+        if not isinstance(answer.fields().get("data"), dict):
+            raise Unreadable("Lambda did not say that it was done.")
 
     async def endpoints(self, machine_id: str) -> list[Endpoint]:
         return endpoints_of(await self._row(machine_id))

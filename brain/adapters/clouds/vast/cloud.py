@@ -204,28 +204,22 @@ class VastCloud:
         return answer.fields()
 
     async def terminate(self, machine_id: str) -> None:
-        await self._http.call(
-            "DELETE",
-            f"/api/v0/instances/{_id(machine_id)}/",
-            repeatable=True,
-            json={},
-            buckets=[self._destroys],
-        )
+        await self._ask("DELETE", machine_id, {}, self._destroys)
 
     async def stop(self, machine_id: str) -> None:
-        await self._ask_for(machine_id, "stopped")
+        await self._ask("PUT", machine_id, {"state": "stopped"}, self._changes)
 
     async def start(self, machine_id: str) -> None:
-        await self._ask_for(machine_id, "running")
+        await self._ask("PUT", machine_id, {"state": "running"}, self._changes)
 
-    async def _ask_for(self, machine_id: str, state: str) -> None:
-        await self._http.call(
-            "PUT",
-            f"/api/v0/instances/{_id(machine_id)}/",
-            repeatable=True,
-            json={"state": state},
-            buckets=[self._changes],
-        )
+    async def _ask(
+        self, method: str, machine_id: str, body: dict[str, str], bucket: Bucket
+    ) -> None:
+        """Ask something of one instance that may be asked again."""
+        path = f"/api/v0/instances/{_id(machine_id)}/"
+        answer = await self._http.call(method, path, repeatable=True, json=body, buckets=[bucket])
+        if answer.fields().get("success") is not True:
+            raise Unreadable("Vast.ai did not say that it was done.")
 
     async def endpoints(self, machine_id: str) -> list[Endpoint]:
         return endpoints_of(await self._row(machine_id))
