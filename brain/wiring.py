@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import msgspec
 from redis.asyncio import Redis
 
-from brain import billing, deployments, fleet, identity
+from brain import billing, deployments, fleet, identity, offers, provisioning
+from brain.adapters.clouds import open_clouds
+from brain.clouds import Cloud
 from brain.deployments import Feed, Functions, Source, tasks
 from brain.edge.idempotency import forget_old
 from brain.edge.limits import Limits, Rate, Rates
@@ -44,6 +46,16 @@ class DeploymentWatch:
 
     async def lease_changed(self, tx: Tx, replica_id: ReplicaId) -> None:
         await deployments.lease_changed(tx, self.ctx, replica_id)
+
+
+@dataclass(frozen=True)
+class DeploymentWaiting(offers.Waiting):
+    """Capacity that came up, told to the replicas that wait for a place."""
+
+    ctx: Ctx
+
+    async def capacity_appeared(self, tx: Tx) -> None:
+        await deployments.capacity_appeared(tx, self.ctx)
 
 
 @dataclass(frozen=True)
@@ -183,6 +195,7 @@ class WorkerParts:
     settings: Settings
     ctx: Ctx
     catalog: Catalog
+    clouds: Mapping[str, Cloud]
 
     def ticks(self, halt: Callable[[], bool]) -> Mapping[str, Tick]:
         """Each tick by its task's name; ``halt`` says when to end early."""
@@ -190,10 +203,11 @@ class WorkerParts:
         owner = f"{socket.gethostname()}:{os.getpid()}"
         watcher = DeploymentWatch(ctx)
         ttl = self.settings.lease_ttl_seconds
+        market = offers.Market(ctx)
 
         async def reconcile() -> object:
             return await deployments.reconcile_due(
-                ctx, self.catalog, owner=owner, lease_ttl_seconds=ttl, halt=halt
+                ctx, self.catalog, owner=owner, lease_ttl_seconds=ttl, market=market, halt=halt
             )
 
         async def leases() -> object:
@@ -219,10 +233,45 @@ class WorkerParts:
             tasks.ACCRUE: accrue,
             tasks.RELEASE: release,
             tasks.TIDY: tidy,
+            **self._cloud_ticks(owner, watcher, halt),
         }
 
+    def _cloud_ticks(
+        self, owner: str, watcher: DeploymentWatch, halt: Callable[[], bool]
+    ) -> Mapping[str, Tick]:
+        ctx, clouds, terms = self.ctx, self.clouds, rent_terms(self.settings)
+        looks = provisioning.Looks()
+        waiting = DeploymentWaiting(ctx)
+
+        async def intents() -> object:
+            return await provisioning.reconcile_intents(
+                ctx, clouds, terms, owner=owner, watcher=watcher, looks=looks, halt=halt
+            )
+
+        async def sweep() -> object:
+            return await provisioning.sweep(ctx, clouds, terms)
+
+        async def refresh() -> object:
+            return await offers.refresh_due(ctx, clouds, owner=owner, waiting=waiting)
+
+        return {tasks.INTENTS: intents, tasks.SWEEP: sweep, tasks.OFFERS: refresh}
+
     async def close(self) -> None:
+        for cloud in self.clouds.values():
+            await cloud.close()
         await self.ctx.db.close()
+
+
+def rent_terms(settings: Settings) -> provisioning.Terms:
+    """What rented machines are called and told."""
+    master_key = bytes.fromhex(settings.master_key.get_secret_value())
+    return provisioning.Terms(
+        installation_id=settings.installation_id,
+        brain_url=settings.public_brain_url,
+        code_sha256=provisioning.agent_code().sha256,
+        secret=hmac.new(master_key, b"join tokens of rented machines", hashlib.sha256).digest(),
+        boot_image=settings.cloud_boot_image,
+    )
 
 
 def meter_policy(settings: Settings) -> billing.MeterPolicy:
@@ -236,4 +285,6 @@ def meter_policy(settings: Settings) -> billing.MeterPolicy:
 
 def assemble_worker(settings: Settings) -> WorkerParts:
     """The parts of a worker process; call it in the thread whose loop will use them."""
-    return WorkerParts(settings=settings, ctx=system_ctx(settings), catalog=load_catalog())
+    ctx = system_ctx(settings)
+    clouds = open_clouds(settings, ctx.clock)
+    return WorkerParts(settings=settings, ctx=ctx, catalog=load_catalog(), clouds=clouds)

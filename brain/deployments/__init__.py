@@ -8,7 +8,7 @@ from brain.deployments.rows import (
     deployment_row,
     replica_row,
 )
-from brain.deployments.service import lease_changed
+from brain.deployments.service import capacity_appeared, lease_changed
 
 __all__ = [
     "Feed",
@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "all_deployment_rows",
     "all_replica_rows",
+    "capacity_appeared",
     "deployment_row",
     "lease_changed",
     "reconcile_due",

@@ -125,6 +125,7 @@ async def _claim(
         if deployment.asked != Asked.RUNNING.value:
             return  # the deployment's own step is about to say so to this replica
         lease = await _open(tx, places, template, deployment, row, plan.chosen)
+        await ctx.reach("deployments.claimed")
         row.lease_id, row.epoch, row.node_id = lease.lease_id, lease.epoch, lease.node_id
         row.gpus = plan.chosen.gpus
         row.attempts += 1
@@ -132,6 +133,8 @@ async def _claim(
         await store.move_replica(tx, ctx, row, ReplicaEvent.CLAIM, plan.summary)
         await _keep_plan(tx, ctx, row, deployment, plan, plan.summary)
         await saved(tx, row, core.again_seconds(ReplicaState.CLAIMED))
+        await ctx.reach("deployments.claim_saving")
+    await ctx.reach("deployments.claim_saved")
 
 
 async def _open(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
 
 from brain import billing
@@ -152,6 +153,21 @@ def ask_stop(ctx: Ctx, row: Deployment, reason: str) -> None:
 async def lease_changed(tx: Tx, ctx: Ctx, replica_id: str) -> None:
     """The fleet's nudge: what it sees of this replica's lease is news. May be lost."""
     await work.nudge(tx, Replica, replica_id, ctx.clock.now())
+
+
+async def capacity_appeared(tx: Tx, ctx: Ctx) -> None:
+    """A cloud has more to rent: who waits for a place looks at once. May be lost."""
+    now = ctx.clock.now()
+    await tx.execute(
+        update(Replica)
+        .where(
+            Replica.state == ReplicaState.PENDING.value,
+            Replica.stop_asked_ns.is_(None),
+            Replica.attempts > 0,  # one that waits after a crash has not looked yet
+        )
+        .values(due_at=func.least(func.coalesce(Replica.due_at, now), now))
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def _asked(tx: Tx, ctx: Ctx, row: Deployment, what: str, reason: str) -> None:

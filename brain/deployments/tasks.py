@@ -21,6 +21,9 @@ SETTLE: Final = "ganglion.settle"
 ACCRUE: Final = "ganglion.accrue"
 RELEASE: Final = "ganglion.release"
 TIDY: Final = "ganglion.tidy"
+INTENTS: Final = "ganglion.intents"
+SWEEP: Final = "ganglion.sweep"
+OFFERS: Final = "ganglion.offers"
 
 # Seconds between two ticks of a kind.
 CADENCE_SECONDS: Final[dict[str, float]] = {
@@ -30,6 +33,9 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     ACCRUE: 2.0,
     RELEASE: 2.0,
     TIDY: 60.0,
+    INTENTS: 1.0,
+    SWEEP: 300.0,
+    OFFERS: 5.0,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5

@@ -89,6 +89,8 @@ async def take_up(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> bool:
             await leases.close(tx, row, LeaseEvent.LOSE, Outcome.LOST, wrong, now_ns)
             return True
         await _join(tx, row, [gpu.gpu_uuid for gpu in gpus[: row.gpu_count]], now_ns)
+        await ctx.reach("fleet.gpus_joining")
+    await ctx.reach("fleet.gpus_joined")
     return True
 
 

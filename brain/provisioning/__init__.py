@@ -9,6 +9,7 @@ from brain.provisioning.reconcile import reconcile_intents
 from brain.provisioning.rent import Rent, rent
 from brain.provisioning.risk import Risk, money_at_risk, stage_of
 from brain.provisioning.states import IntentState
+from brain.provisioning.sweep import Swept, sweep
 from brain.provisioning.turn import Looks, Terms
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "Looks",
     "Rent",
     "Risk",
+    "Swept",
     "Terms",
     "agent_code",
     "money_at_risk",
     "reconcile_intents",
     "rent",
     "stage_of",
+    "sweep",
 ]

@@ -29,7 +29,7 @@ from brain.provisioning.core import at_of
 from brain.provisioning.models import Intent
 from brain.provisioning.outcomes import offer_of, outcome_of
 from brain.provisioning.states import IntentEvent, IntentState
-from brain.provisioning.strays import destroy_spares
+from brain.provisioning.strays import destroy_spares, end_spares
 from brain.provisioning.turn import Saved, Turn, ask, lease_sight, note_account
 from kernel.clock import NS
 from kernel.ids import IntentId
@@ -67,7 +67,9 @@ async def plan(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
             given = given if not why else None
             await _drop(tx, turn, row, why or (given.reason if given else ""), given)
             await saved(tx, row, None)
+            await ctx.reach("provisioning.drop_saving")
             return
+        await ctx.reach("provisioning.order_writing")
     await ctx.reach("provisioning.order_written")
     await _order(turn, intent_id, order, saved)
 
@@ -145,6 +147,7 @@ async def find(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
         row = await _held(tx, intent_id)
     cloud = turn.clouds.get(row.cloud)
     assert row.tag is not None, "an order has a tag"
+    await ctx.reach("provisioning.before_look_by_tag")
     begun_ns = ctx.clock.now_ns()
     machines: list[Machine] = []
     error = None
@@ -171,6 +174,8 @@ async def find(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
         await saved(tx, row, seconds)
         await ctx.reach("provisioning.find_saving")
     await ctx.reach("provisioning.find_saved")
+    if cloud is not None:
+        await end_spares(ctx, turn.terms, cloud, machines[1:])
 
 
 async def _found(tx: Tx, turn: Turn, row: Intent, machine: Machine, how: str) -> None:
@@ -182,6 +187,7 @@ async def _found(tx: Tx, turn: Turn, row: Intent, machine: Machine, how: str) ->
         row.cost_nano_hour = max(machine.cost_nano_hour, 0)
     row.failures, row.last_error = 0, ""
     row.missing_ns, row.missing_count = None, 0
+    await ctx.reach("provisioning.adopting")
     await store.move_intent(tx, row, IntentEvent.FIND, f"{how}: {machine.machine_id}", now_ns)
     await offers.record(tx, outcome_of(row, OutcomeKind.ACCEPTED), now_ns)
 
@@ -244,6 +250,7 @@ async def _release(tx: Tx, turn: Turn, row: Intent, reason: str, given: Given | 
         await offers.record(tx, told, now_ns)
     row.wanted = False
     said = f"{row.cloud}: {reason}"
+    await turn.ctx.reach("provisioning.releasing")
     await end_rented(tx, turn.watcher, row.lease_id, said, now_ns=now_ns)
     await marketplace.revoke_node(tx, row.node_id, turn.ctx.clock.now())
 

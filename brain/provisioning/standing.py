@@ -21,11 +21,32 @@ from brain.provisioning.core import Fault, Sight, Verdict
 from brain.provisioning.models import Intent
 from brain.provisioning.outcomes import outcome_of
 from brain.provisioning.states import IntentEvent, IntentState
-from brain.provisioning.strays import destroy_spares
+from brain.provisioning.strays import destroy_spares, end_spares
 from brain.provisioning.turn import Saved, Turn, ask, lease_sight, note_account
 from kernel.clock import NS
 from kernel.ids import IntentId
 
+# Where a crash would matter, by the state that the machine was found in.
+BEFORE = {
+    IntentState.BOOTING: "provisioning.boot_before_look",
+    IntentState.ENROLLED: "provisioning.enrolled_before_look",
+    IntentState.SERVING: "provisioning.serving_before_look",
+}
+LOOKED = {
+    IntentState.BOOTING: "provisioning.boot_looked",
+    IntentState.ENROLLED: "provisioning.enrolled_looked",
+    IntentState.SERVING: "provisioning.serving_looked",
+}
+SAVING = {
+    IntentState.BOOTING: "provisioning.boot_saving",
+    IntentState.ENROLLED: "provisioning.enrolled_saving",
+    IntentState.SERVING: "provisioning.serving_saving",
+}
+SAVED = {
+    IntentState.BOOTING: "provisioning.boot_saved",
+    IntentState.ENROLLED: "provisioning.enrolled_saved",
+    IntentState.SERVING: "provisioning.serving_saved",
+}
 KINDS = {
     Fault.BOOT_FAILED: OutcomeKind.BOOT_FAILED,
     Fault.BOOT_SLOW: OutcomeKind.BOOT_SLOW,
@@ -50,8 +71,10 @@ async def watch(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
         row = await store.intent(tx, intent_id)
         assert row is not None, "an intent's row is never deleted"
         needless = bool(core.unwanted(await lease_sight(tx, row), ctx.clock.now_ns()))
+    state = IntentState(row.state)
+    await ctx.reach(BEFORE[state])
     look = Look() if needless else await look_at(turn, row)
-    await ctx.reach(f"provisioning.{row.state}_watched")
+    await ctx.reach(LOOKED[state])
     async with ctx.db.begin() as tx:
         row = await store.intent(tx, intent_id)
         assert row is not None, "an intent's row is never deleted"
@@ -61,8 +84,10 @@ async def watch(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
         await destroy_spares(tx, ctx, row, look.spares)
         seconds = await _apply(tx, turn, row, verdict)
         await saved(tx, row, seconds)
-        await ctx.reach(f"provisioning.{row.state}_saving")
-    await ctx.reach(f"provisioning.{row.state}_saved")
+        await ctx.reach(SAVING[state])
+    await ctx.reach(SAVED[state])
+    if look.spares:
+        await end_spares(ctx, turn.terms, turn.clouds[row.cloud], look.spares)
 
 
 async def look_at(turn: Turn, row: Intent, *, since_ns: int | None = None) -> Look:
@@ -161,7 +186,9 @@ async def _give_up(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> None:
         if told is not None:
             await offers.record(tx, outcome_of(row, told, detail=verdict.end), now_ns)
     row.wanted = False
+    await ctx.reach("provisioning.giving_up")
     await end_rented(tx, turn.watcher, row.lease_id, f"{row.cloud}: {verdict.end}", now_ns=now_ns)
+    await ctx.reach("provisioning.lease_ended")
     await marketplace.revoke_node(tx, row.node_id, ctx.clock.now())
     event = IntentEvent.VANISH if verdict.vanished else IntentEvent.END
     row.failures, row.missing_ns, row.missing_count = 0, None, 0

@@ -28,6 +28,13 @@ async def destroy_spares(tx: Tx, ctx: Ctx, row: Intent, spares: Iterable[Machine
             await store.move_unknown(tx, known, UnknownEvent.DESTROY, said, now_ns)
 
 
+async def end_spares(ctx: Ctx, terms: Terms, cloud: Cloud, spares: Iterable[Machine]) -> None:
+    """Ask for the end of spares that :func:`destroy_spares` wrote down; the sweeps go on."""
+    for machine in spares:
+        if machine.state is not MachineState.TERMINATED:
+            await destroy(ctx, terms, cloud, machine.machine_id, newest_ns=0)
+
+
 async def note(tx: Tx, cloud: str, machine: Machine, why: str, now_ns: int) -> UnknownMachine:
     """The row of an unknown machine, made when it is first seen."""
     row = await store.unknown(tx, cloud, machine.machine_id, lock=True)

@@ -42,7 +42,7 @@ def adapter(clock: ManualClock, app: App, seed: int = 1) -> RestRunPod:
         key=KEY,
         clock=clock,
         chance=random.Random(seed),
-        transport=httpx.ASGITransport(app=app),  # type: ignore[arg-type]
+        transport=httpx.ASGITransport(app=app),
     )
 
 
@@ -76,13 +76,17 @@ class Sky:
         await self.house.tick()
         await self.step()
 
-    async def pass_time(self, seconds: float, *, speak: bool = True) -> None:
-        """Ticks each second, with every machine that runs speaking as its agent would."""
-        for _ in range(round(seconds)):
+    async def pass_time(
+        self, seconds: float, *, speak: bool = True, step: float | None = None
+    ) -> None:
+        """Ticks, with every machine that runs speaking as its agent would; seldom where much
+        time passes."""
+        each = step or (1 if seconds <= 30 else 4)
+        for _ in range(round(seconds / each)):
             await self.tick()
             if speak:
                 await self.speak()
-            self.clock.advance(1)
+            self.clock.advance(each)
             await self.house.rig.front.flush()
 
     async def until(self, done: Callable[[], object], seconds: int = 60) -> None:
