@@ -26,6 +26,8 @@ from brain.fleet import routes as fleet_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
 from brain.marketplace import routes as marketplace_routes
+from brain.offers import Market
+from brain.offers import routes as offer_routes
 from brain.plumbing import Ctx
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.wiring import Parts, assemble
@@ -58,6 +60,7 @@ def create_app(
     app.state.join_terms = parts.join_terms
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
+    app.state.market = Market(parts.ctx)
     app.state.wake = parts.wake
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
@@ -81,6 +84,7 @@ def _routers() -> tuple[APIRouter, ...]:
         marketplace_routes.router,
         deployment_routes.router,
         catalog_routes.router,
+        offer_routes.router,
         feed_routes.router,
     )
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from cli.commands import account, admin, bills, deployments, models, nodes, programs, run
+from cli.commands import account, admin, bills, deployments, models, nodes, offers, programs, run
 from cli.faults import CliError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command(rich_help_panel=ACCOUNT)(account.balance)
 app.command(rich_help_panel=ACCOUNT)(bills.usage)
 app.command(rich_help_panel=ACCOUNT)(bills.receipt)
 app.command(rich_help_panel=MODELS)(models.catalog)
+app.command(rich_help_panel=MODELS)(offers.offers)
 app.command(rich_help_panel=MODELS)(deployments.deploy)
 app.add_typer(deployments.app, name="deployments", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(deployments.logs)

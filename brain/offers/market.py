@@ -6,6 +6,7 @@ refresh changed its rows; when one merely found them as they were, only their ag
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -46,17 +47,19 @@ class Market:
     _markup: int | None = None
     _board: Board | None = None
     _read_ns: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     rebuilt: int = 0  # how often the clouds' part was made anew
 
     async def board(self) -> Board:
         """Nodes and clouds together, at most a second old."""
-        now_ns = self.ctx.clock.monotonic_ns()
-        if self._board is None or now_ns - self._read_ns > NODES_NS_MAX:
-            nodes = Board(await fleet.offers(self.ctx))
-            await self._read_clouds()
-            self._board = nodes.beside(self._cloud_board)
-            self._read_ns = now_ns
-        return self._board
+        async with self._lock:
+            now_ns = self.ctx.clock.monotonic_ns()
+            if self._board is None or now_ns - self._read_ns > NODES_NS_MAX:
+                nodes = Board(await fleet.offers(self.ctx))
+                await self._read_clouds()
+                self._board = nodes.beside(self._cloud_board)
+                self._read_ns = now_ns
+            return self._board
 
     async def cloud_offers(self) -> list[Offer]:
         """The clouds' part alone, as it is now."""

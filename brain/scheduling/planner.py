@@ -43,6 +43,10 @@ class Board:
         """The offers of both, without sorting them again. No place may be on both."""
         return Board((*self._offers, *other._offers), (*self._shelves, *other._shelves))
 
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        return self._offers
+
     def plan(self, request: PlanRequest, now_ns: int) -> Plan:
         """The cheapest offer in expectation that no filter rejects, and why for each."""
         chosen = self._choose(request, now_ns)
