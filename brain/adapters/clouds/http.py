@@ -319,16 +319,16 @@ async def within(seconds: float, work: Awaitable[T], clock: Clock) -> T:
 def error_of(answer: Answer, limits: HttpLimits, clock: Clock) -> CloudError | None:
     """What a status means where a cloud does not say more; None for a good one."""
     cloud, status = answer.cloud, answer.status
-    if 200 <= status < 300:
+    if 200 <= status < 300 and not answer.is_page:
         return None
     if status == 429:
         return throttled(answer, limits, clock)
     if status >= 500 or status in {408, 425}:
         return OutcomeUnknown(f"{cloud} answered {status}: it may have been done.")
-    if status < 400:
-        return Unreadable(f"{cloud} answered {status}, a redirect, which is never followed.")
     if answer.is_page:
         return Unreadable(f"{cloud} answered {status} with a web page, not its API.")
+    if status < 400:
+        return Unreadable(f"{cloud} answered {status}, a redirect, which is never followed.")
     if status in {401, 403}:
         return CredentialsRefused(f"{cloud} refused the key ({status}).")
     if status == 402:

@@ -15,7 +15,7 @@ from brain.adapters.clouds.runpod import queries
 from brain.adapters.clouds.runpod.machines import graphql_endpoints, graphql_machine
 from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, graphql_offers
 from brain.adapters.clouds.runpod.orders import SECURE, graphql_input
-from brain.adapters.clouds.runpod.refusals import TITLE, graphql_judge
+from brain.adapters.clouds.runpod.refusals import TITLE, graphql_judge, plain_id
 from brain.clouds import (
     CloudFacts,
     CloudOffer,
@@ -137,7 +137,7 @@ class GraphQLRunPod:
         return volume_of(told.get("createNetworkVolume"), "dataCenterId")
 
     async def remove_volume(self, volume_id: str) -> None:
-        wish: dict[str, object] = {"input": {"id": volume_id}}
+        wish: dict[str, object] = {"input": {"id": plain_id(volume_id)}}
         await self._tell(queries.REMOVE_VOLUME, wish, repeatable=True)
 
     async def balance_nano(self) -> int:
@@ -151,7 +151,7 @@ class GraphQLRunPod:
         await self._http.close()
 
     async def _pod(self, machine_id: str) -> Row:
-        told = await self._ask(queries.POD, {"input": {"podId": machine_id}})
+        told = await self._ask(queries.POD, _by_id(machine_id))
         if "pod" in told and told["pod"] is None:
             raise MachineMissing(f"{TITLE} does not know this pod.")
         return _row(told, "pod")
@@ -190,7 +190,7 @@ def volume_of(row: object, place: str) -> Volume:
 
 
 def _by_id(machine_id: str) -> dict[str, object]:
-    return {"input": {"podId": machine_id}}
+    return {"input": {"podId": plain_id(machine_id)}}
 
 
 def _row(told: Row, name: str) -> Row:

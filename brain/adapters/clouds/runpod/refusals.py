@@ -45,6 +45,16 @@ _KEY = re.compile(r"unauthori[sz]ed|unauthenticated|api key|forbidden|access den
 _REFUSALS = {"BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "RUNPOD"}
 
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
+
+
+def plain_id(thing_id: str) -> str:
+    """An id that can be nothing else in a path or a query; others name nothing at RunPod."""
+    if not _ID.match(thing_id):
+        raise MachineMissing("This is no id of RunPod's.")
+    return thing_id
+
+
 def rest_judge(answer: Answer) -> CloudError | None:
     """Calls other than create; None where the status says it."""
     if answer.is_page or answer.status not in {400, 403, 409}:

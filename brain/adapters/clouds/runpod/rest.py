@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping
 
 import httpx
@@ -22,14 +21,13 @@ from brain.adapters.clouds.runpod.graphql import (
 from brain.adapters.clouds.runpod.machines import rest_endpoints, rest_machine
 from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, Question, rest_offers
 from brain.adapters.clouds.runpod.orders import rest_body
-from brain.adapters.clouds.runpod.refusals import TITLE, create_judge, rest_judge
+from brain.adapters.clouds.runpod.refusals import TITLE, create_judge, plain_id, rest_judge
 from brain.clouds import (
     CloudFacts,
     CloudOffer,
     Endpoint,
     Listing,
     Machine,
-    MachineMissing,
     Order,
     Unreadable,
     Volume,
@@ -38,7 +36,6 @@ from kernel.clock import Clock
 
 LOG_SECONDS_MAX = 3.0  # the stream of a pod's logs has no end: what came by then is the answer
 LOG_LINES_MAX = 5000
-_ID = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
 class RestRunPod:
@@ -180,10 +177,7 @@ class RestRunPod:
 
 
 def _path(thing_id: str, kind: str = "pods") -> str:
-    """An id is put into a path only if it can be nothing else than an id."""
-    if not _ID.match(thing_id):
-        raise MachineMissing(f"This is no id of {TITLE}'s.")
-    return f"/{kind}/{thing_id}"
+    return f"/{kind}/{plain_id(thing_id)}"
 
 
 def _rows(told: Mapping[str, object], name: str) -> list[object]:

@@ -1,0 +1,187 @@
+"""One rig for each adapter: the adapter, the emulated cloud behind it, and time that is told.
+
+A new adapter gets a line in ``RIGS`` (``make adapter`` writes it) and a function that makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from brain.adapters.clouds.fake import FakeCloud
+from brain.adapters.clouds.lambda_ import LambdaCloud
+from brain.adapters.clouds.runpod import GraphQLRunPod, RestRunPod
+from brain.adapters.clouds.vast import VastCloud
+from brain.clouds import Boot, Cloud, CloudError, Machine, Order
+from kernel.clock import ManualClock
+from standins.clouds import lambda_, runpod, vast
+from standins.clouds.asgi import App
+from standins.clouds.boot import Processes
+from standins.clouds.faults import Fault, FaultKind, When
+from standins.clouds.rules import Rules
+from standins.clouds.world import World
+
+T = TypeVar("T")
+KEY = "KEYxq7Jt2Wm9secret"
+TOKEN = "TOKENh8Zp4Rk1secret"  # what a boot's environment holds
+URL = "https://cloud.example"
+TAG = "gng-abcdef012345-00112233445566778899aabbccddeeff-1"
+BOOT = Boot("exec sleep 600\n", {"JOIN_TOKEN": TOKEN}, "docker.io/library/python:3.11")
+WAIT_SECONDS_MAX = 3600.0
+
+
+@dataclass
+class Rig:
+    """What a test works with. ``world`` is None where the adapter is its own cloud."""
+
+    cloud: Cloud
+    clock: ManualClock
+    folder: Path
+    world: World | None = None
+
+    async def run(self, work: Awaitable[T]) -> T:
+        """What ``work`` gives, while time runs on as far as it waits."""
+        if self.world is None:
+            return await work
+        doing, began = asyncio.ensure_future(work), self.clock.monotonic_ns()
+        while not doing.done():
+            for _ in range(12):
+                await asyncio.sleep(0)
+            self.clock.advance(0.25)
+            passed = (self.clock.monotonic_ns() - began) / 1e9
+            assert passed < WAIT_SECONDS_MAX, "a call without an end"
+        return await doing
+
+    async def wrong(self, work: Awaitable[object]) -> CloudError:
+        """The error that ``work`` ends with."""
+        try:
+            answer = await self.run(work)
+        except CloudError as error:
+            return error
+        raise AssertionError(f"no error: {answer!r}")
+
+    async def rent(self, tag: str = TAG, boot: Boot = BOOT) -> Machine:
+        offers = await self.run(self.cloud.offers())
+        offer = min((one for one in offers if not one.spot), key=lambda one: one.gpus)
+        return await self.run(self.cloud.create(Order(tag, offer, boot)))
+
+    def fail(self, kind: str, call: str, *, times: int = 1, **how: Any) -> None:
+        """The next ``times`` calls (0: all) of one kind meet a fault."""
+        if self.world is None:
+            assert isinstance(self.cloud, FakeCloud)
+            self.cloud.fail(f"{call}:{kind}" + (f"*{times}" if times else ""))
+        else:
+            operation = {"machine": "get", "listing": "list"}.get(call, call)
+            if "when" in how:
+                how["when"] = When(how["when"])
+            fault = Fault(FaultKind(kind), operation, next=times, **how)
+            self.world.add_faults([fault])
+
+    def settle(self, seconds: float = 60.0) -> None:
+        """So long that every boot and end is over and every listing has caught up."""
+        self.clock.advance(seconds)
+
+    def home(self, machine_id: str) -> Path:
+        """A booted machine's disk."""
+        return self.folder / "machines" / machine_id
+
+
+Make = Callable[[ManualClock, int, Path, bool], Rig]
+
+
+def _over(app: App, clock: ManualClock, folder: Path, cloud: Cloud) -> Rig:
+    return Rig(cloud, clock, folder, app.world)
+
+
+def _launcher(folder: Path, boots: bool) -> Processes | None:
+    return Processes(folder / "machines", {}) if boots else None
+
+
+def _runpod_world(clock: ManualClock, seed: int, folder: Path, boots: bool) -> World:
+    rules = Rules(balance_nano=50_000_000_000)
+    launcher = _launcher(folder, boots)
+    return runpod.make_world(clock, random.Random(seed), launcher, rules=rules)
+
+
+def runpod_rest(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
+    app = runpod.make_app(_runpod_world(clock, seed, folder, boots), api_key=KEY)
+    cloud = RestRunPod(
+        base_url=f"{URL}/v2",
+        graphql_url=f"{URL}/graphql",
+        key=KEY,
+        clock=clock,
+        chance=random.Random(seed),
+        transport=httpx.ASGITransport(app),
+    )
+    return _over(app, clock, folder, cloud)
+
+
+def runpod_graphql(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
+    app = runpod.make_app(_runpod_world(clock, seed, folder, boots), api_key=KEY)
+    cloud = GraphQLRunPod(
+        url=f"{URL}/graphql",
+        key=KEY,
+        clock=clock,
+        chance=random.Random(seed),
+        transport=httpx.ASGITransport(app),
+    )
+    return _over(app, clock, folder, cloud)
+
+
+def vast_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
+    world = vast.make_world(clock, random.Random(seed), _launcher(folder, boots))
+    app = vast.make_app(world, api_key=KEY)
+    cloud = VastCloud(
+        base_url=URL,
+        key=KEY,
+        clock=clock,
+        chance=random.Random(seed),
+        transport=httpx.ASGITransport(app),
+    )
+    return _over(app, clock, folder, cloud)
+
+
+def lambda_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
+    world = lambda_.make_world(clock, random.Random(seed), _launcher(folder, boots))
+    app = lambda_.make_app(world, api_key=KEY)
+    cloud = LambdaCloud(
+        base_url=URL,
+        key=KEY,
+        clock=clock,
+        chance=random.Random(seed),
+        transport=httpx.ASGITransport(app),
+    )
+    return _over(app, clock, folder, cloud)
+
+
+def fake_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
+    return Rig(FakeCloud(folder, clock), clock, folder)
+
+
+RIGS: Mapping[str, Make] = {
+    "fake": fake_rig,
+    "lambda": lambda_rig,
+    "runpod-graphql": runpod_graphql,
+    "runpod-rest": runpod_rest,
+    "vast": vast_rig,
+}
+
+
+@contextmanager
+def opened(name: str, clock: ManualClock, seed: int, folder: Path, *, boots: bool) -> Iterator[Rig]:
+    """A rig, whose machines end with the test."""
+    rig = RIGS[name](clock, seed, folder, boots)
+    try:
+        yield rig
+    finally:
+        if rig.world is not None and isinstance(rig.world.launcher, Processes):
+            rig.world.launcher.close()
+        elif isinstance(rig.cloud, FakeCloud):
+            rig.cloud.end_all()

@@ -1,0 +1,53 @@
+"""A machine really runs what it was given, whatever stands in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from brain.clouds import Boot, HasLogs, MachineState
+from tests.contract.cloud.rigs import TAG, Rig
+from tests.support.wait import until
+
+pytestmark = [pytest.mark.feature("B3"), pytest.mark.feature("F1")]
+ODD = 'it\'s "quoted"\n$HOME `id` \\n %s ; & | < > {"a": 1} é'
+STAY_UP = {"lambda"}
+SCRIPT = """\
+# What stands here is not for any shell but this one: ' " $(exit 3) `exit 4` \\ %% é
+set -eu
+cat <<'END' > there.txt
+a 'line' with "quotes" and $DOLLARS
+END
+printf %s "$GREETING" > greeting.txt
+echo it runs
+exec sleep 600
+"""
+
+
+async def test_script_and_environment_arrive_as_they_are(booting_rig: Rig) -> None:
+    rig = booting_rig
+    made = await rig.rent(TAG, Boot(SCRIPT, {"GREETING": ODD}, "python:3.11"))
+    rig.settle(600)
+    await rig.run(rig.cloud.listing())
+    home = rig.home(made.machine_id)
+    await until(lambda: next(home.rglob("greeting.txt"), None))
+    await until(lambda: next(home.rglob("greeting.txt")).read_text() == ODD)
+    assert next(home.rglob("there.txt")).read_text() == "a 'line' with \"quotes\" and $DOLLARS\n"
+    if isinstance(rig.cloud, HasLogs):
+        assert "it runs" in await rig.run(rig.cloud.logs(made.machine_id, lines_max=20))
+
+
+async def test_a_container_whose_program_ends_does_not_run(booting_rig: Rig) -> None:
+    rig = booting_rig
+    if rig.cloud.name in STAY_UP:
+        pytest.skip("there the script runs beside what keeps the machine up")
+    made = await rig.rent(TAG, Boot("exit 3\n", {}, "python:3.11"))
+    rig.settle(600)
+
+    async def is_down() -> bool:
+        rig.clock.advance(5)
+        await rig.run(rig.cloud.listing())
+        state = (await rig.run(rig.cloud.machine(made.machine_id))).state
+        return state in {MachineState.STOPPED, MachineState.FAILED}
+
+    await until(is_down)
+    assert [one.tag for one in await rig.run(rig.cloud.find_by_tag(TAG))] == [TAG]
