@@ -18,12 +18,14 @@ from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState, NvmlS
 from node_agent import core
 from node_agent.bell import Bell
 from node_agent.engine import Engine, EngineAway, Order
+from node_agent.files import mark_heard
 from node_agent.gpu import Gpus, is_simulated
 from node_agent.health import HealthBook
 from node_agent.host import read_host
 from node_agent.identity import Identity
 from node_agent.link import Brain
 from node_agent.logs import LogShelf
+from node_agent.one_lease import Standing, over
 from node_agent.probe import Probe
 from node_agent.records import AgentState, Doing, Phase, Seen, Start
 from node_agent.report import Told, report
@@ -94,6 +96,8 @@ class Agent:
         )
         self._beat_seconds = float(me.identity.beat_seconds)
         self._failures = 0
+        self._heard_ns = parts.boot_ns()
+        self._refusal = ""
         self._shown: object = None
 
     async def run(self) -> None:
@@ -134,6 +138,16 @@ class Agent:
                 await self._beat()
         except (GanglionError, TimeoutError) as error:
             log.warning("last_beat_failed", reason=str(error))
+
+    def over(self, away_seconds_max: int) -> str:
+        """Why an agent that was started for one lease should end; empty while it goes on."""
+        standing = Standing(
+            heard_ns=self._heard_ns,
+            refusal=self._refusal,
+            works=len(self._sight.own_works()),
+            busy=bool(self._workshop.doing()),
+        )
+        return over(self._state, standing, away_seconds_max, self._parts.boot_ns())
 
     async def close(self) -> None:
         """Give up the jobs in flight; what runs is left running."""
@@ -227,6 +241,7 @@ class Agent:
                 wait = PULL_BEAT_SECONDS if self._workshop.pulls else self._beat_seconds
             except GanglionError as error:
                 self._failures += 1
+                self._refusal = error.error_code
                 wait = self._wait_after_failure()
                 log.warning("beat_failed", code=error.error_code, reason=error.detail)
             await self._parts.clock.sleep(BEAT_SECONDS_MIN)
@@ -269,6 +284,8 @@ class Agent:
             log.info("heard", generation=state.generation, leases=len(state.leases))
             self._look_bell.ring()
         self._sight.heard = True
+        self._heard_ns, self._refusal = self._parts.boot_ns(), ""
+        mark_heard(self._me.home)
         self._beat_seconds = float(min(max(answer.beat_seconds, 1), 300))
 
     def _wait_after_failure(self) -> float:

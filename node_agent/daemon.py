@@ -33,6 +33,7 @@ from node_agent.state import StateFile
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+END_LOOK_SECONDS = 1.0
 
 
 def serve(arguments: list[str]) -> int:
@@ -113,10 +114,24 @@ async def run(settings: Settings) -> None:
 async def _serve(agent: Agent, settings: Settings, stop: asyncio.Event) -> None:
     log.info("agent_ready", engine=settings.agent_engine.value, brain=settings.brain_url)
     running = asyncio.create_task(agent.run())
+    watching = asyncio.create_task(_end_with_lease(agent, settings, stop))
     await _unless(stop, running)
+    watching.cancel()
     if settings.agent_stop_work_on_exit:
         await agent.stop_work()
     await agent.close()
+
+
+async def _end_with_lease(agent: Agent, settings: Settings, stop: asyncio.Event) -> None:
+    """A machine that was rented for one lease: its agent stops itself when that is over."""
+    clock = SystemClock()
+    while settings.agent_one_lease:
+        why = agent.over(settings.agent_away_seconds_max)
+        if why:
+            log.info("one_lease_over", reason=why)
+            stop.set()
+            return
+        await clock.sleep(END_LOOK_SECONDS)
 
 
 async def _join(settings: Settings, home: Home, client: httpx.AsyncClient, gpus: Gpus) -> Identity:

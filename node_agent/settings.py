@@ -38,6 +38,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     agent_vllm: str = "vllm"
     agent_models_dir: Path | None = None
     agent_stop_work_on_exit: bool = False
+    agent_one_lease: bool = False  # a rented machine: end when its lease did
+    agent_away_seconds_max: Annotated[int, Meta(ge=1)] = 1200  # of one lease: without the brain
     nvml_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 5.0
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ class DeathAt:
             raise Killed(name)
 
 
-@pytest.mark.feature("B2")
+@pytest.mark.feature("B7")
 @pytest.mark.parametrize("point", ["order_written", "ordered", "order_saving", "adopting"])
 async def test_a_death_around_the_order_makes_one_machine(sky: Sky, point: str) -> None:
     made = await sky.deploy()

@@ -8,7 +8,7 @@ from brain.deployments import replica_row
 from tests.support.clouds import Sky
 
 
-@pytest.mark.feature("B1")
+@pytest.mark.feature("B7")
 async def test_a_machine_is_rented_serves_and_is_given_back(sky: Sky) -> None:
     made = await sky.serving()
     assert await sky.house.state(made) == "running"
