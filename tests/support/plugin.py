@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.features",
     "tests.support.installation",
     "tests.support.brain",
+    "tests.support.cloud",
     "tests.support.gateway",
     "tests.support.postgres",
     "tests.support.standin",

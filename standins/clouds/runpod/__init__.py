@@ -42,7 +42,7 @@ def pointers(url: str, key: str) -> list[str]:
     """How clients are pointed at this stand-in: lines for a shell."""
     return [
         f"export RUNPOD_API_KEY={key} RUNPOD_API_BASE_URL={url}/v2"
-        f" RUNPOD_GRAPHQL_URL={url}/graphql  # ganglion up",
-        f"export RUNPOD_API_KEY={key} RUNPOD_API_BASE_URL={url}"
-        f" RUNPOD_ENDPOINT_BASE_URL={url}/v2  # the runpod package (Python)",
+        f" RUNPOD_GRAPHQL_URL={url}/graphql  # then: ganglion up",
+        f"export RUNPOD_API_BASE_URL={url} RUNPOD_ENDPOINT_BASE_URL={url}/v2"
+        f"  # in Python: import runpod; runpod.api_key = {key!r}",
     ]

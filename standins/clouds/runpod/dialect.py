@@ -45,7 +45,6 @@ _TITLES = {
     429: "Too Many Requests",
 }
 _WORDS = {
-    Trouble.NO_CAPACITY: "no instances available with the requested specifications",
     Trouble.UNAUTHORIZED: "invalid api key",
     Trouble.FORBIDDEN: "access denied",
     Trouble.NO_BALANCE: "insufficient balance",
@@ -87,20 +86,19 @@ class RunPod:
 
     def refuse(self, request: Request, refused: Refused) -> Answer:
         status = refused.status or _STATUS[refused.trouble]
+        if refused.trouble == Trouble.NO_CAPACITY:
+            refused.detail = pods.NO_INSTANCES
+        refused.detail = refused.detail or _WORDS.get(refused.trouble, "something went wrong")
         headers: Headers = ()
         if refused.retry_after is not None:
             headers = (("retry-after", str(math.ceil(refused.retry_after))),)
         if request.path == GRAPHQL and refused.trouble not in _OWN_STATUS:
-            if refused.trouble == Trouble.NO_CAPACITY:
-                refused.detail = refused.detail or pods.NO_INSTANCES
-            refused.detail = refused.detail or _WORDS.get(refused.trouble, "")
             errors = [graphql.said(refused).formatted]
             return as_json({"errors": errors, "data": None}, headers=headers)
-        detail = refused.detail or _WORDS.get(refused.trouble, "an internal error occurred")
         if request.path == GRAPHQL:
-            return as_json({"message": detail}, status, headers)
+            return as_json({"message": refused.detail}, status, headers)
         title = _TITLES.get(status, "Internal Server Error")
-        answer = as_json({"title": title, "status": status, "detail": detail}, status)
+        answer = as_json({"title": title, "status": status, "detail": refused.detail}, status)
         if status not in (401, 429):
             headers = (*headers, *_told(self._left()))
         return Answer(status, answer.body, "application/problem+json", headers)

@@ -117,7 +117,6 @@ def _plain(act: Callable[[], Any], missing: str = "pod not found") -> Any:
         return act()
     except Refused as refused:
         words = {Trouble.MISSING: missing, Trouble.NO_CAPACITY: pods.NO_INSTANCES}
-        words[Trouble.NO_BALANCE] = "You do not have enough funds to rent this pod."
         refused.detail = words.get(refused.trouble, refused.detail)
         raise said(refused) from refused
 

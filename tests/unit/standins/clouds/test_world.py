@@ -103,9 +103,7 @@ def test_money_capacity_and_lag_hold_after_every_step(
 
 @settings(max_examples=25, deadline=None)
 @given(steps, st.integers(0, 1000))
-def test_how_often_one_looks_changes_nothing(
-    todo: list[tuple[str, int, float]], seed: int
-) -> None:
+def test_how_often_one_looks_changes_nothing(todo: list[tuple[str, int, float]], seed: int) -> None:
     seldom, often = make(seed), make(seed)
     for verb, number, seconds in todo:
         act(*seldom, verb, number, seconds)
@@ -117,7 +115,9 @@ def test_how_often_one_looks_changes_nothing(
         else:
             act(*often, verb, number, seconds)
     assert seldom[0].spent_nano() == pytest.approx(often[0].spent_nano(), abs=len(todo) + 1)
-    pasts = [[[state for _, state in m.past] for m in w.machines.values()] for w, _ in (seldom, often)]
+    pasts = [
+        [[state for _, state in m.past] for m in w.machines.values()] for w, _ in (seldom, often)
+    ]
     assert pasts[0] == pasts[1]
 
 
@@ -133,7 +133,9 @@ def test_a_new_machine_is_missing_from_the_list_for_a_while_but_can_be_read() ->
 
 
 def test_a_machine_that_is_gone_is_shown_as_it_was_then_as_gone_then_not_at_all() -> None:
-    world, clock = make(listing_lag_seconds=100.0, linger_seconds=10.0, terminate_seconds=(1.0, 1.0))
+    world, clock = make(
+        listing_lag_seconds=100.0, linger_seconds=10.0, terminate_seconds=(1.0, 1.0)
+    )
     machine = world.create(Rental("h100"))
     clock.advance(500)
     world.terminate(machine.machine_id)

@@ -1,0 +1,74 @@
+"""Emulated clouds as real processes: ``cloud = stand_in_cloud("runpod", "--seed", "1")``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from cli.embedded.child import die_with_parent
+from tests.support.shared import ROOT
+
+KEY = "stand-in"
+STOP_SECONDS_MAX = 15
+
+
+@dataclass(frozen=True)
+class StandInCloud:
+    """A running emulated cloud."""
+
+    url: str
+    key: str
+    point: tuple[str, ...]
+    process: subprocess.Popen[str]
+
+    def state(self) -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.get(f"{self.url}/stand-in/state", timeout=5).json()
+        return answer
+
+    def fail(self, **fault: object) -> None:
+        """Add a fault for the calls to come, e.g. ``fail(fault="cut", operation="create")``."""
+        httpx.post(f"{self.url}/stand-in/faults", json=fault, timeout=5).raise_for_status()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(STOP_SECONDS_MAX)
+
+
+StartCloud = Callable[..., StandInCloud]
+
+
+def start_cloud(name: str, *options: str) -> StandInCloud:
+    """Start one on a free port and wait for its readiness line."""
+    command = [sys.executable, "-m", "standins.clouds", name, "--port", "0", "--key", KEY, *options]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent()
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"the stand-in did not start; exit code {process.wait(STOP_SECONDS_MAX)}"
+    ready = json.loads(line)
+    url = f"http://127.0.0.1:{ready['port']}"
+    return StandInCloud(url, KEY, tuple(ready["point"]), process)
+
+
+@pytest.fixture
+def stand_in_cloud() -> Iterator[StartCloud]:
+    """Starts emulated clouds that end with the test, their machines with them."""
+    started: list[StandInCloud] = []
+
+    def start(name: str, *options: str) -> StandInCloud:
+        started.append(start_cloud(name, *options))
+        return started[-1]
+
+    yield start
+    for cloud in started:
+        cloud.stop()
+        if cloud.process.stdout is not None:
+            cloud.process.stdout.close()
