@@ -12,5 +12,8 @@ def open_cloud(settings: CloudSettings, clock: Clock) -> FakeCloud | None:
     """The fake cloud, where emulators stand in for outside services."""
     if not settings.use_mock_providers:
         return None
-    faults = read_faults(settings.fake_cloud_faults)
+    try:
+        faults = read_faults(settings.fake_cloud_faults)
+    except ValueError as wrong:
+        raise ValueError(f"FAKE_CLOUD_FAULTS {wrong}.") from None
     return FakeCloud(settings.fake_cloud_dir, clock, faults=faults)

@@ -47,7 +47,9 @@ PODS = gql(
           gpuCount
           machineId
           runtime {
-            uptimeInSeconds
+            ports {
+              privatePort
+            }
           }
           machine {
             gpuDisplayName
@@ -68,10 +70,8 @@ POD = gql(
         gpuCount
         machineId
         runtime {
-          uptimeInSeconds
           ports {
             ip
-            isIpPublic
             privatePort
             publicPort
             type
