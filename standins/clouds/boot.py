@@ -15,6 +15,7 @@ from standins.clouds.rules import Exit
 KEEPER = Path(__file__).with_name("keeper.py")
 END_SECONDS_MAX = 10.0
 LOG_BYTES_MAX = 256 * 1024
+CANNOT_START = 126  # as a shell says it
 PASSED_ON = ("LANG", "TZ", "LD_LIBRARY_PATH")
 
 
@@ -28,25 +29,30 @@ class Processes:
         self._environment = environment
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ending: list[subprocess.Popen[bytes]] = []
+        self._unstarted: list[Exit] = []
 
     def start(self, machine_id: str, program: Program, *, gpus: int) -> None:
         home = self._home(machine_id)
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         ends = "1" if program.ends_machine else "0"
         with (home / "output.log").open("ab") as output:
-            self._running[machine_id] = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(KEEPER), ends, *program.argv],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=home,
-                env=self._environ(machine_id, program, home, gpus),
-                start_new_session=True,
-            )
+            try:
+                self._running[machine_id] = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(KEEPER), ends, *program.argv],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=home,
+                    env=self._environ(machine_id, program, home, gpus),
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as wrong:  # too long, or a NUL in it
+                output.write(f"the program cannot be started: {wrong}\n".encode())
+                self._unstarted.append(Exit(machine_id, CANNOT_START))
 
     def exits(self) -> list[Exit]:
         self._bury()
-        ended = []
+        ended, self._unstarted = self._unstarted, []
         for machine_id, process in list(self._running.items()):
             code = process.poll()
             if code is not None:

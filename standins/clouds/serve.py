@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +34,7 @@ CLOUDS = {
 }
 ADVANCE_SECONDS = 0.05
 CLOSE_SECONDS_MAX = 2.0
-# What a machine sees of the stand-in's own environment: whether its GPUs are made up.
-TOLD_TO_MACHINES = ("SIMULATE_GPUS",)
+BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,32 +126,42 @@ async def _put(exchange: Exchange, reply: Reply) -> None:
     await exchange.end()
 
 
-async def serve(options: Options, environment: Mapping[str, str]) -> None:
+async def serve(options: Options, environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT, then take every machine down; one JSON line when it listens,
-    which also says how clients are pointed here."""
+    which also says how clients are pointed here. Returns the exit code."""
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
     cloud = importlib.import_module(CLOUDS[options.cloud])
+    try:
+        door = socket.create_server((options.host, options.port), backlog=BACKLOG)
+    except OSError as wrong:
+        _say(event="failed", reason=f"cannot listen on {options.host}:{options.port}: {wrong}")
+        return 1
     with _home(options) as home:
         launcher = Processes(home, environment)
         try:
-            await _serve(options, cloud, launcher, asked_to_stop)
+            await _serve(options, cloud, launcher, door, asked_to_stop)
         finally:
             await asyncio.to_thread(launcher.close)
     _say(event="stopped")
+    return 0
 
 
 async def _serve(
-    options: Options, cloud: ModuleType, launcher: Processes, stop: asyncio.Event
+    options: Options,
+    cloud: ModuleType,
+    launcher: Processes,
+    door: socket.socket,
+    stop: asyncio.Event,
 ) -> None:
     clock = SystemClock()
     chance = random.Random(options.seed or None)
     world = cloud.make_world(clock, chance, launcher, stocks=options.stocks, faults=options.faults)
     front = Front(cloud.make_app(world, api_key=options.key).shell)
-    server = await asyncio.start_server(front.connected, options.host, options.port, backlog=1024)
-    port = server.sockets[0].getsockname()[1]
+    server = await asyncio.start_server(front.connected, sock=door, backlog=BACKLOG)
+    port = door.getsockname()[1]
     url = f"http://{options.host}:{port}"
     _say(
         event="ready",
@@ -183,13 +193,9 @@ def _home(options: Options) -> Iterator[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry of ``python -m standins.clouds`` and of the ``ganglion stand-in`` command."""
     options = read_options(sys.argv[1:] if arguments is None else arguments)
-    told = {name: os.environ[name] for name in TOLD_TO_MACHINES if name in os.environ}
-    try:
-        asyncio.run(serve(options, told))
-    except OSError as wrong:
-        _say(event="failed", reason=f"cannot listen on {options.host}:{options.port}: {wrong}")
-        return 1
-    return 0
+    # Machines have as many made-up GPUs as were ordered, unless this machine has real ones.
+    real = os.environ.get("SIMULATE_GPUS") == "0"
+    return asyncio.run(serve(options, {"SIMULATE_GPUS": "0"} if real else {}))
 
 
 def _say(**facts: object) -> None:

@@ -161,3 +161,14 @@ async def test_a_stock_of_ones_own_is_rented_out(
     cloud = stand_in_cloud("runpod", "--stock", str(tmp_path / "stock.json"))
     gpus = rest(cloud, "GET", "/catalog/gpus").json()["gpus"]
     assert [(gpu["id"], gpu["price"]["secure"]) for gpu in gpus] == [("NVIDIA Own", 1.0)]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("no-such-command", 127), ("sh -c 'a\x00b'", 126)])
+async def test_a_program_that_cannot_be_started_stops_its_pod(
+    stand_in_cloud: StartCloud, arguments: str, code: int
+) -> None:
+    cloud = stand_in_cloud("runpod")
+    pod = rest(cloud, "POST", "/pods", json={**POD, "args": arguments}).json()["id"]
+    await until(lambda: status(cloud, pod) == "EXITED")
+    (machine,) = cloud.state()["machines"]
+    assert machine["exit_code"] == code
