@@ -29,6 +29,7 @@ from brain.marketplace import routes as marketplace_routes
 from brain.offers import Market
 from brain.offers import routes as offer_routes
 from brain.plumbing import Ctx
+from brain.provisioning import routes as provisioning_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.wiring import Parts, assemble
 
@@ -82,6 +83,7 @@ def _routers() -> tuple[APIRouter, ...]:
         identity_routes.router,
         billing_routes.router,
         marketplace_routes.router,
+        provisioning_routes.router,
         deployment_routes.router,
         catalog_routes.router,
         offer_routes.router,

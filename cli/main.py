@@ -7,7 +7,18 @@ import sys
 
 import typer
 
-from cli.commands import account, admin, bills, deployments, models, nodes, offers, programs, run
+from cli.commands import (
+    account,
+    admin,
+    bills,
+    clouds,
+    deployments,
+    models,
+    nodes,
+    offers,
+    programs,
+    run,
+)
 from cli.faults import CliError
 
 app = typer.Typer(
@@ -37,6 +48,7 @@ app.command(rich_help_panel=MODELS)(deployments.logs)
 app.command(rich_help_panel=MODELS)(deployments.stop)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
+app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)
 for own in (programs.agent, programs.gateway, programs.stand_in):
     app.command(context_settings=programs.PASS_ON, rich_help_panel=OTHER)(own)
 

@@ -18,7 +18,7 @@ export AGENT_HOME="${{AGENT_HOME:-${{HOME:-/root}}/.ganglion-agent}}"
 mkdir -p "$AGENT_HOME"
 cd "$AGENT_HOME"
 cat > boot.py <<'PYTHON'
-import hashlib, io, os, shutil, signal, subprocess, sys, time, urllib.request, zipfile
+import hashlib, io, os, select, shutil, signal, subprocess, sys, time, urllib.request, zipfile
 DIGEST = "{digest}"
 AWAY = int(os.environ["AGENT_AWAY_SECONDS_MAX"])
 HOME = os.environ["AGENT_HOME"]
@@ -66,7 +66,7 @@ def main():
                     agent = start()
                 except OSError as error:
                     print("boot:", error, file=sys.stderr, flush=True)
-            time.sleep(0.5)
+            select.select([], [], [], 0.5)
         print("boot: the brain was not heard for", AWAY, "s", file=sys.stderr, flush=True)
     finally:
         stop(agent)

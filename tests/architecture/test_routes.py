@@ -23,6 +23,7 @@ PUBLIC = {
     "/health/dependencies": "for supervisors; tells no address",
     "/auth/register": "nobody has a credential yet",
     "/auth/login": "trades a password for a credential",
+    "/agent/code": "what anybody may read; a rented machine has nothing but its digest yet",
 }
 # Proved by what the body holds (a one-use token, the node's signature), not by a header.
 SIGNED_INSIDE = {"/agent/v1/enroll", "/agent/v1/session"}
