@@ -22,6 +22,8 @@ RUNTIME_MIB = 1536  # CUDA context, kernels' workspaces, captured graphs: measur
 EXCHANGE_MIB = 1536  # NCCL and all-reduce buffers, once there is more than one GPU
 BYTES_A_LOGIT = 40  # the sampler's peak: logits in 16 and 32 bits, probabilities, sorted, indices
 GPUS_MAX = 8  # GPUs of one machine
+DISK_GIB = 40  # the engine's image unpacked, compiled kernels, logs
+FILES_OVER_WEIGHTS = 1.1  # a repository has more than the weights: tokenizers, further heads
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,16 @@ def smallest_gpu(template: Template, use: Use) -> GpuFit | None:
     return min(fitting, key=lambda one: (one.fit.need.gpus, one.kind.memory_mib), default=None)
 
 
+def disk_gib(template: Template) -> int:
+    """Disk that a machine needs for it: the engine's image, room to work, and the files."""
+    if template.shape is None:
+        return DISK_GIB + -(-sum(line.mib for line in template.memory) // 1024)
+    shape, own = template.shape, template.id.partition(":")[0]
+    if template.quantisation and template.repository == own:
+        shape = shape.model_copy(update={"weights": Precision.BFLOAT16, "weight_bytes": None})
+    return DISK_GIB + -(-round(weight_bytes(shape) * FILES_OVER_WEIGHTS) // 2**30)
+
+
 def weight_bytes(shape: Shape) -> int:
     """All weights. Quantised files keep embeddings, and ``kept_parameters``, in 16 bits."""
     if shape.weight_bytes is not None:
@@ -175,7 +187,14 @@ def weight_bytes(shape: Shape) -> int:
     if shape.weights not in QUANTISED:
         return round(shape.parameters * bits / 8)
     kept = kept_parameters(shape)
-    return round((shape.parameters - kept) * bits / 8) + kept * 2
+    return round((shape.parameters - kept) * bits / 8 * padding(shape)) + kept * 2
+
+
+def padding(shape: Shape) -> float:
+    """By how much the engine's kernels widen experts in MXFP4, to the next 256."""
+    if shape.weights is not Precision.MXFP4 or shape.experts is None:
+        return 1.0
+    return -(-shape.experts.width // 256) * 256 / shape.experts.width
 
 
 def kept_parameters(shape: Shape) -> int:
@@ -192,6 +211,8 @@ def _weights(shape: Shape, gpus: int) -> Line:
             f"{shape.parameters:,} parameters in {shape.weights.value} "
             f"but for {kept_parameters(shape):,} in 16 bits"
         )
+        if padding(shape) > 1:
+            how += f", experts padded by {padding(shape) - 1:.1%}"
     else:
         how = f"{shape.parameters:,} parameters in {shape.weights.value}"
     return Line("weights", in_mib(total / gpus), f"{how} = {in_mib(total):,} MiB{over(gpus)}")

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from catalog.fit import GpuFit, smallest_gpu, use_of
 from catalog.schema import Kind, Template
 from kernel.errors import NotFound
 
@@ -46,6 +47,7 @@ class Catalog:
 
     by_id: Mapping[str, Template]
     _quantised: dict[str, Template] = field(default_factory=dict, repr=False, compare=False)
+    _smallest: dict[str, GpuFit | None] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Template]:
         return iter(self.by_id.values())
@@ -72,6 +74,13 @@ class Catalog:
     def of_kind(self, kind: Kind | None) -> list[Template]:
         """Those listed, of one kind or of all."""
         return [t for t in self if t.listed and (kind is None or kind in t.kinds)]
+
+    def smallest(self, template: Template) -> GpuFit | None:
+        """The least GPUs for its default use. Reckoned once: a file does not change."""
+        if template.id not in self._smallest:
+            use = use_of(template, context=None, concurrency=None)
+            self._smallest[template.id] = smallest_gpu(template, use)
+        return self._smallest[template.id]
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

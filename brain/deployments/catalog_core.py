@@ -98,6 +98,8 @@ def places(
         most = max((offer.total for offer in standing), default=GPUS_MAX)
         board = Board(_cheapest(standing))
         for template, request in asked:
+            if simulated and not request.simulated:
+                continue
             found.append(
                 Place(
                     gpu_name=name,

@@ -1,71 +1,55 @@
-"""HTTP of the catalog: what can be deployed, what it needs, and where it fits now."""
+"""HTTP of the catalog: what can be deployed, what it needs, and where it fits at what price now."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Query, Request
 
-from brain import fleet
-from brain.deployments.placing import plain, request_for_template, show_candidate
+from brain.deployments import catalog_core
+from brain.deployments.catalog_core import Wanted
+from brain.deployments.catalog_schemas import (
+    ModelDetailOut,
+    ModelOut,
+    facts,
+    show_model,
+    show_need,
+    show_place,
+)
+from brain.deployments.placing import request_for_template, show_candidate
 from brain.deployments.routes import CatalogIn, CtxIn, Reader
 from brain.deployments.schemas import CandidateOut
 from brain.edge import Page, PageQuery, page_of, page_query
-from brain.scheduling import Board
-from catalog import Kind, Need, Template, need, parallel_choices, use_of
+from brain.offers import Market
+from catalog import Category, Engine, Kind, need, parallel_choices, use_of
 
 router = APIRouter(prefix="/api/v1/catalog", tags=["catalog"])
 
 CANDIDATES_SHOWN = 50
 
 
-class ModelOut(BaseModel):
-    """One model of the catalog."""
-
-    id: str
-    name: str
-    summary: str
-    kind: str
-    also: list[str]
-    category: str
-    publisher: str
-    licence: str
-    licence_url: str
-    gated: bool
-    source: str
-    engine: str
-    parameters: int | None
-    context_max: int
-    default_context: int
-    default_concurrency: int
-    pool_price_usd_per_gpu_hour: str | None
+def get_market(request: Request) -> Market:
+    """What this process knows of all that is for rent; wiring puts it on the app."""
+    market: Market = request.app.state.market
+    return market
 
 
-class LineOut(BaseModel):
-    label: str
-    mib: int
-    how: str
-
-
-class NeedOut(BaseModel):
-    """On each of ``gpus`` GPUs; ``memory_mib`` is the least memory that such a GPU must have."""
-
-    gpus: int
-    per_gpu_mib: int
-    memory_mib: int
-    lines: list[LineOut]
-
-
-class ModelDetailOut(ModelOut):
-    """``needs`` shows the sum for each way to split it; ``fits`` where it stands best now."""
-
-    context: int
-    concurrency: int
-    needs: list[NeedOut]
-    outcome: str
-    fits: list[CandidateOut]
-    offers_count: int
+def wanted(
+    kind: Annotated[Kind | None, Query(description="What the model does.")] = None,
+    category: Annotated[Category | None, Query(description="The shelf it stands on.")] = None,
+    engine: Annotated[Engine | None, Query(description="What serves it.")] = None,
+    licence: Annotated[
+        str, Query(max_length=60, description="Its licence, as an SPDX id or LicenseRef-...")
+    ] = "",
+    q: Annotated[
+        str, Query(max_length=100, description="Words of its id, name, summary or publisher.")
+    ] = "",
+    gpu: Annotated[
+        str, Query(max_length=60, description="A GPU on which it must fit, such as `RTX 4090`.")
+    ] = "",
+    gpus: Annotated[int, Query(ge=1, le=8, description="So many of that GPU, at most.")] = 1,
+) -> Wanted:
+    return Wanted(kind, category, engine, licence.strip(), q, gpu.strip(), gpus)
 
 
 @router.get("")
@@ -73,12 +57,17 @@ async def list_models(
     principal: Reader,
     catalog: CatalogIn,
     query: Annotated[PageQuery, Depends(page_query)],
-    kind: Annotated[Kind | None, Query()] = None,
+    asked: Annotated[Wanted, Depends(wanted)],
 ) -> Page[ModelOut]:
-    """Models that can be deployed, by id."""
+    """Models that can be deployed, by id; with a GPU only those that fit on it, and how."""
     after = query.after_one() or ""
-    rows = [t for t in catalog.of_kind(kind) if t.id > after][: query.limit + 1]
-    return page_of(rows, query, key=lambda t: t.id, show=lambda t: ModelOut(**_facts(t)))
+    rows = [x for x in catalog_core.find(catalog, asked) if x.template.id > after]
+    return page_of(
+        rows[: query.limit + 1],
+        query,
+        key=lambda found: found.template.id,
+        show=lambda found: show_model(found, catalog),
+    )
 
 
 @router.get("/{model_id:path}")
@@ -87,55 +76,35 @@ async def get_model(
     principal: Reader,
     catalog: CatalogIn,
     ctx: CtxIn,
+    market: Annotated[Market, Depends(get_market)],
     context: Annotated[int | None, Query(ge=1, le=10**7)] = None,
     concurrency: Annotated[int | None, Query(ge=1, le=1024)] = None,
 ) -> ModelDetailOut:
-    """One model: the memory it needs with the sum shown, and the offers that fit it now."""
+    """One model: the memory it needs with the sum shown, and where it fits at what price now.
+
+    ``<model id>:<quantisation>`` shows it with those weights alone.
+    """
     template = catalog.get(model_id)
     use = use_of(template, context=context, concurrency=concurrency)
-    request = request_for_template(template, use)
-    plan = Board(await fleet.offers(ctx)).plan(request, ctx.clock.now_ns())
+    variants = catalog_core.variants(template)
+    asked = [(one, request_for_template(one, use)) for one in variants]
+    board = await market.board()
+    now_ns = ctx.clock.now_ns()
+    plan = board.plan(asked[0][1], now_ns)
     return ModelDetailOut(
-        **_facts(template),
+        **facts(template, catalog),
         context=use.context,
         concurrency=use.concurrency,
-        needs=[_need(need(template, use, gpus)) for gpus in parallel_choices(template)],
+        needs=[
+            show_need(one, need(one, use, gpus))
+            for one in variants
+            for gpus in parallel_choices(one)
+        ],
+        places=[show_place(x) for x in catalog_core.places(asked, use, board.offers, now_ns)],
         outcome=plan.summary,
         fits=[
             CandidateOut.model_validate(show_candidate(candidate))
             for candidate in plan.candidates[:CANDIDATES_SHOWN]
         ],
         offers_count=len(plan.candidates),
-    )
-
-
-def _facts(template: Template) -> dict[str, Any]:
-    pool = template.pool
-    return {
-        "id": template.id,
-        "name": template.name,
-        "summary": template.summary,
-        "kind": template.kind.value,
-        "also": [kind.value for kind in template.also],
-        "category": template.category.value,
-        "publisher": template.publisher,
-        "licence": template.licence.id,
-        "licence_url": str(template.licence.url),
-        "gated": template.licence.gated,
-        "source": str(template.source),
-        "engine": template.engine.value,
-        "parameters": template.shape.parameters if template.shape else None,
-        "context_max": template.context_max,
-        "default_context": template.defaults.context,
-        "default_concurrency": template.defaults.concurrency,
-        "pool_price_usd_per_gpu_hour": plain(pool.rate_nano) if pool else None,
-    }
-
-
-def _need(found: Need) -> NeedOut:
-    return NeedOut(
-        gpus=found.gpus,
-        per_gpu_mib=found.per_gpu_mib,
-        memory_mib=found.memory_mib,
-        lines=[LineOut(label=x.label, mib=x.mib, how=x.how) for x in found.lines],
     )

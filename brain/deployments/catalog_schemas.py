@@ -67,7 +67,7 @@ class ModelOut(BaseModel):
     default_concurrency: int
     pool_price_usd_per_gpu_hour: str | None
     smallest_gpu: SmallestOut | None
-    fits: FitsOut | None = None
+    fits_on: FitsOut | None = None
 
 
 class LineOut(BaseModel):
@@ -114,19 +114,19 @@ class PlaceOut(BaseModel):
 
 class ModelDetailOut(ModelOut):
     """``needs`` shows the sum for each way to split it, ``places`` every kind of GPU with its
-    price now, ``fits_now`` where it stands best now."""
+    price now, ``fits`` the single offers on which it stands best now."""
 
     context: int
     concurrency: int
     needs: list[NeedOut]
     places: list[PlaceOut]
     outcome: str
-    candidates: list[CandidateOut]
+    fits: list[CandidateOut]
     offers_count: int
 
 
 def show_model(found: Found, catalog: Catalog) -> ModelOut:
-    return ModelOut(**facts(found.template, catalog), fits=_fits(found))
+    return ModelOut(**facts(found.template, catalog), fits_on=_fits_on(found))
 
 
 def facts(template: Template, catalog: Catalog) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _smallest(found: GpuFit | None) -> SmallestOut | None:
     )
 
 
-def _fits(found: Found) -> FitsOut | None:
+def _fits_on(found: Found) -> FitsOut | None:
     if found.fit is None or found.kind is None or found.fitting is None:
         return None
     return FitsOut(

@@ -11,7 +11,16 @@ from brain.deployments.models import Deployment, Replica
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx
 from brain.scheduling import Board, Candidate, Choice, Plan, PlanRequest, Shape
-from catalog import Catalog, Template, Use, launch, need, parallel_choices, use_of
+from catalog import (
+    Catalog,
+    Template,
+    Use,
+    disk_gib,
+    launch,
+    need,
+    parallel_choices,
+    use_of,
+)
 from kernel.errors import Conflict, NoCapacity, OutOfCredit
 from kernel.ids import ReplicaId
 from kernel.money import Money
@@ -55,9 +64,10 @@ def request_for_template(template: Template, use: Use) -> PlanRequest:
         shapes=tuple(
             Shape(gpus, need(template, use, gpus).memory_mib) for gpus in parallel_choices(template)
         ),
-        simulated=template.shape is None,
+        simulated=template.fixed_memory_mib is not None,
         containers=not template.start.process,
         seconds=EXPECTED_SECONDS,
+        storage_gib=disk_gib(template),
     )
 
 
@@ -199,6 +209,7 @@ async def _rent(
             ceiling_prompt_nano=deployment.ceiling_prompt_nano,
             ceiling_completion_nano=deployment.ceiling_completion_nano,
             ttl_seconds=places.lease_ttl_seconds,
+            disk_gib=disk_gib(template),
         ),
         now_ns=places.ctx.clock.now_ns(),
         ids=places.ctx.ids,

@@ -18,9 +18,13 @@ Dollars = Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,9})?$", examples=["1.50
 
 
 class DeploymentCreate(Body):
-    """``name`` is what clients write in ``model``; without it that is the model's own id."""
+    """``name`` is what clients write in ``model``; without it that is the model's own id, with
+    its quantisation (``<id>:fp8``) where one is asked for."""
 
     model: Annotated[str, Field(min_length=1, max_length=96, examples=["ganglion/stand-in"])]
+    quantisation: Annotated[str, Field(pattern=r"^[a-z0-9-]{2,15}$", examples=["fp8"])] | None = (
+        None
+    )
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:-]{0,95}$")] | None = None
     replicas: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
     max_price_usd_per_gpu_hour: Dollars | None = None
@@ -34,7 +38,7 @@ class DeploymentCreate(Body):
     def wanted(self) -> Wanted:
         price = self.max_price_usd_per_gpu_hour
         return Wanted(
-            model=self.model,
+            model=f"{self.model}:{self.quantisation}" if self.quantisation else self.model,
             name=self.name,
             replicas=self.replicas,
             price_max=None if price is None else Money.usd(price),

@@ -144,7 +144,8 @@ def test_each_line_says_in_words_and_numbers_how_it_was_reckoned() -> None:
     found = need(CATALOG.get("openai/gpt-oss-20b"), Use(131072, 4))
     said = {line.label: line.how for line in found.lines}
     assert said["weights"] == (
-        "20,914,757,184 parameters in mxfp4 but for 1,797,824,064 in 16 bits = 13,115 MiB"
+        "20,914,757,184 parameters in mxfp4 but for 1,797,824,064 in 16 bits, "
+        "experts padded by 6.7% = 13,761 MiB"
     )
     assert said["KV cache"] == (
         "2 x 12 layers x 8 KV heads x 64 x bfloat16 = 24,576 bytes a token "

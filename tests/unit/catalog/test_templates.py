@@ -68,7 +68,7 @@ def test_it_can_be_launched(template: Template) -> None:
     assert "{port}" in said
     assert "{model_id}" not in " ".join(said)
     assert template.id in said
-    assert (template.repository or template.id) in said or template.start.process
+    assert (template.repository or template.id) in spec.arguments or template.start.process
 
 
 @pytest.mark.feature("D1", "D2")
@@ -147,8 +147,17 @@ def test_vllm_is_told_the_split_and_the_limits() -> None:
 def test_the_engine_of_pictures_is_started_by_its_whole_command() -> None:
     image = CATALOG.get("Tongyi-MAI/Z-Image-Turbo")
     spec = launch(image, use_of(image, context=None, concurrency=None), 1)
-    assert spec.arguments[:4] == ["vllm", "serve", "Tongyi-MAI/Z-Image-Turbo", "--omni"]
+    assert spec.arguments[:3] == ["vllm", "serve", "Tongyi-MAI/Z-Image-Turbo"]
+    assert "--omni" in spec.arguments
     assert spec.environment["VLLM_NO_USAGE_STATS"] == "1"
+
+
+def test_it_can_run_without_containers_where_the_engine_is_installed() -> None:
+    qwen = CATALOG.get("Qwen/Qwen3-8B:fp8")
+    spec = launch(qwen, use_of(qwen, context=None, concurrency=None), 2)
+    assert spec.process[:3] == ["{vllm}", "serve", "Qwen/Qwen3-8B-FP8"]
+    assert spec.process[spec.process.index("--host") + 1] == "127.0.0.1"
+    assert spec.process[3:][6:] == spec.arguments[2:][6:], "but for the address the same"
 
 
 def test_the_tiny_model_starts_a_real_vllm_as_a_process() -> None:
