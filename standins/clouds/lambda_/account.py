@@ -10,6 +10,7 @@ from standins.clouds.lambda_.desk import (
     Desk,
     Says,
     absent,
+    bad,
     duplicate,
     region,
     region_of,
@@ -33,7 +34,7 @@ def add_ssh_key(desk: Desk, call: Call) -> Answer:
     """Without a public key the cloud makes both halves, and tells the private one now alone."""
     name = text_of(call.body, "name", NAME_LENGTH_MAX)
     if any(one["name"] == name for one in desk.ssh_keys.values()):
-        raise duplicate("An SSH key with this name already exists.")
+        raise bad("An SSH key with this name already exists.")  # told without the code for it
     made: dict[str, Any] = {"id": desk.new_id(), "name": name}
     if call.body.get("public_key") is None:
         noise = base64.b64encode(desk.world.chance.randbytes(51)).decode()
@@ -42,7 +43,7 @@ def add_ssh_key(desk: Desk, call: Call) -> Answer:
         return told(made | {"private_key": "-----BEGIN EMULATED KEY-----\nopens nothing\n"})
     key = text_of(call.body, "public_key", KEY_LENGTH_MAX)
     if not key.startswith(KINDS):
-        raise Says(400, "global/invalid-parameters", "public_key must be a public key.")
+        raise bad("public_key must be a public key.")
     made["public_key"] = key
     desk.ssh_keys[made["id"]] = made
     return told(made)

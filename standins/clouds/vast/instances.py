@@ -41,7 +41,14 @@ BROKEN = "Error: OCI runtime create failed: container_linux.go: starting process
 
 
 # Of a machine that no order of this API made, such as a test's.
-BARE: dict[str, Any] = {"image": "scratch", "env": {}, "onstart": "", "args": [], "runtype": "args", "disk": 10.0}
+BARE: dict[str, Any] = {
+    "image": "scratch",
+    "env": {},
+    "onstart": "",
+    "args": [],
+    "runtype": "args",
+    "disk": 10.0,
+}
 
 
 # --- telling ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from brain.adapters.clouds.http import CloudHttp, HttpLimits
 from brain.adapters.clouds.lambda_.machines import endpoints_of, machine_of
 from brain.adapters.clouds.lambda_.offers import CLOUD, offers_of
 from brain.adapters.clouds.lambda_.orders import key_name_of, order_body
-from brain.adapters.clouds.lambda_.refusals import DUPLICATE, judge
+from brain.adapters.clouds.lambda_.refusals import judge
 from brain.clouds import (
     CloudError,
     CloudFacts,
@@ -112,20 +112,23 @@ class LambdaCloud:
     async def _have_key(self, name: str) -> None:
         """A launch must name one SSH key. Ours is made by the cloud, and its private half is
         dropped with the answer: nobody can enter with it."""
-        if name in self._key_names:
+        if name in self._key_names or await self._has_key(name):
             return
+        try:
+            await self._http.call("POST", "/api/v1/ssh-keys", repeatable=False, json={"name": name})
+        except CloudError:
+            if not await self._has_key(name):  # another of our calls was faster
+                raise
+        self._key_names.add(name)
+
+    async def _has_key(self, name: str) -> bool:
         keys = await self._told("/api/v1/ssh-keys")
         if not isinstance(keys, list):
             raise Unreadable("Lambda told its SSH keys in another shape.")
         if not any(text(key, "name") == name for key in keys if isinstance(key, dict)):
-            try:
-                await self._http.call(
-                    "POST", "/api/v1/ssh-keys", repeatable=False, json={"name": name}
-                )
-            except CloudError as wrong:
-                if wrong.code != DUPLICATE:  # another of our calls was faster
-                    raise
+            return False
         self._key_names.add(name)
+        return True
 
     async def machine(self, machine_id: str) -> Machine:
         found = machine_of(await self._row(machine_id))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+from brain.adapters.clouds.fields import text
 from brain.adapters.clouds.http import Answer, code_of
 from brain.clouds import (
     Broke,
@@ -15,9 +17,12 @@ from brain.clouds import (
     OutcomeUnknown,
 )
 
-DUPLICATE = "global/duplicate"
+INVALID = "global/invalid-parameters"
 ABSENT = "global/object-does-not-exist"
 
+# Names are unique in an account, and the code for a double one is not always given: an earlier
+# order with this name may have been done.
+_TAKEN = re.compile(r"\bname\b.*\b(?:exists|in use|taken|unique|duplicate)\b", re.IGNORECASE)
 _Make = Callable[..., CloudError]
 _CODES: dict[str, tuple[_Make, str]] = {
     "instance-operations/launch/insufficient-capacity": (
@@ -28,13 +33,12 @@ _CODES: dict[str, tuple[_Make, str]] = {
         CloudRefused,
         "The filesystem is in another region.",
     ),
-    "global/invalid-parameters": (CloudRefused, "Lambda does not take the request as it stands."),
+    INVALID: (CloudRefused, "Lambda does not take the request as it stands."),
+    "global/duplicate": (OutcomeUnknown, "Lambda has something of this name already."),
     "global/quota-exceeded": (Broke, "Lambda says that the account has reached its quota."),
     "global/account-inactive": (Broke, "Lambda says that the account is not active."),
     "global/invalid-address": (Broke, "Lambda asks for a billing address."),
     "global/invalid-api-key": (CredentialsRefused, "Lambda refused the key."),
-    # Names are unique in an account: something of this name is there already.
-    DUPLICATE: (OutcomeUnknown, "Lambda has something of this name already."),
     ABSENT: (MachineMissing, "Lambda does not know it."),
 }
 
@@ -47,5 +51,7 @@ def judge(answer: Answer) -> CloudError | None:
     code = code_of(error.get("code")) if isinstance(error, dict) else ""
     if code not in _CODES:
         return None
+    if code == INVALID and isinstance(error, dict) and _TAKEN.search(text(error, "message")):
+        return OutcomeUnknown("Lambda has something of this name already.", code=code)
     make, detail = _CODES[code]
     return make(detail, code=code)
