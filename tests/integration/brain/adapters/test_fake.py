@@ -1,0 +1,104 @@
+"""The fake cloud is one cloud for every process, and its machines outlive who rented them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from brain.adapters.clouds.fake import FakeCloud, Pace
+from brain.adapters.clouds.fake.programs import MARK
+from brain.clouds import Boot, MachineState, Order, OutcomeUnknown
+from kernel.clock import SystemClock
+from tests.integration.brain.adapters import rent_fake
+from tests.support.shared import ROOT
+from tests.support.wait import until
+
+pytestmark = pytest.mark.feature("B3")
+NOTHING_DONE = Boot("exec sleep 600\n")
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[FakeCloud]:
+    made = FakeCloud(tmp_path / "fake", SystemClock(), pace=Pace(boot=0, end=0))
+    yield made
+    made.end_all()
+
+
+async def rented_elsewhere(cloud_folder: Path, tag: str, script: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", rent_fake.__name__, str(cloud_folder), tag, script),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    return said.decode().strip()
+
+
+def processes(tmp_path: Path) -> list[psutil.Process]:
+    """Everything that runs on a machine of this test's cloud."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if MARK in environment and str(tmp_path) in environment.get("HOME", ""):
+            found.append(process)
+    return found
+
+
+async def test_a_machine_outlives_the_process_that_rented_it(
+    cloud: FakeCloud, tmp_path: Path
+) -> None:
+    # It flees into a session of its own, as an agent's workers do.
+    script = "setsid sleep 601 &\nexec sleep 600\n"
+    machine = await rented_elsewhere(tmp_path / "fake", "gng-1", script)
+    (seen,) = (await cloud.listing()).machines
+    assert (seen.machine_id, seen.tag, seen.state) == (machine, "gng-1", MachineState.RUNNING)
+    await until(lambda: len(processes(tmp_path)) >= 2)
+    await cloud.terminate(machine)
+    await until(lambda: not processes(tmp_path))
+    await until(lambda: _is_empty(cloud))
+
+
+async def _is_empty(cloud: FakeCloud) -> bool:
+    return not (await cloud.listing()).machines
+
+
+async def test_processes_that_rent_at_once_share_what_there_is(
+    cloud: FakeCloud, tmp_path: Path
+) -> None:
+    told = await asyncio.gather(
+        *(rented_elsewhere(tmp_path / "fake", f"gng-{n}", "exec sleep 600") for n in range(6))
+    )
+    made = [one for one in told if one.startswith("fake-")]
+    assert len(set(made)) == len(made) == 4
+    assert {one.machine_id for one in (await cloud.listing()).machines} == set(made)
+    assert [one.key for one in await cloud.offers()] == ["two"]
+
+
+async def test_a_fault_that_one_process_met_is_met_once(cloud: FakeCloud, tmp_path: Path) -> None:
+    cloud.fail("create:lost*1")
+    assert await rented_elsewhere(tmp_path / "fake", "gng-1", "true") == OutcomeUnknown.__name__
+    assert [one.tag for one in await cloud.find_by_tag("gng-1")] == ["gng-1"]
+    offers = await cloud.offers()
+    assert (await cloud.create(Order("gng-2", offers[0], NOTHING_DONE))).tag == "gng-2"
+
+
+async def test_its_secrets_are_on_its_own_disk_alone(cloud: FakeCloud, tmp_path: Path) -> None:
+    offers = await cloud.offers()
+    boot = Boot("exec sleep 600\n", {"JOIN_TOKEN": "TOKENh8Zp4Rk1"})
+    made = await cloud.create(Order("gng-1", offers[0], boot))
+    holding = [
+        path.relative_to(tmp_path / "fake").as_posix()
+        for path in (tmp_path / "fake").rglob("*")
+        if path.is_file() and b"TOKENh8Zp4Rk1" in path.read_bytes()
+    ]
+    assert holding == [f"machines/{made.machine_id}/boot.json"]
+    assert (tmp_path / "fake" / holding[0]).stat().st_mode & 0o077 == 0
+    assert (tmp_path / "fake").stat().st_mode & 0o077 == 0
