@@ -14,10 +14,10 @@ SECRET_NAMES = frozenset(
     {
         *("DATABASE_URL", "REDIS_URL", "JWT_SECRET_KEY", "MASTER_KEY", "GATEWAY_TOKEN"),
         *("ADMIN_PASSWORD", "PROVIDER_PASSWORD", "DEMO_PASSWORD", "JOIN_TOKEN", "METRICS_TOKEN"),
-        *("RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY"),
         *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
     }
 )
+OUTSIDE_KEYS = "_API_KEY"  # so end the names of our keys at others' services: the brain's alone
 STAND_IN = "ganglion/stand-in"
 DEMO_EMAIL = "demo@example.com"
 ADMIN_EMAIL = "admin@example.com"
@@ -52,7 +52,11 @@ def python_module(*arguments: str) -> list[str]:
 
 def common(outside: Mapping[str, str]) -> dict[str, str]:
     """What every child gets: the caller's environment without secrets, our code on the path."""
-    kept = {name: value for name, value in outside.items() if name not in SECRET_NAMES}
+    kept = {
+        name: value
+        for name, value in outside.items()
+        if name not in SECRET_NAMES and not name.endswith(OUTSIDE_KEYS)
+    }
     return {**kept, "PYTHONPATH": str(CLONE), "PYTHONUNBUFFERED": "1"}
 
 
@@ -68,14 +72,14 @@ def brain(layout: Layout, secrets: Mapping[str, str], outside: Mapping[str, str]
         "BEAT_SECONDS": "5",
         "FAKE_CLOUD_DIR": str(layout.home / "fake-cloud"),
     }
-    brains = ("METRICS_TOKEN", "RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY")
     own = ("JWT_SECRET_KEY", "MASTER_KEY", "GATEWAY_TOKEN", "INSTALLATION_ID")
     given = {name: outside.get(name) or secrets[name] for name in own}
     return {
         **defaults,
         **common(outside),
         **given,
-        **{name: outside[name] for name in brains if outside.get(name)},
+        **{name: value for name, value in outside.items() if name.endswith(OUTSIDE_KEYS)},
+        **({"METRICS_TOKEN": outside["METRICS_TOKEN"]} if outside.get("METRICS_TOKEN") else {}),
         "DATABASE_URL": layout.database_url,
         "REDIS_URL": layout.redis_url,
         "BRAIN_HOST": layout.brain_host,

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def _empty_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _fits_a_header(value: SecretStr | None) -> SecretStr | None:
+    text = "" if value is None else value.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text or len(text) > 500:
+        raise ValueError("must be one word of printable ASCII, at most 500 characters")
+    return value
+
+
+def _safe_for_a_key(value: str) -> str:
+    parts = urlsplit(value)
+    near = parts.hostname in _LOOPBACK
+    if not parts.hostname or parts.scheme not in ({"http", "https"} if near else {"https"}):
+        raise ValueError("must begin with https:// (http:// only to this machine)")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must have no user, password, query or fragment")
+    return value.rstrip("/")
+
+
+Key = Annotated[SecretStr | None, BeforeValidator(_empty_is_none), AfterValidator(_fits_a_header)]
+Root = Annotated[str, AfterValidator(_safe_for_a_key)]
 
 
 class CloudSettings(BaseSettings):
@@ -33,47 +58,21 @@ class CloudSettings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
         description="What rented containers start from: Python 3.11, the engine, NVIDIA's runtime.",
     )
-    runpod_api_key: SecretStr | None = Field(
+    runpod_api_key: Key = Field(
         default=None, description="Account at RunPod; a key that may read and write pods."
     )
     runpod_api: Literal["rest", "graphql"] = Field(
         default="rest", description="Which of RunPod's interfaces is used: rest (v2) or graphql."
     )
-    runpod_api_base_url: str = Field(
+    runpod_api_base_url: Root = Field(
         default="https://api.runpod.io/v2", description="Root of RunPod's REST v2."
     )
-    runpod_graphql_url: str = Field(
+    runpod_graphql_url: Root = Field(
         default="https://api.runpod.io/graphql", description="RunPod's GraphQL, also for balance."
     )
-    vast_api_key: SecretStr | None = Field(default=None, description="Account at Vast.ai.")
-    vast_url: str = Field(default="https://console.vast.ai", description="Root of Vast.ai's API.")
-    lambda_api_key: SecretStr | None = Field(default=None, description="Account at Lambda.")
-    lambda_cloud_base_url: str = Field(
+    vast_api_key: Key = Field(default=None, description="Account at Vast.ai.")
+    vast_url: Root = Field(default="https://console.vast.ai", description="Root of Vast.ai's API.")
+    lambda_api_key: Key = Field(default=None, description="Account at Lambda.")
+    lambda_cloud_base_url: Root = Field(
         default="https://cloud.lambda.ai", description="Root of Lambda's API, without /api/v1."
     )
-
-    @field_validator("runpod_api_key", "vast_api_key", "lambda_api_key", mode="before")
-    @classmethod
-    def _empty_key_is_none(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
-
-    @field_validator("runpod_api_key", "vast_api_key", "lambda_api_key")
-    @classmethod
-    def _key_fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        text = "" if value is None else value.get_secret_value()
-        if not (text.isascii() and text.isprintable()) or " " in text or len(text) > 500:
-            raise ValueError("must be one word of printable ASCII, at most 500 characters")
-        return value
-
-    @field_validator(
-        "runpod_api_base_url", "runpod_graphql_url", "vast_url", "lambda_cloud_base_url"
-    )
-    @classmethod
-    def _safe_for_a_key(cls, value: str) -> str:
-        parts = urlsplit(value)
-        near = parts.hostname in _LOOPBACK
-        if not parts.hostname or parts.scheme not in ({"http", "https"} if near else {"https"}):
-            raise ValueError("must begin with https:// (http:// only to this machine)")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must have no user, password, query or fragment")
-        return value.rstrip("/")

@@ -1,6 +1,6 @@
 """One rig for each adapter: the adapter, the emulated cloud behind it, and time that is told.
 
-A new adapter gets a line in ``RIGS`` (``make adapter`` writes it) and a function that makes it.
+A new adapter gets a line in ``RIGS`` (``make adapter`` writes it).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import httpx
@@ -22,10 +23,8 @@ from brain.adapters.clouds.vast import VastCloud
 from brain.clouds import Boot, Cloud, CloudError, Machine, Order
 from kernel.clock import ManualClock
 from standins.clouds import lambda_, runpod, vast
-from standins.clouds.asgi import App
 from standins.clouds.boot import Processes
 from standins.clouds.faults import Fault, FaultKind, When
-from standins.clouds.rules import Rules
 from standins.clouds.world import World
 
 T = TypeVar("T")
@@ -96,81 +95,37 @@ class Rig:
 Make = Callable[[ManualClock, int, Path, bool], Rig]
 
 
-def _over(app: App, clock: ManualClock, folder: Path, cloud: Cloud) -> Rig:
-    return Rig(cloud, clock, folder, app.world)
+def emulated(adapter: Callable[..., Cloud], stand_in: ModuleType, **urls: str) -> Make:
+    """The adapter over its stand-in, in process. ``urls``: its roots, where it has others than
+    ``base_url`` alone."""
 
+    def make(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
+        launcher = Processes(folder / "machines", {}) if boots else None
+        world = stand_in.make_world(clock, random.Random(seed), launcher)
+        world.rules = replace(world.rules, balance_nano=50_000_000_000)
+        cloud = adapter(
+            **(urls or {"base_url": URL}),
+            key=KEY,
+            clock=clock,
+            chance=random.Random(seed),
+            transport=httpx.ASGITransport(stand_in.make_app(world, api_key=KEY)),
+        )
+        return Rig(cloud, clock, folder, world)
 
-def _launcher(folder: Path, boots: bool) -> Processes | None:
-    return Processes(folder / "machines", {}) if boots else None
-
-
-def _runpod_world(clock: ManualClock, seed: int, folder: Path, boots: bool) -> World:
-    rules = Rules(balance_nano=50_000_000_000)
-    launcher = _launcher(folder, boots)
-    return runpod.make_world(clock, random.Random(seed), launcher, rules=rules)
-
-
-def runpod_rest(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
-    app = runpod.make_app(_runpod_world(clock, seed, folder, boots), api_key=KEY)
-    cloud = RestRunPod(
-        base_url=f"{URL}/v2",
-        graphql_url=f"{URL}/graphql",
-        key=KEY,
-        clock=clock,
-        chance=random.Random(seed),
-        transport=httpx.ASGITransport(app),
-    )
-    return _over(app, clock, folder, cloud)
-
-
-def runpod_graphql(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
-    app = runpod.make_app(_runpod_world(clock, seed, folder, boots), api_key=KEY)
-    cloud = GraphQLRunPod(
-        url=f"{URL}/graphql",
-        key=KEY,
-        clock=clock,
-        chance=random.Random(seed),
-        transport=httpx.ASGITransport(app),
-    )
-    return _over(app, clock, folder, cloud)
-
-
-def vast_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
-    world = vast.make_world(clock, random.Random(seed), _launcher(folder, boots))
-    app = vast.make_app(world, api_key=KEY)
-    cloud = VastCloud(
-        base_url=URL,
-        key=KEY,
-        clock=clock,
-        chance=random.Random(seed),
-        transport=httpx.ASGITransport(app),
-    )
-    return _over(app, clock, folder, cloud)
-
-
-def lambda_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
-    world = lambda_.make_world(clock, random.Random(seed), _launcher(folder, boots))
-    app = lambda_.make_app(world, api_key=KEY)
-    cloud = LambdaCloud(
-        base_url=URL,
-        key=KEY,
-        clock=clock,
-        chance=random.Random(seed),
-        transport=httpx.ASGITransport(app),
-    )
-    return _over(app, clock, folder, cloud)
+    return make
 
 
 def fake_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
     return Rig(FakeCloud(folder, clock), clock, folder)
 
 
+GRAPHQL = f"{URL}/graphql"
 RIGS: Mapping[str, Make] = {
     "fake": fake_rig,
-    "lambda": lambda_rig,
-    "runpod-graphql": runpod_graphql,
-    "runpod-rest": runpod_rest,
-    "vast": vast_rig,
+    "lambda": emulated(LambdaCloud, lambda_),
+    "runpod-graphql": emulated(GraphQLRunPod, runpod, url=GRAPHQL),
+    "runpod-rest": emulated(RestRunPod, runpod, base_url=f"{URL}/v2", graphql_url=GRAPHQL),
+    "vast": emulated(VastCloud, vast),
 }
 
 
