@@ -23,6 +23,9 @@ POLL_SECONDS = 0.25
 def deploy(
     model: Annotated[str, typer.Argument(help="A model of the catalog.")],
     name: Annotated[str | None, typer.Option(help="What clients write as the model.")] = None,
+    quantisation: Annotated[
+        str | None, typer.Option(help="With other weights, such as fp8; see ganglion catalog.")
+    ] = None,
     replicas: Annotated[int, typer.Option(min=1, max=64)] = 1,
     max_price: Annotated[
         str | None, typer.Option("--max-price", help="Most dollars a GPU-hour.")
@@ -39,6 +42,7 @@ def deploy(
     body: dict[str, Any] = {"model": model, "replicas": replicas}
     wanted = {
         "name": name,
+        "quantisation": quantisation,
         "max_price_usd_per_gpu_hour": max_price,
         "gpu": gpu,
         "context": context,

@@ -1,4 +1,4 @@
-"""catalog: what can be deployed, what it needs, where it fits now."""
+"""catalog: what can be deployed, what it needs, where it fits now and at what price."""
 
 from __future__ import annotations
 
@@ -8,14 +8,32 @@ from urllib.parse import quote
 import typer
 
 from cli.commands.common import BrainUrl, Json, Limit, connect, listed
+from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, table
+
+BILLION = 10**9
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[show MODEL]",
+        help="A model's id, to see the sum of its memory and where it fits; MODEL:fp8 quantised.",
+    ),
+]
 
 
 def catalog(
-    model: Annotated[
-        str | None, typer.Argument(help="A model's id, to see its needs and where it fits.")
+    words: Words = None,
+    category: Annotated[
+        str | None, typer.Option(help="TEXT, CODE, VISION, EMBEDDING, AUDIO, IMAGE or VIDEO.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Only models of this kind.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Only models of this engine.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Only with this licence (SPDX id).")] = None,
+    search: Annotated[str | None, typer.Option(help="Words of the id, name or summary.")] = None,
+    fits: Annotated[
+        str | None, typer.Option(help="Only what fits on this GPU, such as 'RTX 4090'.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, max=8, help="With --fits: so many of them.")] = 1,
     context: Annotated[int | None, typer.Option(help="Tokens of context to reckon with.")] = None,
     concurrency: Annotated[
         int | None, typer.Option(help="Requests at once to reckon with.")
@@ -24,34 +42,49 @@ def catalog(
     json: Json = False,
     limit: Limit = 200,
 ) -> None:
-    """Models that can be deployed; with a model's id: the sum of its memory, and its fits."""
+    """Models that can be deployed; with a model's id: the sum of its memory, fits and prices."""
+    model = _model(words or [])
     with connect(brain_url) as brain:
-        if model is None:
-            found: Any = listed(brain, "/api/v1/catalog", limit, kind=kind)
+        if model is not None:
+            path = f"/api/v1/catalog/{quote(model, safe='/:')}"
+            found: Any = brain.get(path, context=context, concurrency=concurrency)
         else:
-            path = f"/api/v1/catalog/{quote(model, safe='/')}"
-            found = brain.get(path, context=context, concurrency=concurrency)
+            asked = {"category": category and category.upper(), "kind": kind, "engine": engine}
+            asked |= {"licence": licence, "q": search, "gpu": fits}
+            more = {"gpus": gpus} if fits else {}
+            found = listed(brain, "/api/v1/catalog", limit, **asked, **more)
     if json:
         show_json(found)
-    elif model is None:
-        _show_list(found)
-    else:
+    elif model is not None:
         _show_model(found)
+    else:
+        _show_list(found, fits)
 
 
-def _show_list(models: list[Any]) -> None:
+def _model(words: list[str]) -> str | None:
+    """The model of ``catalog MODEL`` and of ``catalog show MODEL``; None for the list."""
+    named = words[1:] if words[:1] == ["show"] else words
+    if len(named) > 1 or (words and not named):
+        raise CliError("Name one model.", "Look at: ganglion catalog", code="usage")
+    return named[0] if named else None
+
+
+def _show_list(models: list[Any], fits: str | None) -> None:
+    columns = ["model", "shelf", ">parameters", ">context", "licence", "engine"]
+    columns.append("fits" if fits else "at least")
     table(
         "",
-        ["model", "kind", "engine", ">context", "licence", ">pool, a GPU-hour", "summary"],
+        [*columns, ">pool, a GPU-hour"],
         [
             [
                 f"[bold]{cell(m['id'])}[/]",
-                m["kind"],
-                m["engine"],
+                m["category"],
+                _billions(m),
                 f"{m['context_max']:,}",
-                cell(m["licence"]),
+                cell(m["licence"].removeprefix("LicenseRef-")),
+                m["engine"],
+                _gpus(m["fits_on"] if fits else m["smallest_gpu"]),
                 dollars(m["pool_price_usd_per_gpu_hour"]),
-                cell(m["summary"]),
             ]
             for m in models
         ],
@@ -59,25 +92,85 @@ def _show_list(models: list[Any]) -> None:
     )
 
 
+def _billions(model: dict[str, Any]) -> str:
+    """Billions of parameters, and of those that a token passes where that is fewer."""
+    if not model["parameters"]:
+        return "-"
+    whole, active = model["parameters"] / BILLION, model["active_parameters"] / BILLION
+    return f"{whole:.1f}B" if whole == active else f"{whole:.1f}B, {active:.1f}B active"
+
+
+def _gpus(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    how = f", {found['quantisation']}" if found.get("quantisation") else ""
+    return cell(f"{found['gpus']} x {found['gpu']}{how}")
+
+
 def _show_model(found: dict[str, Any]) -> None:
     console.print(f"[bold]{cell(found['id'])}[/]  {cell(found['name'])}")
     console.print(cell(found["summary"]))
+    offered = ", ".join(one["id"] for one in found["quantisations"])
     facts(
         {
-            "kind": found["kind"],
-            "engine": found["engine"],
-            "licence": cell(found["licence"]),
+            "does": cell(f"{found['category']}: {', '.join(found['routes'])}"),
+            "parameters": _billions(found),
+            "licence": cell(f"{found['licence_name']} ({found['licence_url']})"),
+            "gated": "its weights need a token of somebody who accepted the terms"
+            if found["gated"]
+            else "no",
+            "figures from": cell(found["figures"] or found["source"]),
+            "engine": cell(f"{found['engine']} ({found['image']})"),
+            "weights": cell(found["weights"]) + (f"; also {cell(offered)}" if offered else ""),
             "reckoned for": f"{found['context']:,} tokens x {found['concurrency']} at once",
         }
     )
-    for needed in found["needs"]:
+    for needed in _shown(found):
+        how = f" in {needed['quantisation']}" if needed["quantisation"] else ""
         table(
-            f"\nOn {needed['gpus']} GPU(s): {needed['memory_mib']:,} MiB each",
+            f"\nOn {needed['gpus']} GPU(s){how}: {needed['memory_mib']:,} MiB each",
             ["part", ">MiB", "how"],
             [[cell(x["label"]), f"{x['mib']:,}", cell(x["how"])] for x in needed["lines"]],
         )
+    _show_places(found["places"])
     console.print(f"\n{cell(found['outcome'])}")
     show_candidates(found["fits"])
+
+
+def _shown(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each quantisation the sum for the fewest GPUs on which it fits; --json has them all."""
+    best: dict[str, int] = {}
+    for place in found["places"]:
+        if place["fits"]:
+            name = place["quantisation"]
+            best[name] = min(place["gpus"], best.get(name, place["gpus"]))
+    return [x for x in found["needs"] if x["gpus"] == best.get(x["quantisation"], 1)]
+
+
+def _show_places(places: list[Any]) -> None:
+    """Kinds of GPU on which it fits, those with a price first; the others in one line."""
+    fitting = [p for p in places if p["fits"]]
+    fitting.sort(key=lambda p: float(p["price_usd_per_hour"] or "inf"))
+    table(
+        "\nWhere it fits, and the cheapest of each kind now",
+        ["GPU", "weights", ">GPUs", ">MiB each", ">a GPU-hour", ">an hour", "where"],
+        [
+            [
+                cell(p["gpu"]) + (" [dim](simulated)[/]" if p["simulated"] else ""),
+                cell(p["quantisation"] or "as published"),
+                str(p["gpus"]),
+                f"{p['memory_mib']:,}",
+                dollars(p["price_usd_per_gpu_hour"]),
+                dollars(p["price_usd_per_hour"]),
+                cell(p["where"]),
+            ]
+            for p in fitting
+        ],
+        empty="It fits on no kind of GPU that is known.",
+    )
+    small = sorted({p["gpu"] for p in places} - {p["gpu"] for p in fitting})
+    if small:
+        console.print(f"[dim]Too small: {cell(', '.join(small))}.[/]")
 
 
 def show_candidates(candidates: list[Any]) -> None:

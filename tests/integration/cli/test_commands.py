@@ -59,6 +59,25 @@ def test_the_catalog_shows_the_sum_of_a_models_memory(installation: Installation
     assert "MiB each" in shown
 
 
+@pytest.mark.feature("N2", "D1", "D2")
+def test_the_catalog_is_narrowed_to_what_fits(installation: Installation) -> None:
+    one = {m["id"]: m for m in installation.ask("catalog", "--fits", "L40S")}
+    assert one["Qwen/Qwen3-14B"]["fits_on"]["quantisation"] == "fp8"
+    assert "zai-org/GLM-5.2-FP8" not in one
+    shown = installation.run("catalog", "--category", "video").stdout
+    assert "Wan-AI/Wan2.2-TI2V-5B-Diffusers" in shown
+    assert "Qwen/Qwen3-8B" not in shown
+
+
+@pytest.mark.feature("N2", "D1", "D2")
+def test_a_model_shows_where_it_fits_at_what_price(installation: Installation) -> None:
+    shown = installation.run("catalog", "show", "ganglion/stand-in").stdout
+    assert "Where it fits, and the cheapest of each kind now" in shown
+    assert "$" in shown, "the installation's own node has a price"
+    found = installation.ask("catalog", "show", "Qwen/Qwen3-8B:fp8")
+    assert (found["id"], found["weights"]) == ("Qwen/Qwen3-8B:fp8", "fp8")
+
+
 @pytest.mark.feature("N2", "D3", "D4", "D5")
 def test_a_deployment_from_deploy_to_delete(installation: Installation) -> None:
     name = f"d-{secrets.token_hex(3)}"
@@ -85,6 +104,8 @@ def test_status_doctor_nodes_and_balance_answer(installation: Installation) -> N
     ("arguments", "sentence"),
     [
         (("deploy", "no/such-model"), "The catalog has no model"),
+        (("catalog", "--fits", "Voodoo"), "No such GPU is known"),
+        (("catalog", "show"), "Name one model"),
         (("deployments", "show", "nothing"), "You have no deployment called 'nothing'"),
         (("deployments", "show", "dep_xyz"), "not an id"),
         (("receipt", "req_" + "0" * 32), "no such request"),
