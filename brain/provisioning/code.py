@@ -1,4 +1,8 @@
-"""The agent's code as rented machines fetch it: kernel and node_agent in one zip, made once."""
+"""The agent's code as rented machines fetch it: one zip, made once.
+
+It holds kernel and node_agent, and the stand-in worker: so the model that costs nothing to try
+runs on a rented machine as it does on a node.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,12 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-HOUSES = ("kernel", "node_agent")
+PARTS = (
+    ("kernel", "**/*.py"),
+    ("node_agent", "**/*.py"),
+    ("standins", "__init__.py"),
+    ("standins", "worker/**/*.py"),
+)
 MADE = (1980, 1, 1, 0, 0, 0)  # the same bytes in every process, so that a digest can be pinned
 
 
@@ -25,9 +34,9 @@ def agent_code() -> AgentCode:
     """The zip and its digest. Stored, not packed: packing differs between zlib's versions."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for house in HOUSES:
+        for house, pattern in PARTS:
             root = _folder(house)
-            for path in sorted(root.rglob("*.py")):
+            for path in sorted(root.glob(pattern)):
                 name = f"{house}/{path.relative_to(root).as_posix()}"
                 archive.writestr(zipfile.ZipInfo(name, MADE), path.read_bytes())
     content = packed.getvalue()
