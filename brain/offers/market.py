@@ -23,6 +23,7 @@ from kernel.clock import NS
 
 NODES_NS_MAX = NS
 BASIS_POINTS = 10_000
+SIMULATED = "Simulated "  # how the fake cloud's machines, which have no GPU, are called
 Places = Mapping[tuple[str, str, str], frozenset[str]]
 
 
@@ -169,6 +170,7 @@ def _offer(
         spot=row.spot,
         reliability_ppm=told * (MILLION - hopes.loss_ppm) // MILLION,
         trust=Trust.VERIFIED if row.secure else Trust.COMMUNITY,
+        simulated=row.gpu_name.startswith(SIMULATED),
         storage_nano_gib_hour=marked_up(row.storage_nano_gib_hour, markup),
         cold_start_seconds=hopes.boot_seconds,
         withheld=withheld,

@@ -137,7 +137,8 @@ FILTERS: tuple[Filter, ...] = (
     ),
     Filter(
         "containers",
-        lambda r, o, n: r.containers and o.engine != "docker",
+        # A rented machine boots an image in which the engine is installed.
+        lambda r, o, n: r.containers and not o.cloud and o.engine != "docker",
         lambda r, o, n: "Its agent has no container engine; this work runs in a container.",
         by_kind=True,
     ),

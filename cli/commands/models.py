@@ -148,9 +148,10 @@ def _shown(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _show_places(places: list[Any]) -> None:
-    """Kinds of GPU on which it fits, those with a price first; the others in one line."""
+    """Kinds of GPU that can be had now with their prices, then the others, then those too small."""
     fitting = [p for p in places if p["fits"]]
-    fitting.sort(key=lambda p: float(p["price_usd_per_hour"] or "inf"))
+    priced = [p for p in fitting if p["price_usd_per_hour"]]
+    priced.sort(key=lambda p: float(p["price_usd_per_hour"]))
     table(
         "\nWhere it fits, and the cheapest of each kind now",
         ["GPU", "weights", ">GPUs", ">MiB each", ">a GPU-hour", ">an hour", "where"],
@@ -164,9 +165,21 @@ def _show_places(places: list[Any]) -> None:
                 dollars(p["price_usd_per_hour"]),
                 cell(p["where"]),
             ]
-            for p in fitting
+            for p in priced
         ],
-        empty="It fits on no kind of GPU that is known.",
+        empty="Nothing on which it fits can be had now.",
+    )
+    had = {p["gpu"] for p in priced}
+    others: dict[str, list[str]] = {}
+    for p in fitting:
+        if p["gpu"] not in had:
+            how = f" in {p['quantisation']}" if p["quantisation"] else ""
+            others.setdefault(p["gpu"], []).append(f"{p['gpus']}{how}")
+    table(
+        "\nWhere it would fit" if others else "",
+        ["GPU", "how many"],
+        [[cell(gpu), cell(", ".join(counts))] for gpu, counts in others.items()],
+        empty=" ",
     )
     small = sorted({p["gpu"] for p in places} - {p["gpu"] for p in fitting})
     if small:
