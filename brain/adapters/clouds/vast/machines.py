@@ -18,7 +18,7 @@ STATES = {
     "rebooting": MachineState.STARTING,
     "running": MachineState.RUNNING,
     STOPPED: MachineState.STOPPED,
-    "frozen": MachineState.STOPPED,
+    "frozen": MachineState.UNKNOWN,  # its memory is kept and its GPU billed; nothing runs
     "exited": MachineState.FAILED,  # the program ended though it was to run
     "unknown": MachineState.UNKNOWN,
     "offline": MachineState.UNKNOWN,

@@ -16,7 +16,6 @@ from kernel.clock import SystemClock
 from standins.clouds import lambda_
 from standins.clouds.boot import Processes
 from standins.clouds.faults import Fault, FaultKind, Operation
-from standins.clouds.machine import State
 from standins.clouds.world import World
 from tests.integration.standins.clouds.clients import (
     AT_ONCE,
@@ -230,20 +229,3 @@ rows = told(call("instances.list_instances"))["data"]
 print(json.dumps([second, ["name" in row for row in rows]]))
 """)
     assert seen == ["ApiErrorInvalidParameters", [False, True]]
-
-
-async def test_one_launch_in_twelve_seconds(bench: Bench) -> None:
-    bench.world.rules = replace(bench.world.rules, rate_limits=True)
-    said = await bench.library("""
-import httpx, time
-def post(path, body):
-    time.sleep(1.1)
-    return httpx.post(sys.argv[2] + path, json=body, auth=(sys.argv[1], "")).status_code
-launch = {"region_name": "us-west-1", "instance_type_name": "gpu_1x_a10", "ssh_key_names": ["k"]}
-seen = [post("/api/v1/ssh-keys", {"name": "k"})]
-seen += [post("/api/v1/instance-operations/launch", launch) for _ in range(2)]
-seen += [httpx.get(sys.argv[2] + "/api/v1/instances").status_code]
-print(json.dumps(seen))
-""")
-    assert said == [200, 200, 429, 401]
-    assert [one.state for one in bench.world.alive()] == [State.RUNNING]
