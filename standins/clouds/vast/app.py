@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from standins.clouds.faults import Operation
 from standins.clouds.limits import Window
@@ -120,10 +121,8 @@ class Vast:
             self._check_key(request)
         if route.interval and self.world.rules.rate_limits:
             self._spend(request.method, place, route.interval)
-        body = request.json() if request.method != "GET" else None
-        if body is not None and not isinstance(body, dict):
-            raise Refused(Trouble.BAD_REQUEST, "The body must be a JSON object.")
-        return route.verb(self.desk, Call(request, numbers, body or {}))
+        body = _body(request, odd=route.verb is instances.execute)
+        return route.verb(self.desk, Call(request, numbers, body))
 
     def refuse(self, request: Request, refused: Refused) -> Answer:
         status, code, words = SAID[refused.trouble]
@@ -150,6 +149,19 @@ class Vast:
         except Refused:
             words = f"API requests too frequent: endpoint threshold={interval}"
             raise Refused(Trouble.THROTTLED, words) from None
+
+
+def _body(request: Request, *, odd: bool) -> dict[str, Any]:
+    """The JSON object; of a command that cannot be read the cloud says so by an odd status."""
+    if request.method == "GET":
+        return {}
+    try:
+        body = request.json()
+    except Refused as refused:
+        raise Says(483 if odd else 400, "invalid_args", refused.detail) from None
+    if body is not None and not isinstance(body, dict):
+        raise Refused(Trouble.BAD_REQUEST, "The body must be a JSON object.")
+    return body or {}
 
 
 def _place(path: str) -> tuple[str, tuple[int, ...]]:
