@@ -25,8 +25,6 @@ from catalog import Category, Engine, Kind, need, parallel_choices, use_of
 
 router = APIRouter(prefix="/api/v1/catalog", tags=["catalog"])
 
-CANDIDATES_SHOWN = 50
-
 
 def get_market(request: Request) -> Market:
     """What this process knows of all that is for rent; wiring puts it on the app."""
@@ -104,7 +102,7 @@ async def get_model(
         outcome=plan.summary,
         fits=[
             CandidateOut.model_validate(show_candidate(candidate))
-            for candidate in plan.candidates[:CANDIDATES_SHOWN]
+            for candidate in plan.why.candidates
         ],
-        offers_count=len(plan.candidates),
+        offers_count=plan.why.offers,
     )

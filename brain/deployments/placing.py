@@ -25,7 +25,6 @@ from kernel.errors import Conflict, NoCapacity, OutOfCredit
 from kernel.ids import ReplicaId
 from kernel.money import Money
 
-CANDIDATES_KEPT = 50
 EXPECTED_SECONDS = 3600  # what a deployment with no longest duration is planned for
 CREDIT_AGAIN_SECONDS = 15
 
@@ -262,8 +261,8 @@ async def _keep_plan(
                 "concurrency": deployment.concurrency,
                 "max_price_usd_per_gpu_hour": None if price is None else plain(price),
             },
-            "candidates": [show_candidate(c) for c in plan.candidates[:CANDIDATES_KEPT]],
-            "candidate_count": len(plan.candidates),
+            "candidates": [show_candidate(c) for c in plan.why.candidates],
+            "candidate_count": plan.why.offers,
         },
     )
 

@@ -10,8 +10,10 @@ from brain.scheduling.offer import (
     Prefer,
     Shape,
     Trust,
+    Why,
 )
-from brain.scheduling.planner import Board, explain, plan
+from brain.scheduling.planner import Board, plan
+from brain.scheduling.why import explain
 
 __all__ = [
     "Board",
@@ -24,6 +26,7 @@ __all__ = [
     "Prefer",
     "Shape",
     "Trust",
+    "Why",
     "explain",
     "plan",
 ]

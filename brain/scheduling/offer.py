@@ -180,29 +180,40 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Why:
+    """A plan's reasons. ``candidates`` are those worth reading: the best that fit, then the
+    cheapest that do not. ``often`` are the most frequent reasons, each as one offer has it."""
+
+    candidates: tuple[Candidate, ...]
+    offers: int
+    fitting: int
+    often: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The decision. ``candidates`` is worked out when first asked for: best first, then the
-    rejected ones in the order of their nodes."""
+    """The decision. Texts are written when they are first asked for."""
 
     chosen: Choice | None
+    _why: Callable[[], Why] = field(repr=False, compare=False)
     _explain: Callable[[], tuple[Candidate, ...]] = field(repr=False, compare=False)
 
     @cached_property
+    def why(self) -> Why:
+        return self._why()
+
+    @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
+        """Every offer with its reasons: best first, then the rejected ones by price."""
         return self._explain()
 
     @property
     def summary(self) -> str:
         """One sentence for people: why this one, or why none."""
-        if self.chosen is None:
-            if not self.candidates:
-                return "No node is enrolled."
-            first: dict[str, int] = {}
-            for candidate in self.candidates:
-                if candidate.reasons:
-                    first[candidate.reasons[0]] = first.get(candidate.reasons[0], 0) + 1
-            often = sorted(first.items(), key=lambda item: (-item[1], item[0]))[:3]
-            said = "; ".join(f"{reason} ({count}×)" for reason, count in often)
-            return f"None of {len(self.candidates)} offers fits: {said}."
-        good = sum(1 for candidate in self.candidates if candidate.ok)
-        return f"{self.candidates[0].reasons[0]} It is the cheapest of {good} that fit."
+        told = self.why
+        if self.chosen is not None:
+            return f"{told.candidates[0].reasons[0]} It is the cheapest of {told.fitting} that fit."
+        if not told.offers:
+            return "No node is enrolled."
+        said = "; ".join(f"{reason} ({count}×)" for reason, count in told.often)
+        return f"None of {told.offers} offers fits: {said}."

@@ -9,35 +9,26 @@ ties go to the lower price, then the lower place.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from brain.scheduling import scores
-from brain.scheduling.filters import FILTERS, KIND_FILTERS, OFFER_FILTERS, Filter, shape_on
-from brain.scheduling.offer import Candidate, Choice, Offer, Plan, PlanRequest, Shape, Trust
+from brain.scheduling.filters import KIND_FILTERS, OFFER_FILTERS, shape_on
+from brain.scheduling.offer import Choice, Offer, Plan, PlanRequest, Shape, Trust
+from brain.scheduling.shelves import Rank, Shelf, sorted_out
+from brain.scheduling.why import explain, why
 
-Rank = tuple[int, str, str, int, bool]  # price, then what breaks a tie
 Asked = tuple[tuple[Shape, ...], frozenset[str], frozenset[str], bool, bool, bool, Trust]
 REMEMBERED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class _Shelf:
-    """Offers alike but for price, age and record; ``best`` is as good as any of them."""
-
-    ranked: tuple[tuple[Rank, Offer], ...]
-    best: Offer
 
 
 class Board:
     """Offers ready for many decisions."""
 
-    def __init__(self, offers: Iterable[Offer], _shelves: Iterable[_Shelf] | None = None) -> None:
+    def __init__(self, offers: Iterable[Offer], _shelves: Iterable[Shelf] | None = None) -> None:
         self._offers = tuple(offers)
-        self._shelves = tuple(_sorted_out(self._offers) if _shelves is None else _shelves)
-        self._fitting: dict[Asked, tuple[tuple[int, int, _Shelf], ...]] = {}
+        self._shelves = tuple(sorted_out(self._offers) if _shelves is None else _shelves)
+        self._fitting: dict[Asked, tuple[tuple[int, int, Shelf], ...]] = {}
 
     def beside(self, other: Board) -> Board:
         """The offers of both, without sorting them again. No place may be on both."""
@@ -50,7 +41,11 @@ class Board:
     def plan(self, request: PlanRequest, now_ns: int) -> Plan:
         """The cheapest offer in expectation that no filter rejects, and why for each."""
         chosen = self._choose(request, now_ns)
-        return Plan(chosen, lambda: explain(request, self._offers, now_ns))
+        return Plan(
+            chosen,
+            lambda: why(request, self._shelves, now_ns),
+            lambda: explain(request, self._offers, now_ns),
+        )
 
     def _choose(self, request: PlanRequest, now_ns: int) -> Choice | None:
         best: tuple[int, Rank, Offer, int] | None = None
@@ -72,9 +67,7 @@ class Board:
         _, _, offer, gpus = best
         return Choice(offer, gpus, scores.cost(request, offer, gpus))
 
-    def _shelves_for(
-        self, request: PlanRequest, now_ns: int
-    ) -> tuple[tuple[int, int, _Shelf], ...]:
+    def _shelves_for(self, request: PlanRequest, now_ns: int) -> tuple[tuple[int, int, Shelf], ...]:
         """Shelves that hold what is asked for: (least price of the whole, GPUs, shelf), the
         cheapest first. Requests of one model ask the same again and again."""
         asked = (
@@ -102,74 +95,10 @@ class Board:
         return self._fitting[asked]
 
 
-def _sorted_out(offers: Iterable[Offer]) -> list[_Shelf]:
-    kinds: dict[object, list[tuple[Rank, Offer]]] = defaultdict(list)
-    for offer in offers:
-        kinds[_kind(offer)].append((_rank(offer), offer))
-    return [_shelf(ranked) for ranked in kinds.values()]
-
-
-def _kind(offer: Offer) -> tuple[object, ...]:
-    """What all offers of a shelf share: everything that a kind filter looks at."""
-    return (
-        offer.vram_mib,
-        offer.free,
-        offer.gpu_name,
-        offer.region,
-        offer.spot,
-        offer.trust,
-        offer.simulated,
-        offer.engine,
-        offer.cloud,
-    )
-
-
-def _shelf(ranked: list[tuple[Rank, Offer]]) -> _Shelf:
-    ranked.sort(key=itemgetter(0))
-    offers = [offer for _, offer in ranked]
-    best = replace(
-        offers[0],
-        cold_start_seconds=min(offer.cold_start_seconds for offer in offers),
-        reliability_ppm=max(offer.reliability_ppm for offer in offers),
-        failure_ppm=min(offer.failure_ppm for offer in offers),
-        storage_nano_gib_hour=min(offer.storage_nano_gib_hour for offer in offers),
-        disk_gib_included=max(offer.disk_gib_included for offer in offers),
-        models=frozenset().union(*(offer.models for offer in offers)),
-    )
-    return _Shelf(tuple(ranked), best)
-
-
 def plan(request: PlanRequest, offers: Iterable[Offer], now_ns: int) -> Plan:
     """One decision over these offers. For many over the same offers keep a ``Board``."""
     return Board(offers).plan(request, now_ns)
 
 
-def explain(request: PlanRequest, offers: Iterable[Offer], now_ns: int) -> tuple[Candidate, ...]:
-    """Every offer with its reasons: those that fit by cost, then the rejected by node."""
-    good: list[tuple[int, Rank, Candidate]] = []
-    bad: list[tuple[str, Rank, Candidate]] = []
-    for offer in offers:
-        reasons = tuple(f.why(request, offer, now_ns) for f in _rejecting(request, offer, now_ns))
-        shape = shape_on(request, offer)
-        if reasons or shape is None:
-            bad.append((offer.place, _rank(offer), Candidate(offer, False, 0, None, reasons)))
-            continue
-        worth = scores.cost(request, offer, shape.gpus)
-        said = scores.sentences(request, offer, shape.gpus, worth, now_ns)
-        candidate = Candidate(offer, True, shape.gpus, worth.score, said)
-        good.append((worth.score, _rank(offer), candidate))
-    good.sort(key=lambda entry: entry[:2])
-    bad.sort(key=lambda entry: entry[:2])
-    return tuple(entry[2] for entry in (*good, *bad))
-
-
-def _rank(offer: Offer) -> Rank:
-    return (offer.price_nano, offer.place, offer.gpu_name, offer.vram_mib, offer.simulated)
-
-
 def _rejected(request: PlanRequest, offer: Offer, now_ns: int) -> bool:
     return any(f.rejects(request, offer, now_ns) for f in OFFER_FILTERS)
-
-
-def _rejecting(request: PlanRequest, offer: Offer, now_ns: int) -> list[Filter]:
-    return [f for f in FILTERS if f.rejects(request, offer, now_ns)]

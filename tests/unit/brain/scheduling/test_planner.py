@@ -8,78 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brain.scheduling import Board, Offer, PlanRequest, Shape, Trust, plan
+from brain.scheduling import Board, Offer, PlanRequest, Prefer, Shape, Trust, plan
 from brain.scheduling.filters import FILTERS
 from kernel.clock import NS
 from kernel.errors import BadInput
-from kernel.ids import NodeId
 from kernel.money import NANO
-
-NOW = 1_000 * NS
-
-
-def node_id(number: int) -> NodeId:
-    return NodeId(f"node_{number:032x}")
-
-
-def offer(number: int = 1, **changes: object) -> Offer:
-    values: dict[str, object] = {
-        "node_id": node_id(number),
-        "gpu_name": "NVIDIA L4",
-        "vram_mib": 23034,
-        "free": 1,
-        "total": 1,
-        "price_nano": NANO // 2,
-        "seen_ns": NOW - NS,
-    }
-    return Offer(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def request(*shapes: Shape, **changes: object) -> PlanRequest:
-    return PlanRequest(shapes=shapes or (Shape(1, 16_000),), **changes)  # type: ignore[arg-type]
-
-
-OFFERS = st.lists(
-    st.builds(
-        offer,
-        number=st.integers(1, 1000),
-        gpu_name=st.sampled_from(["NVIDIA L4", "NVIDIA H100", "Simulated GPU"]),
-        vram_mib=st.sampled_from([16_384, 24_576, 81_920]),
-        free=st.integers(0, 8),
-        total=st.just(8),
-        price_nano=st.integers(0, 4) | st.integers(0, 3 * NANO),
-        seen_ns=st.integers(NOW - 60 * NS, NOW),
-        region=st.sampled_from(["", "eu", "us"]),
-        spot=st.booleans(),
-        reliability_ppm=st.integers(900_000, 1_000_000),
-        trust=st.sampled_from(list(Trust)),
-        simulated=st.booleans(),
-        engine=st.sampled_from(["process", "docker"]),
-        cold_start_seconds=st.integers(0, 600),
-        storage_nano_gib_hour=st.integers(0, 1000),
-        withheld=st.sampled_from(["", "", "", "It fell silent."]),
-    ),
-    max_size=40,
-    unique_by=lambda made: made.key,
-)
-REQUESTS = st.builds(
-    PlanRequest,
-    shapes=st.lists(
-        st.builds(Shape, st.integers(1, 8), st.sampled_from([0, 16_000, 24_000, 80_000])),
-        min_size=1,
-        max_size=3,
-    ).map(tuple),
-    regions=st.sampled_from([frozenset[str](), frozenset({"eu"})]),
-    gpu_names=st.sampled_from([frozenset[str](), frozenset({"h100"})]),
-    price_nano_max=st.none() | st.integers(0, 3 * NANO),
-    spot=st.booleans(),
-    simulated=st.booleans(),
-    containers=st.booleans(),
-    reliability_ppm_min=st.sampled_from([0, 950_000]),
-    trust_min=st.sampled_from(list(Trust)),
-    seconds=st.integers(1, 86_400),
-    storage_gib=st.integers(0, 100),
-)
+from tests.support.offers import NOW, OFFERS, REQUESTS, cloud_offer, node_id, offer, request
 
 
 @pytest.mark.feature("F1")
@@ -159,6 +93,74 @@ def test_each_constraint_rejects_alone_and_says_so(
 
 def test_every_filter_is_tested_above() -> None:
     assert [one.name for one in FILTERS] == [name for name, _, _ in REJECTED]
+
+
+@pytest.mark.feature("D4")
+@given(REQUESTS, OFFERS)
+def test_what_is_worth_reading_agrees_with_the_whole(
+    wanted: PlanRequest, offers: list[Offer]
+) -> None:
+    found = plan(wanted, offers, NOW)
+    good = [candidate for candidate in found.candidates if candidate.ok]
+    assert (found.why.offers, found.why.fitting) == (len(offers), len(good))
+    assert found.why.candidates == found.candidates
+    assert sum(count for _, count in found.why.often) <= len(offers) - len(good)
+
+
+@pytest.mark.feature("D4")
+def test_of_many_offers_some_that_fit_and_some_that_do_not_are_told() -> None:
+    offers = [offer(n, free=n % 2) for n in range(1, 1001)]
+    told = plan(request(), offers, NOW).why
+    assert (len(told.candidates), told.offers, told.fitting) == (50, 1000, 500)
+    assert [candidate.ok for candidate in told.candidates] == [True] * 35 + [False] * 15
+
+
+@pytest.mark.feature("D4")
+def test_a_cloud_that_rests_is_told_of_with_when_it_is_tried_again() -> None:
+    shut = cloud_offer(withheld="There was no capacity.", withheld_until_ns=NOW + 30 * NS)
+    found = plan(request(), [shut], NOW)
+    assert found.candidates[0].reasons == ("There was no capacity. It is tried again in 30 s.",)
+    assert plan(request(), [shut], NOW + 30 * NS).chosen is not None
+
+
+@pytest.mark.feature("F1")
+def test_a_clouds_machine_is_taken_whole_or_not_at_all() -> None:
+    eight = cloud_offer(gpus=8, vram_mib=81_920)
+    alone = plan(request(Shape(1, 16_000)), [eight], NOW)
+    assert alone.chosen is None
+    assert alone.candidates[0].reasons == ("It is rented whole, with 8 GPUs; 1 can be used.",)
+    split = plan(request(Shape(1, 16_000), Shape(8, 16_000)), [eight], NOW).chosen
+    assert split is not None
+    assert split.gpus == 8
+
+
+@pytest.mark.feature("F2")
+def test_a_cloud_that_often_fails_is_dearer_in_the_end() -> None:
+    cheap = cloud_offer(1, failure_ppm=900_000, cold_start_seconds=1200)
+    sound = cloud_offer(2, failure_ppm=0, price_nano=NANO * 55 // 100, cold_start_seconds=60)
+    chosen = plan(request(), [cheap, sound], NOW).chosen
+    assert chosen is not None
+    assert chosen.offer is sound
+
+
+@pytest.mark.feature("F2")
+def test_a_place_that_has_the_models_files_starts_sooner() -> None:
+    far, near = offer(1), offer(2, models=frozenset({"m"}))
+    chosen = plan(request(model="m", fetch_seconds=600), [far, near], NOW).chosen
+    assert chosen is not None
+    assert chosen.offer is near
+
+
+@pytest.mark.feature("F2")
+def test_spread_leaves_the_neighbourhood_and_pack_fills_it() -> None:
+    used, empty = offer(1, free=2, total=8), offer(2, free=8, total=8)
+    apart = request(prefer=Prefer.SPREAD, beside={node_id(1): 1})
+    together = request(prefer=Prefer.PACK)
+    for wanted, expected in ((apart, empty), (together, used)):
+        chosen = plan(wanted, [used, empty], NOW).chosen
+        assert chosen is not None
+        assert chosen.offer is expected
+        assert chosen.cost.total_nano <= chosen.cost.score
 
 
 def test_a_tie_goes_to_the_lower_node() -> None:
