@@ -17,8 +17,8 @@ from standins.clouds.world import World
 
 Verb = Callable[[Desk, Call], Answer]
 PREFIX = "/api/v1/"
-# One call a second, counted over two so that a look and an order may follow each other.
-CALLS = Window("calls", 2, 2.0)
+# One call a second, counted over five: a command makes two or three in a row.
+CALLS = Window("calls", 5, 5.0)
 LAUNCHES = Window("launches", 1, 12.0)
 
 

@@ -11,7 +11,9 @@ from standins.clouds.stock import Stock
 
 CENT_NANO = NANO // 100
 # Billed from the boot to the end, also while it is unhealthy; an ended one is told for a moment.
+# A new one is listed at once: the generated client looks for it there right after the launch.
 RULES = Rules(
+    listing_lag_seconds=0.0,
     linger_seconds=3.0,
     gpu_billed=frozenset({State.BOOTING, State.RUNNING, State.FAILED, State.TERMINATING}),
 )
