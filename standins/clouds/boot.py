@@ -15,14 +15,20 @@ from standins.clouds.rules import Exit
 KEEPER = Path(__file__).with_name("keeper.py")
 END_SECONDS_MAX = 10.0
 LOG_BYTES_MAX = 256 * 1024
+# A machine may turn itself off; this computer must not take it for itself.
+SWITCHES = ("shutdown", "poweroff", "halt", "reboot")
+SWITCH_FOLDER = ".switches"
+SWITCH = """#!/bin/sh
+exec kill -TERM "$STAND_IN_KEEPER"
+"""
 CANNOT_START = 126  # as a shell says it
 PASSED_ON = ("LANG", "TZ", "LD_LIBRARY_PATH")
 
 
 class Processes:
     """The launcher that really runs things. ``environment`` is given to every machine, under
-    what its order says; this interpreter's folder is the first on its ``PATH``, as an image
-    that brings Python would have it."""
+    what its order says; this interpreter's folder is early on its ``PATH``, as an image that
+    brings Python would have it, and before it lies a ``shutdown`` that ends the machine alone."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
@@ -34,6 +40,7 @@ class Processes:
     def start(self, machine_id: str, program: Program, *, gpus: int) -> None:
         home = self._home(machine_id)
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _lay_switches(home)
         ends = "1" if program.ends_machine else "0"
         with (home / "output.log").open("ab") as output:
             try:
@@ -108,7 +115,9 @@ class Processes:
         own = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         interpreter = str(Path(sys.executable).parent)
         own |= {
-            "PATH": os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join(
+                [str(home / SWITCH_FOLDER), interpreter, os.environ.get("PATH", os.defpath)]
+            ),
             "HOME": str(home),
             "TMPDIR": str(home),
             "SIMULATE_GPUS": str(gpus),
@@ -118,3 +127,11 @@ class Processes:
         if program.id_variable:
             own[program.id_variable] = machine_id
         return own
+
+
+def _lay_switches(home: Path) -> None:
+    folder = home / SWITCH_FOLDER
+    folder.mkdir(exist_ok=True)
+    for name in SWITCHES:
+        (folder / name).write_text(SWITCH)
+        (folder / name).chmod(0o755)

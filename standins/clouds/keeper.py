@@ -2,8 +2,8 @@
 
 Run as ``python -I -S keeper.py ENDS_MACHINE COMMAND…`` with a pipe as standard input. When the
 pipe closes (the machine's end, or the emulator's death) every process of the machine is killed,
-whatever session it fled to: they are this process's children, its orphans too. It imports nothing
-of the product: one is started for each machine.
+whatever session it fled to: they are this process's children, its orphans too. SIGTERM is the
+machine's own power switch. It imports nothing of the product: one is started for each machine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 
 PR_SET_CHILD_SUBREAPER = 36
+OWN_PID = "STAND_IN_KEEPER"  # tells the machine's `shutdown` whom to ask
 ROUNDS_MAX = 1000
 
 
@@ -24,7 +25,8 @@ def main(arguments: list[str]) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
         program = _spawn(command)
@@ -37,8 +39,9 @@ def main(arguments: list[str]) -> int:
         if 0 in ready and not os.read(0, 1024):
             code = -signal.SIGKILL
             break
-        if woken in ready:
-            os.read(woken, 1024)
+        if woken in ready and signal.SIGTERM in os.read(woken, 1024):
+            code = 0
+            break
         code = _reap(program, code)
     _kill_all()
     return code if code >= 0 else 128 - code
@@ -47,7 +50,8 @@ def main(arguments: list[str]) -> int:
 def _spawn(command: list[str]) -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     actions = [(os.POSIX_SPAWN_DUP2, null, 0)]
-    return os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
+    environment = {**os.environ, OWN_PID: str(os.getpid())}
+    return os.posix_spawnp(command[0], command, environment, file_actions=actions)
 
 
 def _reap(program: int, code: int | None) -> int | None:

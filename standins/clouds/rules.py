@@ -40,7 +40,8 @@ class Launcher(Protocol):
     def start(self, machine_id: str, program: Program, *, gpus: int) -> None: ...
 
     def exits(self) -> list[Exit]:
-        """The programs that ended by themselves since the last call."""
+        """The machines that ended by themselves since the last call: a container with its
+        program, a virtual machine only when it turned itself off."""
         ...
 
     def kill(self, machine_id: str) -> None: ...

@@ -371,8 +371,9 @@ class World:
             return
         machine.exit_code = exit.code
         program = machine.rental.program
-        if program is not None and program.ends_machine:
-            self._drop(machine, Event.STOP, f"its program ended with {exit.code}")
+        contained = program is not None and program.ends_machine
+        why = f"its program ended with {exit.code}" if contained else "it turned itself off"
+        self._drop(machine, Event.STOP, why)
 
     def _stop_without_money(self) -> None:
         """Noticed at the next look, not to the nanosecond; disks go on costing."""

@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from standins.clouds.boot import Processes
+from standins.clouds.machine import Program
+from standins.clouds.rules import Exit
 from tests.support.cloud import KEY, StandInCloud, StartCloud
 from tests.support.shared import ROOT
 from tests.support.wait import until
@@ -172,3 +175,31 @@ async def test_a_program_that_cannot_be_started_stops_its_pod(
     await until(lambda: status(cloud, pod) == "EXITED")
     (machine,) = cloud.state()["machines"]
     assert machine["exit_code"] == code
+
+
+async def test_a_virtual_machine_outlives_its_script_and_can_turn_itself_off(
+    tmp_path: Path,
+) -> None:
+    launcher = Processes(tmp_path, {})
+    script = f"(sleep 0.2; touch {tmp_path}/quiet; until [ -e {tmp_path}/off ]; do sleep 0.02; done"
+    script += "; sleep 300 & shutdown -h now) &"
+    try:
+        launcher.start("vm", Program(("sh", "-c", script), ends_machine=False), gpus=0)
+        await until((tmp_path / "quiet").exists)
+        assert launcher.exits() == []
+        (tmp_path / "off").touch()
+        await until(lambda: launcher.exits() == [Exit("vm", 0)])
+    finally:
+        launcher.close()
+
+
+@pytest.mark.parametrize("switch", ["shutdown", "poweroff", "halt", "reboot"])
+async def test_a_switch_is_the_machines_own(tmp_path: Path, switch: str) -> None:
+    launcher = Processes(tmp_path, {})
+    try:
+        found = f"command -v {switch}"
+        launcher.start("vm", Program(("sh", "-c", f"{found}; {found} >&2; sleep 9")), gpus=0)
+        await until(lambda: len(launcher.output("vm", 10)) == 2)
+        assert set(launcher.output("vm", 10)) == {str(tmp_path / "vm" / ".switches" / switch)}
+    finally:
+        launcher.close()
