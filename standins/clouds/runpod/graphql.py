@@ -192,10 +192,13 @@ class Root:
         return self._moved(lambda: self._world.stop(input["podId"]))
 
     def podResume(self, _: object, input: Fields) -> Fields:
-        return self._moved(lambda: self._world.start(input["podId"]))
+        return self._moved(lambda: pods.resume(self._world, input["podId"], input.get("gpuCount")))
 
     def podBidResume(self, _: object, input: Fields) -> Fields:
-        return self._moved(lambda: self._world.start(input["podId"]))
+        bid_nano, count = int(Decimal(str(input["bidPerGpu"])) * NANO), input["gpuCount"]
+        return self._moved(
+            lambda: pods.resume(self._world, input["podId"], count, bid_nano=bid_nano)
+        )
 
     def podTerminate(self, _: object, input: Fields) -> None:
         _plain(lambda: self._world.terminate(input["podId"]), "pod not found to terminate")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from kernel.clock import NS
-from standins.clouds.machine import Machine, Program, Rental, State
+from standins.clouds.machine import LIFE, Event, Machine, Program, Rental, State
 from standins.clouds.refusals import Refused, Trouble
 from standins.clouds.rules import Seen
 from standins.clouds.runpod.catalog import country
@@ -62,6 +62,26 @@ def order(world: World, wish: Wish) -> Machine:
         details={"wish": wish},
     )
     return world.create(rental)
+
+
+def resume(world: World, pod_id: str, count: int | None, *, bid_nano: int | None = None) -> Machine:
+    """Start a stopped pod, with another number of GPUs or at another bid where one is given."""
+    machine = world.get(pod_id).machine
+    if not LIFE.can(machine.state, Event.START):
+        raise Refused(Trouble.CONFLICT, f"A pod that is {machine.state} cannot be resumed.")
+    before, least = machine.rental, machine.stock.bid_nano
+    if bid_nano is not None and (not machine.spot or least is None or bid_nano < least):
+        raise Refused(Trouble.BAD_REQUEST, "The pod takes no bid, or not so low a one.")
+    if count is not None and not 1 <= count <= machine.stock.gpus:
+        raise Refused(Trouble.BAD_REQUEST, f"1 to {machine.stock.gpus} GPUs, please.")
+    machine.rental = replace(
+        before, gpus=count or before.gpus, bid_nano=bid_nano or before.bid_nano
+    )
+    try:
+        return world.start(pod_id)
+    except Refused:
+        machine.rental = before
+        raise
 
 
 def _fits(shelf: Shelf, wish: Wish) -> bool:

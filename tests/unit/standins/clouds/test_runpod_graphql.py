@@ -80,6 +80,22 @@ def test_a_spot_pod_is_billed_at_its_bid_and_refused_below_the_least(desk: Desk)
     assert pod(desk, made["id"])["desiredStatus"] == "EXITED"
 
 
+def test_a_pod_is_resumed_with_other_gpus_or_another_bid(desk: Desk) -> None:
+    wish = {"gpuTypeId": L4, "name": "s", "bidPerGpu": 0.2}
+    query = "mutation($input: PodRentInterruptableInput!) { podRentInterruptable(input: $input) { id } }"
+    made = desk.graphql(query, {"input": wish})[1]["data"]["podRentInterruptable"]["id"]
+
+    def resume(bid: float, count: int) -> Any:
+        asked = f'podId: "{made}", bidPerGpu: {bid}, gpuCount: {count}'
+        text = f"mutation {{ podBidResume(input: {{{asked}}}) {{ gpuCount costPerHr }} }}"
+        return desk.graphql(text)[1]["data"]["podBidResume"]
+
+    assert resume(0.3, 2) is None, "it is not stopped"
+    desk.world.interrupt(made)
+    assert [resume(0.1, 2), resume(0.3, 9)] == [None, None]
+    assert resume(0.3, 2) == {"gpuCount": 2, "costPerHr": 0.6}
+
+
 def test_the_account_lists_its_pods_and_tells_its_money(desk: Desk) -> None:
     made = rent(desk)["id"]
     desk.clock.advance(6)
