@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from catalog import Category, Engine, Kind, Template, launch, load_catalog, smallest_gpu, use_of
 from catalog.fit import cannot_split
 from kernel.errors import BadInput, NotFound
 from tests.unit.catalog.counting import COUNTED, COUNTED_ELSEWHERE
 
+ROOT = Path(__file__).resolve().parents[3]
 CATALOG = load_catalog()
 TEMPLATES = list(CATALOG)
 LISTED = [t for t in TEMPLATES if t.listed and t.publisher != "Ganglion"]
@@ -168,3 +172,10 @@ def test_the_tiny_model_starts_a_real_vllm_as_a_process() -> None:
     assert spec.process[spec.process.index("--served-model-name") + 1] == "ganglion/tiny-random"
     assert spec.environment["HF_HUB_OFFLINE"] == "1"
     assert spec.start_seconds_max == 300, "a busy machine without a GPU takes its time"
+
+
+@pytest.mark.feature("D1")
+def test_the_worked_example_of_the_guide_is_the_file() -> None:
+    guide = (ROOT / "docs" / "catalog.md").read_text()
+    example = yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0])
+    assert Template.model_validate(example) == CATALOG.get("openai/gpt-oss-20b")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from brain.adapters.clouds.gpus import gpu
 from brain.deployments.catalog_core import Place, Wanted, find, places, variants
 from brain.deployments.placing import request_for_template
 from brain.scheduling import Offer
-from catalog import Category, Engine, Kind, load_catalog, use_of
+from catalog import GPU_KINDS, Category, Engine, GpuKind, Kind, load_catalog, use_of
 from kernel.clock import NS
 from kernel.errors import BadInput
 from kernel.ids import NodeId
@@ -125,3 +126,9 @@ def test_real_models_have_no_place_on_simulated_gpus() -> None:
     assert ("Sim", "") not in image
     shown = placed("ganglion/stand-in", [node(1, "Sim", 8192, 0.1, simulated=True)])
     assert shown["Sim", ""].choice is not None
+
+
+@pytest.mark.feature("D2")
+@pytest.mark.parametrize("kind", GPU_KINDS, ids=lambda kind: kind.name)
+def test_the_catalog_and_the_clouds_call_a_gpu_the_same(kind: GpuKind) -> None:
+    assert (gpu(kind.name).name, gpu(kind.name).vram_mib) == (kind.name, kind.memory_mib)
