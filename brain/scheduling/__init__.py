@@ -13,6 +13,7 @@ from brain.scheduling.offer import (
     Why,
 )
 from brain.scheduling.planner import Board, plan
+from brain.scheduling.together import plan_together
 from brain.scheduling.why import explain
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "Why",
     "explain",
     "plan",
+    "plan_together",
 ]

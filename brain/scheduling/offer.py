@@ -9,8 +9,10 @@ from functools import cached_property
 
 from kernel.errors import BadInput
 from kernel.ids import AccountId, NodeId
+from kernel.money import Money
 
 MILLION = 1_000_000
+LEFT = "cheaper ones are left to what is placed with it"
 
 
 class Trust(IntEnum):
@@ -173,6 +175,12 @@ class Choice:
     cost: Cost
 
     @property
+    def sentence(self) -> str:
+        name = self.offer.node_name or self.offer.place
+        cost = Money(self.cost.total_nano)
+        return f"{self.gpus} × {self.offer.gpu_name} on {name}: expected to cost {cost}."
+
+    @property
     def node_id(self) -> NodeId:
         """Asked only where the offer is a node's."""
         assert self.offer.node_id is not None, f"{self.offer.place} is rented, not claimed"
@@ -212,7 +220,12 @@ class Plan:
         """One sentence for people: why this one, or why none."""
         told = self.why
         if self.chosen is not None:
-            return f"{told.candidates[0].reasons[0]} It is the cheapest of {told.fitting} that fit."
+            best = told.candidates[0]
+            if best.offer == self.chosen.offer:
+                return f"{best.reasons[0]} It is the cheapest of {told.fitting} that fit."
+            return f"{self.chosen.sentence} It is one of {told.fitting} that fit; {LEFT}."
+        if told.fitting:
+            return f"What fits ({told.fitting} offers) is taken by what is placed with it."
         if not told.offers:
             return "No node is enrolled."
         said = "; ".join(f"{reason} ({count}×)" for reason, count in told.often)

@@ -15,7 +15,7 @@ and rises with the price, the boot and the chance to fail; the planner's early s
 
 from __future__ import annotations
 
-from brain.scheduling.offer import MILLION, Cost, Offer, PlanRequest, Prefer
+from brain.scheduling.offer import MILLION, Choice, Cost, Offer, PlanRequest, Prefer
 from kernel.clock import NS
 from kernel.money import Money
 
@@ -120,8 +120,7 @@ def sentences(
         ),
         (worth.preference_nano, f"counted for not being preferred ({request.prefer.value})"),
     )
-    name = offer.node_name or offer.place
-    first = f"{gpus} × {offer.gpu_name} on {name}: expected to cost {Money(worth.total_nano)}."
+    first = Choice(offer, gpus, worth).sentence
     said = [f"{Money(nano)} {what}." for nano, what in parts if nano]
     age = (now_ns - offer.seen_ns) // NS
     if offer.cloud and age > FRESH_SECONDS:
