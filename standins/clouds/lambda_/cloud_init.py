@@ -10,6 +10,30 @@ import yaml
 from standins.clouds.lambda_.desk import bad
 from standins.clouds.machine import Program
 
+# What the machine's image brings: Docker, which runs a container's command by itself here, in the
+# environment that it is given. Options and their values are passed over but for these two.
+IMAGE = r"""
+mkdir -p "$HOME/image" && PATH="$HOME/image:$PATH" && export PATH
+cat > "$HOME/image/docker" <<'DOCKER'
+#!/bin/sh
+[ "${1-}" = run ] || exit 0
+shift
+entry=
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --entrypoint) entry=$2; shift 2 ;;
+        -e | --env) case "$2" in *=*) export "$2" ;; esac; shift 2 ;;
+        --gpus | --shm-size | --name | --network | --ipc | -v | --volume | -p) shift 2 ;;
+        -*) shift ;;
+        *) break ;;
+    esac
+done
+shift
+exec ${entry:+"$entry"} "$@"
+DOCKER
+chmod 700 "$HOME/image/docker"
+exec /bin/sh -c "$1"
+"""
 DISK = "disk"  # the machine's folder that its absolute paths lie below
 
 
@@ -18,7 +42,7 @@ def program_of(user_data: str) -> Program | None:
     if not user_data.strip():
         return None
     if user_data.startswith("#!"):
-        return Program(("/bin/sh", "-c", user_data), ends_machine=False)
+        return _program(user_data)
     if not user_data.startswith("#cloud-config"):
         raise bad("user_data must be a script or #cloud-config.")
     try:
@@ -28,7 +52,11 @@ def program_of(user_data: str) -> Program | None:
     if not isinstance(config, dict):
         raise bad("#cloud-config must be an object.")
     script = _script(config)
-    return Program(("/bin/sh", "-c", script), ends_machine=False) if script else None
+    return _program(script) if script else None
+
+
+def _program(script: str) -> Program:
+    return Program(("/bin/sh", "-c", IMAGE, "cloud-init", script), ends_machine=False)
 
 
 def _script(config: dict[str, Any]) -> str:

@@ -202,7 +202,7 @@ def test_user_data_is_what_runs(desk: Desk) -> None:
     )
     program = program_of(config)
     assert program is not None
-    assert program.argv[2].splitlines() == [
+    assert program.argv[-1].splitlines() == [
         "mkdir -p ./disk/etc",
         "printf '%s' a > ./disk/etc/own",
         "cat ./disk/etc/own",

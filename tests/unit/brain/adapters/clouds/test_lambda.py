@@ -7,6 +7,7 @@ import random
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -33,6 +34,7 @@ from brain.clouds import (
     Unreadable,
 )
 from kernel.clock import ManualClock
+from standins.clouds.lambda_.cloud_init import program_of
 
 pytestmark = pytest.mark.feature("B3")
 TAG = "gng-abcdef012345-00112233445566778899aabbccddeeff-1"
@@ -139,12 +141,39 @@ def test_an_order_names_one_key_of_the_installation() -> None:
     assert key_name_of("another-tag") == "ganglion"
 
 
-def test_user_data_is_a_script_with_its_environment() -> None:
-    boot = Boot('printf "%s|" "$A" "$B"', {"A": "it's $x `y`\n", "B": "é"})
-    data = user_data_of(order(boot=boot))
-    assert data.startswith("#!/bin/sh\n")
-    ran = subprocess.run(["/bin/sh", "-c", data], capture_output=True, check=True)
+@pytest.mark.parametrize("image", ["", "docker.io/vllm/vllm-openai:v0.11.0"])
+def test_user_data_runs_the_script_in_its_environment(image: str, tmp_path: Path) -> None:
+    """As the machine's cloud-init and its Docker do, whether or not in a container."""
+    boot = Boot('printf "%s|" "$A" "$B"', {"A": "it's $x `y`\n", "B": "é"}, image)
+    program = program_of(user_data_of(order(boot=boot)))
+    assert program is not None
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    ran = subprocess.run(program.argv, env=env, capture_output=True, check=True)
     assert ran.stdout.decode() == "it's $x `y`\n|é|"
+
+
+def test_no_command_line_shows_what_the_environment_holds() -> None:
+    data = user_data_of(order(boot=Boot("true", {"JOIN_TOKEN": "T0ken"}, "an/image:1")))
+    assert "export JOIN_TOKEN=T0ken" in data
+    (line,) = [line for line in data.splitlines() if "docker run" in line]
+    assert ("-e JOIN_TOKEN " in line, "T0ken" in line) == (True, False)
+
+
+@pytest.mark.parametrize(("code", "runs"), [(3, 1), (125, 2)])
+def test_docker_is_asked_again_when_it_is_docker_that_failed(
+    tmp_path: Path, code: int, runs: int
+) -> None:
+    tool = tmp_path / "docker"
+    tool.write_text(
+        f"#!/bin/sh\necho run >> {tmp_path}/runs\n"
+        f'[ "$(wc -l < {tmp_path}/runs)" -gt 1 ] || exit {code}\n'
+    )
+    tool.chmod(0o700)
+    (tmp_path / "sleep").symlink_to("/bin/true")
+    data = user_data_of(order(boot=Boot("true", {}, "an/image")))
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["/bin/sh", "-c", data], env=env, capture_output=True, check=True)
+    assert (tmp_path / "runs").read_text().count("run") == runs
 
 
 @pytest.mark.parametrize(
@@ -153,7 +182,7 @@ def test_user_data_is_a_script_with_its_environment() -> None:
         {"tag": "g" * 65},
         {"offer": replace(OFFER, key="384826:bid")},
         {"boot": Boot("true", {"A;rm": "x"})},
-        {"boot": Boot("x" * 1_000_001)},
+        {"boot": Boot("", {"A": "x" * 1_000_001})},
     ],
 )
 def test_what_the_cloud_would_not_take_is_not_sent(odd: dict[str, object]) -> None:
