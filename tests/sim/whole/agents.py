@@ -192,12 +192,13 @@ class Agent:
         return Letter(beat, body, headers)
 
     async def _post(self, web: Web, letter: Letter) -> BeatAnswer:
-        now_ns = web.ground.clock.now_ns()
-        for one in letter.beat.leases:
-            if one.state in TELLS:
-                web.ground.told_ns[one.lease_id] = now_ns
         request = _request(web, "/agent/v1/beat", letter.body, letter.headers)
-        answer = await calls.beat(request)
+        try:
+            answer = await calls.beat(request)
+        finally:
+            for one in letter.beat.leases:
+                if one.state in TELLS:
+                    web.ground.told_ns[one.lease_id] = web.ground.clock.now_ns()
         return decode(bytes(answer.body), BeatAnswer)
 
     def _answer_lost(self) -> bool:

@@ -66,7 +66,7 @@ async def make_world(
     rates = {name: rate * mood for name, rate in RATES.items()}
     trace = Trace(clock)
     faults = Faults(Random(seed + 1), rates)
-    ground = Ground(db, clock, ids, Turns(Random(seed + 2)), faults, trace, chance)
+    ground = Ground(db, clock, ids, Turns(Random(seed + 2), clock), faults, trace, chance)
     structlog.configure(processors=[Ears(ground)], cache_logger_on_first_use=False)
     people = People([ids.new(AccountId) for _ in range(2)], Random(seed + 3), CATALOG)
     world = World(ground, a_settings(database_url), CATALOG, people)
@@ -75,7 +75,7 @@ async def make_world(
     world.workers = [world.new_worker() for _ in range(asked.workers)]
     faults.on = False
     await people.fund(world.webs[0].ctx)
-    await _community(world, chance.randint(0, 3) if asked.nodes is None else asked.nodes)
+    await _community(world, chance.choice((0, 1, 2, 3)) if asked.nodes is None else asked.nodes)
     faults.on = True
     return world
 
@@ -89,7 +89,7 @@ async def _community(world: World, nodes: int) -> None:
         token = await marketplace.make_join_token(ctx, provider)
         gpus = [
             GpuReading(uuid=f"GPU-{number}-{place}", name="NVIDIA L4", memory_total_mib=23034)
-            for place in range(chance.randint(1, 3))
+            for place in range(chance.randint(1, 2))
         ]
         world.agents.append(new_agent(world, f"node-{number}", gpus, token.secret))
 

@@ -69,8 +69,7 @@ class Web(Process):
         """As the front's own loops do: a database that is away is tried again."""
         try:
             await step()
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            self.note(f"database away: {error}")
+        except (SQLAlchemyError, OSError, TimeoutError):
             return False
         return True
 
@@ -87,25 +86,9 @@ class Worker(Process):
         skies: Sequence[Sky],
     ) -> None:
         super().__init__(ground, name)
-        from brain import deployments, fleet, offers, provisioning, billing
-        from brain.deployments import tasks
         clouds = {sky.name: sky.cloud(self) for sky in skies}
-        watcher = DeploymentWatch(self.ctx)
-        terms = provisioning.Terms(INSTALLATION, "http://brain.test", "0" * 64, SECRET)
-        looks = provisioning.Looks()
-        ctx = self.ctx
-        market = offers.Market(ctx)
-        self.ticks: Mapping[str, Tick] = {
-            tasks.DEPLOYMENTS: lambda: deployments.reconcile_due(ctx, catalog, owner=name, lease_ttl_seconds=settings.lease_ttl_seconds, market=market, halt=lambda: self.dead),
-            tasks.LEASES: lambda: fleet.reconcile_leases(ctx, watcher=watcher),
-            "ganglion.intents": lambda: provisioning.reconcile_intents(ctx, clouds, terms, owner=name, watcher=watcher, looks=looks),
-            "ganglion.offers": lambda: offers.refresh_due(ctx, clouds, owner=name),
-            tasks.SETTLE: lambda: billing.settle_due(ctx),
-            tasks.ACCRUE: lambda: billing.accrue_due(ctx),
-            tasks.RELEASE: lambda: billing.release_due(ctx),
-        }
-        if hasattr(provisioning, "sweep"):
-            self.ticks["ganglion.sweep"] = lambda: provisioning.sweep(ctx, clouds, terms)
+        parts = WorkerParts(settings=settings, ctx=self.ctx, catalog=catalog, clouds=clouds)
+        self.ticks: Mapping[str, Tick] = parts.ticks(lambda: self.dead)
 
     def tick(self, name: str) -> None:
         self.begin(name, self.ticks[name])

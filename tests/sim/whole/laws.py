@@ -206,10 +206,11 @@ class Laws:
         ]
 
     async def _gpus(self, world: World) -> list[Broken]:
-        """No GPU works for two, and none that works is offered."""
+        """No GPU works for two, and none that works is offered. (A rented machine is offered to
+        nobody else: when it is to go, its lease ends before its agent hears of it.)"""
         worked: dict[str, str] = {}
         broken = []
-        for agent in world.agents:
+        for agent in world.community:
             for lease_id, (_, uuids) in agent.host.working().items():
                 for uuid in sorted(uuids):
                     if uuid in worked:

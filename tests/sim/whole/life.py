@@ -25,18 +25,19 @@ from tests.sim.whole.trace import Trace
 
 # How often a tick comes in a step; those that are not named come now and then.
 TICKS: Mapping[str, float] = {
-    tasks.DEPLOYMENTS: 0.8,
-    tasks.LEASES: 0.5,
-    "ganglion.intents": 0.8,
+    tasks.DEPLOYMENTS: 0.35,
+    tasks.LEASES: 0.25,
+    tasks.INTENTS: 0.35,
+    tasks.SWEEP: 0.05,
     tasks.SETTLE: 0.08,
     tasks.ACCRUE: 0.08,
     tasks.RELEASE: 0.03,
     tasks.TIDY: 0.0,
 }
-OTHER_TICKS = 0.08
-STEP_SECONDS = (0.5, 4.0)
-FLUSH_SECONDS = 3.0
-WISHES = 0.12  # how often a person wants something, a step
+OTHER_TICKS = 0.15
+STEP_SECONDS = (0.5, 10.0)
+FLUSH_SECONDS = 4.0  # less than what breaks off a brain's reception
+WISHES = 0.25  # how often a person wants something, a step
 
 
 @dataclass
@@ -73,14 +74,21 @@ class World:
     def processes(self) -> list[Process]:
         return [*self.webs, *self.workers]
 
+    @property
+    def community(self) -> list[Agent]:
+        """Agents of providers' own nodes."""
+        rented = {id(agent) for agent in self.rented.values()}
+        return [agent for agent in self.agents if id(agent) not in rented]
+
     def web(self) -> Web | None:
         """A web process that takes calls now."""
         alive = [web for web in self.webs if not web.dead and not web.paused]
         return alive[self.chance.randrange(len(alive))] if alive else None
 
-    async def step(self) -> None:
+    async def step(self, seconds: float | None = None) -> None:
         self.trace.step += 1
-        await self.pass_time(self.chance.uniform(*STEP_SECONDS))
+        await self.pass_time(seconds or self.chance.uniform(*STEP_SECONDS))
+        self._look()
         self._wish()
         self._tick()
         await self.ground.turns.quiet()
@@ -103,7 +111,8 @@ class World:
                 since_flush = 0.0
                 follow_machines(self)
                 self._beat(now)
-                self._flush()
+                for web in self.webs:
+                    web.flush()
                 await self.ground.turns.quiet()
 
     def receiving_since(self, now_ns: int, gap_ns: int) -> int:
@@ -152,9 +161,8 @@ class World:
             if (agent.late or agent.late_answers) and self.chance.random() < 0.3:
                 web.begin(f"late post of {agent.name}", agent.postman(web))
 
-    def _flush(self) -> None:
+    def _look(self) -> None:
         for web in self.webs:
-            web.flush()
             if not self.faults.strikes("hint_lost"):
                 web.look()
 

@@ -13,7 +13,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
 
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
 from brain.plumbing import Ctx, Db, Killed, Tx
+from brain.plumbing.db import async_url
 from kernel.clock import ManualClock
 from kernel.errors import GanglionError
 from kernel.ids import SeededIds
@@ -73,7 +76,10 @@ class Process:
             pass
         except GanglionError as error:
             self.note(f"{name}: {type(error).__name__} {error.detail[:100]}")
-        except Exception as error:  # the next tick tries again, as the worker's Ticker does
+        except (OSError, TimeoutError) as error:  # the next tick tries again, as the Ticker does
+            if not self.ground.faults.stalled(self.ground.clock.monotonic_ns()):
+                self.note(f"{name}: {error}")
+        except Exception as error:
             self.note(f"{name} failed: {type(error).__name__} {str(error)[:100]!r}")
             self.ground.faults.tell(error)
         finally:
@@ -127,6 +133,22 @@ class Marks:
             await ground.turns.take(own)
             ground.turns.give()
             own.check()
+
+
+class PlainDb(Db):
+    """The product's way to the database, without asking each time whether it is still there:
+    it is, and it is asked often."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, pool_size=1)
+        self.engine = create_async_engine(
+            async_url(url),
+            pool_size=1,
+            max_overflow=1,
+            pool_pre_ping=False,
+            connect_args={"server_settings": {"application_name": "sim", "timezone": "UTC"}},
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
 
 class SimDb(Db):

@@ -45,6 +45,10 @@ async def left_over(world: World) -> list[str]:
             " UNION ALL SELECT 'replica ' || replica_id FROM replica"
             " WHERE state NOT IN ('stopped', 'failed')"
             " UNION ALL SELECT 'hold of ' || lease_id FROM hold WHERE state = 'open'"
+            " UNION ALL SELECT 'intent ' || intent_id || ' ' || state FROM provision_intent"
+            " WHERE state NOT IN ('terminated', 'absent')"
+            " UNION ALL SELECT 'unknown ' || unknown_id FROM unknown_machine"
+            " WHERE state NOT IN ('gone', 'adopted')"
         )
         found = [str(row[0]) for row in rows]
     return found + [f"work of {lease}" for agent in world.agents for lease in agent.host.working()]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from brain.plumbing import Db
 from kernel.clock import ManualClock
 from tests.sim.whole.beginning import START_NS, make_world
 from tests.sim.whole.broken import Broken
@@ -15,10 +14,12 @@ from tests.sim.whole.ground import Server
 from tests.sim.whole.laws import Laws
 from tests.sim.whole.life import World
 from tests.sim.whole.loop import run_in_world
+from tests.sim.whole.process import PlainDb
 from tests.sim.whole.rest import STEPS_MAX, as_broken, left_over, unsettled
 from tests.sim.whole.trouble import peace, trouble
 
 STEPS = 60
+LONG_SECONDS = 30.0  # of a step, once only what takes long can be left
 
 
 @dataclass
@@ -49,7 +50,7 @@ def run_seed(seed: int, server: Server, *, steps: int = STEPS) -> Result:
 
 
 async def _run(seed: int, url: str, clock: ManualClock, steps: int) -> Result:
-    db = Db(url, pool_size=1)
+    db = PlainDb(url)
     connection = await asyncpg.connect(url)
     world = await make_world(seed, db, url, clock)
     laws, result = Laws(connection), Result(seed)
@@ -96,8 +97,8 @@ async def _rest(world: World, laws: Laws) -> None:
 async def _until(
     world: World, laws: Laws, left: Callable[[World], Awaitable[list[str]]], law: str
 ) -> None:
-    for _ in range(STEPS_MAX):
-        await world.step()
+    for number in range(STEPS_MAX):
+        await world.step(LONG_SECONDS if number >= STEPS_MAX // 2 else None)
         await judge(world, laws)
         found = await left(world)
         if not found:

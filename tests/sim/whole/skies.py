@@ -21,7 +21,7 @@ from standins.clouds import lambda_ as lambda_standin
 from standins.clouds import runpod as runpod_standin
 from standins.clouds import vast as vast_standin
 from standins.clouds.asgi import App
-from standins.clouds.faults import Fault, FaultKind, Operation
+from standins.clouds.faults import Fault, FaultKind, Operation, When
 from standins.clouds.machine import Machine, Rental, State
 from standins.clouds.refusals import Refused
 from standins.clouds.stock import Stock
@@ -133,7 +133,11 @@ def _faults(chance: Random, mood: float) -> list[Fault]:
     return [
         Fault(kind, next=0, rate=rate * mood, seconds=chance.choice((20.0, 120.0)))
         for kind, rate in rates.items()
-    ] + [Fault(FaultKind.DEAF, Operation.TERMINATE, next=0, rate=0.05 * mood, seconds=90.0)]
+    ] + [
+        Fault(FaultKind.DEAF, Operation.TERMINATE, next=0, rate=0.05 * mood, seconds=90.0),
+        Fault(FaultKind.CUT, Operation.CREATE, next=0, rate=0.10 * mood, when=When.AFTER),
+        Fault(FaultKind.BROKEN, Operation.CREATE, next=0, rate=0.05 * mood, when=When.AFTER),
+    ]
 
 
 def _vast(process: Process, app: App) -> Cloud:

@@ -14,16 +14,16 @@ PAUSE_SECONDS = (5, 40, 120)
 async def trouble(world: World) -> None:
     """Perhaps something, at the beginning of a step."""
     draw = world.chance.random()
-    if draw < 0.010:
+    if draw < 0.015:
         world.faults.happens("process killed")
         world.chance.choice(world.processes).die("by kill -9")
-    elif draw < 0.014:
+    elif draw < 0.027:
         await brain_away(world, world.chance.choice(AWAY_SECONDS))
-    elif draw < 0.020:
+    elif draw < 0.037:
         stall(world, world.chance.choice(STALL_SECONDS))
-    elif draw < 0.035:
+    elif draw < 0.055:
         pause(world, world.chance.choice(PAUSE_SECONDS))
-    elif draw < 0.065 and world.agents:
+    elif draw < 0.150 and world.agents:
         trouble_host(world, world.chance.choice(world.agents))
 
 
@@ -72,6 +72,8 @@ async def peace(world: World) -> None:
     world.faults.stalled_until_ns = 0
     for agent in world.agents:
         agent.cut_off = False
+    for sky in world.skies:
+        sky.world.faults.clear()
     for process in world.processes:
         process.paused_until_ns = 0
     await world.ground.turns.quiet()

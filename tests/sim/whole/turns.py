@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-SPINS = 12  # rounds of the event loop in which everyone comes to a halt
+from kernel.clock import ManualClock
+from tests.sim.whole.loop import WorldLoop
+
+TURN_NS = (100_000, 3_000_000)  # how long a turn takes: no two things happen at one moment
 
 
 class Actor(Protocol):
@@ -31,8 +34,9 @@ class _Waiting:
 class Turns:
     """One baton. ``take`` and ``give`` may nest inside one task."""
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Random, clock: ManualClock) -> None:
         self._chance = chance
+        self._clock = clock
         self._waiting: list[_Waiting] = []
         self._picked = False
         self._holder: asyncio.Task[Any] | None = None
@@ -82,11 +86,14 @@ class Turns:
     def _kick(self) -> None:
         if not self._spinning and not self._picked:
             self._spinning = True
-            asyncio.get_running_loop().call_soon(self._spin, SPINS)
+            asyncio.get_running_loop().call_soon(self._spin)
 
-    def _spin(self, left: int) -> None:
-        if left:
-            asyncio.get_running_loop().call_soon(self._spin, left - 1)
+    def _spin(self) -> None:
+        """Wait until everyone has come to a halt, then pick."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, WorldLoop), "turns are taken in a world"
+        if loop.busy:
+            loop.call_soon(self._spin)
             return
         self._spinning = False
         ready = [one for one in self._waiting if not one.actor.paused]
@@ -96,4 +103,5 @@ class Turns:
         chosen = ready[self._chance.randrange(len(ready))]
         self._waiting.remove(chosen)
         self._picked = True
+        self._clock.advance(ns=self._chance.randrange(*TURN_NS))
         chosen.turn.set_result(None)
