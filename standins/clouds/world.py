@@ -361,7 +361,8 @@ class World:
             return
         elif machine.state == State.RUNNING:
             machine.exit_code = None
-            self.launcher.start(machine.machine_id, program, gpus=machine.rental.gpus)
+            gpus = machine.rental.gpus if machine.stock.gpu_name else 0
+            self.launcher.start(machine.machine_id, program, gpus=gpus)
         elif before == State.RUNNING:
             self.launcher.kill(machine.machine_id)
 

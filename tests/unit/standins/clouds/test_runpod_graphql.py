@@ -82,7 +82,8 @@ def test_a_spot_pod_is_billed_at_its_bid_and_refused_below_the_least(desk: Desk)
 
 def test_a_pod_is_resumed_with_other_gpus_or_another_bid(desk: Desk) -> None:
     wish = {"gpuTypeId": L4, "name": "s", "bidPerGpu": 0.2}
-    query = "mutation($input: PodRentInterruptableInput!) { podRentInterruptable(input: $input) { id } }"
+    query = """mutation($input: PodRentInterruptableInput!) {
+      podRentInterruptable(input: $input) { id } }"""
     made = desk.graphql(query, {"input": wish})[1]["data"]["podRentInterruptable"]["id"]
 
     def resume(bid: float, count: int) -> Any:
