@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-fast check format bench bench-peers parts features clean help \
+.PHONY: run demo test test-fast check format bench bench-peers parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -36,6 +36,10 @@ bench-peers: setup-dev ## fetch the peer that some figures compare with (vllm-ro
 
 parts: setup-dev ## fetch the heavy outside parts of the tests: real vLLM for the CPU (0.6 GB)
 	@$(PY) -m tools.parts --for-tests --heavy
+
+adapter: setup-dev ## a new cloud's adapter, stand-in and contract, green from the start (NAME=acme)
+	@$(PY) -m tools.new_adapter $(NAME)
+	@$(MAKE) -s format
 
 features: setup-dev ## the product's rows with the last results (UPDATE=1 writes the test column)
 	@$(PY) -m tools.features $(if $(UPDATE),--update) $(ARGS)

@@ -53,10 +53,10 @@ class CloudSettings(BaseSettings):
         description="How the fake cloud fails: call:fault*times, commas between.",
     )
     cloud_boot_image: str = Field(
-        default="docker.io/vllm/vllm-openai:v0.11.0",
+        default="docker.io/library/python:3.11",
         max_length=300,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
-        description="What rented containers start from: Python 3.11, the engine, NVIDIA's runtime.",
+        description="What rented containers start from: the agent's needs and the engine.",
     )
     runpod_api_key: Key = Field(
         default=None, description="Account at RunPod; a key that may read and write pods."

@@ -92,10 +92,15 @@ class Rig:
         return self.folder / "machines" / machine_id
 
 
-Make = Callable[[ManualClock, int, Path, bool], Rig]
+@dataclass(frozen=True)
+class Kit:
+    """How a rig is made: ``make(clock, seed, folder, boots)``."""
+
+    adapter: type
+    make: Callable[[ManualClock, int, Path, bool], Rig]
 
 
-def emulated(adapter: Callable[..., Cloud], stand_in: ModuleType, **urls: str) -> Make:
+def emulated(adapter: type[Any], stand_in: ModuleType, **urls: str) -> Kit:
     """The adapter over its stand-in, in process. ``urls``: its roots, where it has others than
     ``base_url`` alone."""
 
@@ -112,7 +117,7 @@ def emulated(adapter: Callable[..., Cloud], stand_in: ModuleType, **urls: str) -
         )
         return Rig(cloud, clock, folder, world)
 
-    return make
+    return Kit(adapter, make)
 
 
 def fake_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
@@ -120,8 +125,8 @@ def fake_rig(clock: ManualClock, seed: int, folder: Path, boots: bool) -> Rig:
 
 
 GRAPHQL = f"{URL}/graphql"
-RIGS: Mapping[str, Make] = {
-    "fake": fake_rig,
+RIGS: Mapping[str, Kit] = {
+    "fake": Kit(FakeCloud, fake_rig),
     "lambda": emulated(LambdaCloud, lambda_),
     "runpod-graphql": emulated(GraphQLRunPod, runpod, url=GRAPHQL),
     "runpod-rest": emulated(RestRunPod, runpod, base_url=f"{URL}/v2", graphql_url=GRAPHQL),
@@ -129,10 +134,18 @@ RIGS: Mapping[str, Make] = {
 }
 
 
+EMULATED = sorted(set(RIGS) - {"fake"})
+
+
+def able(ability: type) -> list[str]:
+    """The rigs whose adapter can do this."""
+    return sorted(name for name, kit in RIGS.items() if issubclass(kit.adapter, ability))
+
+
 @contextmanager
 def opened(name: str, clock: ManualClock, seed: int, folder: Path, *, boots: bool) -> Iterator[Rig]:
     """A rig, whose machines end with the test."""
-    rig = RIGS[name](clock, seed, folder, boots)
+    rig = RIGS[name].make(clock, seed, folder, boots)
     try:
         yield rig
     finally:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from brain.clouds import Boot, HasLogs, MachineState
-from tests.contract.cloud.rigs import TAG, Rig
+from tests.contract.cloud.rigs import RIGS, TAG, Rig
 from tests.support.wait import until
 
-pytestmark = [pytest.mark.feature("B3"), pytest.mark.feature("F1")]
+pytestmark = [
+    pytest.mark.feature("B1"),
+    pytest.mark.feature("B2"),
+    pytest.mark.feature("B3"),
+    pytest.mark.feature("B4"),
+]
 ODD = 'it\'s "quoted"\n$HOME `id` \\n %s ; & | < > {"a": 1} é'
-STAY_UP = {"lambda"}
+CONTAINERS = sorted(set(RIGS) - {"lambda"})  # elsewhere a machine stays up beside its script
 SCRIPT = """\
 # What stands here is not for any shell but this one: ' " $(exit 3) `exit 4` \\ %% é
 set -eu
@@ -36,10 +41,9 @@ async def test_script_and_environment_arrive_as_they_are(booting_rig: Rig) -> No
         assert "it runs" in await rig.run(rig.cloud.logs(made.machine_id, lines_max=20))
 
 
+@pytest.mark.parametrize("booting_rig", CONTAINERS, indirect=True)
 async def test_a_container_whose_program_ends_does_not_run(booting_rig: Rig) -> None:
     rig = booting_rig
-    if rig.cloud.name in STAY_UP:
-        pytest.skip("there the script runs beside what keeps the machine up")
     made = await rig.rent(TAG, Boot("exit 3\n", {}, "python:3.11"))
     rig.settle(600)
 

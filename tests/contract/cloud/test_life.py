@@ -16,9 +16,14 @@ from brain.clouds import (
     MachineMissing,
     MachineState,
 )
-from tests.contract.cloud.rigs import TAG, Rig
+from tests.contract.cloud.rigs import EMULATED, TAG, Rig, able
 
-pytestmark = pytest.mark.feature("B3")
+pytestmark = [
+    pytest.mark.feature("B1"),
+    pytest.mark.feature("B2"),
+    pytest.mark.feature("B3"),
+    pytest.mark.feature("B4"),
+]
 COMING_UP = {MachineState.PROVISIONING, MachineState.STARTING, MachineState.RUNNING}
 ENDING = {MachineState.TERMINATING, MachineState.TERMINATED}
 
@@ -75,9 +80,9 @@ async def test_an_ended_machine_goes_and_may_be_ended_again(rig: Rig) -> None:
         assert isinstance(await rig.wrong(call(made.machine_id)), MachineMissing)
 
 
+@pytest.mark.parametrize("rig", EMULATED, indirect=True)
 async def test_two_machines_of_one_tag_are_both_found(rig: Rig) -> None:
-    if rig.world is None:
-        pytest.skip("the fake cloud makes what it is asked for")
+    assert rig.world is not None
     for stock in list(rig.world.stocks.values()):
         rig.world.set_stock(replace(stock, capacity=stock.capacity + stock.gpus))
     rig.fail("doubled", "create")
@@ -86,9 +91,8 @@ async def test_two_machines_of_one_tag_are_both_found(rig: Rig) -> None:
     assert len(await rig.run(rig.cloud.find_by_tag(TAG))) == 2
 
 
+@pytest.mark.parametrize("rig", EMULATED, indirect=True)
 async def test_a_machine_that_was_never_made_is_not_found(rig: Rig) -> None:
-    if rig.world is None:
-        pytest.skip("the fake cloud makes what it is asked for")
     rig.fail("ghost", "create")
     ghost = await rig.rent()
     rig.settle()
@@ -103,10 +107,10 @@ async def test_an_odd_id_is_no_machine_and_no_path(rig: Rig, machine_id: str) ->
     assert rig.world is None or not rig.world.calls
 
 
+@pytest.mark.parametrize("rig", able(HasStop), indirect=True)
 async def test_a_stopped_machine_keeps_its_tag_and_starts_again(rig: Rig) -> None:
     cloud = rig.cloud
-    if not isinstance(cloud, HasStop):
-        pytest.skip("this cloud cannot stop a machine")
+    assert isinstance(cloud, HasStop)
     made = await rig.rent()
     rig.settle(600)
     await listed(rig)
@@ -136,10 +140,10 @@ async def test_what_else_a_cloud_can_do_answers_in_our_shapes(rig: Rig) -> None:
     assert cloud.facts.boot_seconds_max >= 60
 
 
+@pytest.mark.parametrize("rig", able(HasVolumes), indirect=True)
 async def test_a_volume_is_made_listed_and_removed(rig: Rig) -> None:
     cloud = rig.cloud
-    if not isinstance(cloud, HasVolumes):
-        pytest.skip("this cloud has no volumes")
+    assert isinstance(cloud, HasVolumes)
     made = await rig.run(cloud.make_volume("models", 50, "EU-RO-1"))
     assert (made.name, made.size_gib, made.region) == ("models", 50, "EU-RO-1")
     assert await rig.run(cloud.volumes()) == [made]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.cloud.rigs import KEY, Rig
+from tests.contract.cloud.rigs import EMULATED, KEY, Rig
 
-pytestmark = pytest.mark.feature("B3")
+pytestmark = [
+    pytest.mark.feature("B1"),
+    pytest.mark.feature("B2"),
+    pytest.mark.feature("B3"),
+    pytest.mark.feature("B4"),
+    pytest.mark.feature("B5"),
+]
+of_others = pytest.mark.parametrize("rig", EMULATED, indirect=True)
 DOLLAR_NANO = 1_000_000_000
 
 
@@ -33,17 +40,15 @@ async def test_an_offers_key_is_its_own_and_stays(rig: Rig) -> None:
     }
 
 
+@of_others
 @pytest.mark.parametrize("price_nano", [-DOLLAR_NANO, 0, 10**18])
 async def test_a_price_that_cannot_be_true_is_left_out(rig: Rig, price_nano: int) -> None:
-    if rig.world is None:
-        pytest.skip("the fake cloud has no prices of others")
     rig.fail("price", "offers", times=0, price_nano=price_nano)
     assert await rig.run(rig.cloud.offers()) == []
 
 
+@of_others
 async def test_an_unknown_gpu_is_kept_under_its_name(rig: Rig) -> None:
-    if rig.world is None:
-        pytest.skip("the fake cloud has no GPUs of others")
     rig.fail("unknown_gpu", "offers", times=0)
     found = {one.gpu_name: one.vram_mib for one in await rig.run(rig.cloud.offers())}
     strange = [name for name in found if "Quux 9000" in name]

@@ -128,6 +128,10 @@ def test_production_refuses_what_is_unsafe_and_says_why(
     assert name in _refusal(start, {**PRODUCTION, name: value})
 
 
+def test_production_rents_containers_from_an_image_of_its_own(start: object) -> None:
+    assert "CLOUD_BOOT_IMAGE" in _refusal(start, {**PRODUCTION, "RUNPOD_API_KEY": "rpa_1"})
+
+
 def test_production_refuses_one_secret_used_twice(start: object) -> None:
     told = _refusal(start, {**PRODUCTION, "GATEWAY_TOKEN": PRODUCTION["MASTER_KEY"]})
     assert "must differ" in told

@@ -18,7 +18,7 @@ from tests.integration.brain.adapters import rent_fake
 from tests.support.shared import ROOT
 from tests.support.wait import until
 
-pytestmark = pytest.mark.feature("B3")
+pytestmark = pytest.mark.feature("B4")
 NOTHING_DONE = Boot("exec sleep 600\n")
 
 

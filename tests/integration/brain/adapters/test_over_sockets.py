@@ -31,7 +31,11 @@ from standins.clouds.faults import Fault, FaultKind
 from tests.integration.standins.clouds.clients import AT_ONCE, served
 from tests.support.wait import until
 
-pytestmark = pytest.mark.feature("B3")
+pytestmark = [
+    pytest.mark.feature("B1"),
+    pytest.mark.feature("B2"),
+    pytest.mark.feature("B3"),
+]
 KEY = "KEYxq7Jt2Wm9secret"
 CLOUDS: dict[str, Any] = {"runpod": runpod, "vast": vast, "lambda": lambda_}
 WAYS = [("runpod", "rest"), ("runpod", "graphql"), ("vast", ""), ("lambda", "")]
@@ -89,6 +93,7 @@ async def test_a_machine_is_rented_seen_and_ended(name: str, way: str, tmp_path:
             await until(lambda: _has_line(logs, machine), every=0.3)
         await cloud.terminate(machine)
         await until(lambda: _is_gone(cloud, machine), every=0.3)
+        assert await cloud.find_by_tag("gng-1") == []
 
 
 async def _has_line(logs: Any, machine: str) -> bool:

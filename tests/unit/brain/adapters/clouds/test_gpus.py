@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from brain.adapters.clouds.gpus import gpu
 
-pytestmark = pytest.mark.feature("B3")
+pytestmark = pytest.mark.feature("B5")
 GIB = 1024
 
 

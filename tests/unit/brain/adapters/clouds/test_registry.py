@@ -15,6 +15,7 @@ from brain.adapters.clouds.runpod import GraphQLRunPod, RestRunPod
 from brain.clouds import HasBalance, HasEndpoints, HasLogs, HasStop, HasVolumes
 from kernel.clock import ManualClock
 
+pytestmark = pytest.mark.feature("B8")
 ROOM = Path(__file__).resolve().parents[5] / "brain" / "adapters" / "clouds"
 
 

@@ -42,6 +42,7 @@ from brain.clouds import (
     Unreadable,
 )
 
+pytestmark = pytest.mark.feature("B1")
 ASKED = Question("SECURE", 2)
 GPU: dict[str, Any] = {
     "id": "NVIDIA L4",
