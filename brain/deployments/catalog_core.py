@@ -96,17 +96,17 @@ def places(
     for name, memory_mib, simulated in sorted([*supply, *known], key=lambda kind: kind[1::-1]):
         standing = supply.get((name, memory_mib, simulated), [])
         most = max((offer.total for offer in standing), default=GPUS_MAX)
-        board = Board(_cheapest(standing))
         for template, request in asked:
             if simulated and not request.simulated:
                 continue
+            cheapest = _cheapest(standing, request)
             found.append(
                 Place(
                     gpu_name=name,
                     memory_mib=memory_mib,
                     quantisation=template.quantisation,
                     fit=fit(template, use, gpu_memory_mib=memory_mib, gpus_max=most),
-                    choice=board.plan(request, now_ns).chosen if standing else None,
+                    choice=Board(cheapest).plan(request, now_ns).chosen if cheapest else None,
                     offers=len(standing),
                     simulated=simulated,
                 )
@@ -146,6 +146,16 @@ def _by_kind(offers: Iterable[Offer]) -> dict[tuple[str, int, bool], list[Offer]
     return kinds
 
 
-def _cheapest(offers: list[Offer]) -> list[Offer]:
-    free = (offer for offer in offers if offer.free and not offer.withheld)
+def _cheapest(offers: list[Offer], request: PlanRequest) -> list[Offer]:
+    """Of those that may be taken and hold what is asked for, the cheapest."""
+    free = (o for o in offers if not o.withheld and _holds(o, request))
     return heapq.nsmallest(OFFERS_TRIED, free, key=lambda offer: (offer.price_nano, offer.place))
+
+
+def _holds(offer: Offer, request: PlanRequest) -> bool:
+    """Are so many GPUs as the model takes free there? A cloud's machine is taken whole."""
+    return any(
+        shape.vram_mib <= offer.vram_mib
+        and (shape.gpus == offer.total if offer.cloud else shape.gpus <= offer.free)
+        for shape in request.shapes
+    )

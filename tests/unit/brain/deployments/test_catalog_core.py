@@ -97,6 +97,15 @@ def test_the_cheapest_of_nodes_and_clouds_is_the_price_now() -> None:
     assert (found.choice.offer.offer_key, found.choice.gpus, found.offers) == ("cheap", 1, 3)
 
 
+@pytest.mark.feature("D2", "B5")
+def test_many_cheap_machines_of_the_wrong_size_hide_none_that_is_right() -> None:
+    large = [cloud(f"large{n}", "H100 SXM", 81559, 1.0, gpus=8) for n in range(50)]
+    right = cloud("right", "H100 SXM", 81559, 3.0)
+    found = placed("microsoft/phi-4", [*large, right])["H100 SXM", ""]
+    assert found.choice is not None
+    assert found.choice.offer.offer_key == "right"
+
+
 @pytest.mark.feature("D2")
 def test_what_may_not_be_sold_has_no_price() -> None:
     shut = node(1, "L40S", 46068, 1.0, withheld="It fell silent.")
