@@ -28,13 +28,12 @@ def failed(call, *arguments, **named):
         return [type(wrong).__name__, str(wrong)]
     return "went well"
 
-def until_up(pod_id):
-    for _ in range(200):
-        pod = runpod.get_pod(pod_id)
-        if pod["runtime"]:
-            return pod
-        time.sleep(0.05)
-    raise SystemExit("the pod did not come up")
+def until(look):
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if found := look():
+            return found
+    raise SystemExit("it did not come")
 """
 
 EVERY_CALL = """
@@ -46,9 +45,9 @@ pod = runpod.create_pod(
     docker_args="sh -c 'echo up as $RUNPOD_POD_ID; exec sleep 600'", data_center_id="US-TX-3",
 )
 said["made"] = pod
-said["up"] = until_up(pod["id"])
-time.sleep(0.3)
-said["pods"] = runpod.get_pods()
+until(lambda: runpod.get_pod(pod["id"])["runtime"])
+said["up"] = runpod.get_pod(pod["id"])
+said["pods"] = until(runpod.get_pods)
 said["stopped"] = runpod.stop_pod(pod["id"])
 said["resumed"] = runpod.resume_pod(pod["id"], 1)
 said["cpu"] = runpod.create_pod("c", "img", instance_id="cpu3c-2-4")
@@ -93,6 +92,7 @@ def test_every_call_of_the_client_works(runpod_client: Path, stand_in_cloud: Sta
     up = said["up"]
     assert (up["name"], up["desiredStatus"], up["costPerHr"]) == ("gng-t", "RUNNING", 0.39)
     assert [port["privatePort"] for port in up["runtime"]["ports"]] == [22, 8888]
+    assert [pod["id"] for pod in said["pods"]] == [up["id"]]
     assert said["stopped"]["desiredStatus"] == "EXITED"
     assert said["resumed"]["desiredStatus"] == "RUNNING"
     assert said["cpu"]["id"] != said["made"]["id"]
