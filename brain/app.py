@@ -136,7 +136,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 class Server(uvicorn.Server):
-    """Ends the gateways' streams first: they never end by themselves."""
+    """Ends the gateways' streams and the agents' long polls first: they outlast the grace."""
 
     def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
         super().__init__(config)
@@ -144,6 +144,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._parts.feed.close()
+        self._parts.agents.send_home()
         await super().shutdown(sockets)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import httpx
 from cli.faults import CliError
 
 SECONDS_MAX = 30.0
+WAITS_MAX = 4  # how often a call waits because the brain says when to come back
+WAIT_SECONDS_MAX = 30.0
 PAGES_MAX = 1000
 ADVICE = {
     401: "Log in first: ganglion login (or ganglion register for a new account).",
@@ -84,8 +87,17 @@ class Brain:
     ) -> Any:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"idempotency-key": key} if key else {}
+        for _ in range(WAITS_MAX):
+            answer = self._send(method, path, params=asked, json=body, headers=headers)
+            wait = _wait_seconds(answer)
+            if wait is None:
+                break
+            time.sleep(wait)
+        return self._read(answer)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, params=asked, json=body, headers=headers)
+            return self._http.request(method, path, **request)
         except httpx.ConnectError:
             raise CliError(
                 f"Nothing answers at {self.url}.",
@@ -98,7 +110,6 @@ class Brain:
             ) from None
         except (httpx.TransportError, httpx.UnsupportedProtocol, httpx.InvalidURL) as failed:
             raise CliError(f"The call to {self.url} failed: {failed}.", code="transport") from None
-        return self._read(answer)
 
     def _read(self, answer: httpx.Response) -> Any:
         if answer.status_code == 204:
@@ -115,3 +126,14 @@ class Brain:
             f"What answers at {self.url} is not a Ganglion brain (HTTP {answer.status_code}).",
             "Name the right address with --brain-url or BRAIN_URL.",
         )
+
+
+def _wait_seconds(answer: httpx.Response) -> float | None:
+    """How long the brain asks to wait before the same call is made again; ``None``: it did not.
+
+    A 429 means that nothing was done, so any call may be repeated.
+    """
+    told = answer.headers.get("retry-after", "")
+    if answer.status_code != 429 or not told.isdigit() or int(told) > WAIT_SECONDS_MAX:
+        return None
+    return max(float(told), 0.1)

@@ -12,7 +12,7 @@ import msgspec
 
 from inference.errors import WorkerError, worker_error
 from inference.meter import Tokens
-from inference.stream import Phase, SseStream, Usage
+from inference.stream import ABORTED, Phase, SseStream, Usage
 
 TAIL_BYTES = 16 * 1024
 EVENT_STREAM = b"text/event-stream"
@@ -27,8 +27,13 @@ class State(Enum):
     BROKEN = auto()  # not a whole answer; ``reason`` tells
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+
+
 class _Body(msgspec.Struct):
     usage: Usage | None = None
+    choices: list[_Choice] | None = None
     error: Any = None
 
 
@@ -49,6 +54,8 @@ def usage_of(content: bytes) -> Tokens:
         raise NotAnAnswer("the answer is not a JSON object") from None
     if body.error:
         raise NotAnAnswer("an error under status 200")
+    if body.choices and any(choice.finish_reason == ABORTED for choice in body.choices):
+        raise NotAnAnswer("the worker gave it up")
     return _tokens(body.usage)
 
 

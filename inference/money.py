@@ -15,6 +15,7 @@ from kernel.money import NANO
 from kernel.wire.gateway import SliceRequest
 
 RETRY_SECONDS = 0.1
+IDLE_RETRY_SECONDS = 2.0
 SLICE_NANO_MAX = 1000 * NANO
 
 
@@ -75,14 +76,16 @@ class Slicer:
             want_nano=want,
             need_nano=need,
         )
-        while purse.waiters:
+        """Asks until it is answered, even when nobody waits any more: a question that got no
+        answer may have been granted, and what is granted is known here or given back."""
+        while True:
             try:
                 answer = await self._brain.slice(request)
             except OutOfCredit:
                 purse.declined(self._clock.monotonic_ns())
                 return
             except GanglionError:
-                await self._clock.sleep(RETRY_SECONDS)
+                await self._clock.sleep(RETRY_SECONDS if purse.waiters else IDLE_RETRY_SECONDS)
                 continue
             now_ns = self._clock.monotonic_ns()
             granted = Slice(answer.slice_id, granted=answer.granted_nano, touched_ns=now_ns)
@@ -90,4 +93,3 @@ class Slicer:
             if purse.waiters and answer.granted_nano < need:
                 purse.declined(now_ns)
             return
-        self._back.append(slice_id)  # it may have been granted without our hearing of it

@@ -23,6 +23,7 @@ from kernel.wire.gateway import Segment, SliceReturn, UsageBatch, Watermark
 BATCH_SEGMENTS_MAX = 2000
 READ_SEGMENTS_MAX = 250
 REMAINS_SEGMENTS_MAX = 2000
+TOLD_MAX = 5000  # watermarks, and returned slices, that one batch may carry
 BACK_OFF_SECONDS_MAX = 10.0
 
 
@@ -100,21 +101,30 @@ class Shipper:
             place, whole = found.after, found.whole
             segments += found.segments
             await self._clock.sleep(0)  # requests come first
-        batch = self._batch(segments)
-        back: list[str] = []
-        if whole:
-            batch.watermarks = watermarks
-            back = self._slicer.take_back()
-            batch.returns = [SliceReturn(slice_id) for slice_id in back]
-        try:
-            await self._brain.usage(batch)
-        except BaseException:
-            self._slicer.put_back(back)
-            raise
+        if not whole:
+            await self._brain.usage(self._batch(segments))
+        else:
+            await self._tell_all(segments, watermarks)
         self._place = place
         gateway.spool.release(place)
         gateway.metrics.count("usage_shipped", len(segments))
         return whole
+
+    async def _tell_all(self, segments: list[Segment], watermarks: list[Watermark]) -> None:
+        """The last segments with every watermark and returned slice, in as many batches as the
+        wire allows of each: what is not told would count as if there were nothing of it."""
+        back = self._slicer.take_back()
+        told = 0
+        try:
+            for first in range(0, max(len(watermarks), len(back), 1), TOLD_MAX):
+                batch = self._batch(segments if first == 0 else [])
+                batch.watermarks = watermarks[first : first + TOLD_MAX]
+                batch.returns = [SliceReturn(i) for i in back[first : first + TOLD_MAX]]
+                await self._brain.usage(batch)
+                told = first + TOLD_MAX
+        except BaseException:
+            self._slicer.put_back(back[told:])
+            raise
 
     def _batch(self, segments: list[Segment]) -> UsageBatch:
         gateway = self._gateway
@@ -151,4 +161,4 @@ class Shipper:
             marks.append(
                 Watermark(replica_id, until[replica_id], in_flight=count[replica_id], draining=True)
             )
-        return marks[:5000]
+        return marks

@@ -21,6 +21,7 @@ EVENT_BYTES_MAX = 8 << 20
 HELD_BYTES_MAX = 256 << 10
 DONE_FRAME = b"data: [DONE]\n\n"
 _FIELD_NAMES = (b"data", b"event", b"id", b"retry")
+ABORTED = "abort"  # the engine's word for an answer that it gave up, at its own end for one
 _EMPTY_VALUES = (b"null", b'""', b"[]", b"{}")
 _USAGE = re.compile(rb'\s*"usage"\s*:\s*')
 
@@ -148,6 +149,8 @@ class SseStream:
             return False
         for choice in choices:
             if choice.finish_reason:
+                if choice.finish_reason == ABORTED:
+                    return False
                 self._ended.add(choice.index)
             self._seen.add(choice.index)
         self.chunks_since_usage += 1
@@ -208,6 +211,9 @@ class SseStream:
     def _chunk(self, chunk: _Chunk | _LaterChunk, event: bytes, out: list[bytes]) -> None:
         choices = chunk.choices
         if choices:
+            if any(choice.finish_reason == ABORTED for choice in choices):
+                self._break("the worker gave it up")
+                return
             self.chunks_since_usage += 1
             for choice in choices:
                 if choice.finish_reason:

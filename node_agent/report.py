@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kernel.clock import NS
-from kernel.wire.agent import DesiredState, LeaseSeen, LeaseSeenState
+from kernel.wire.agent import RESTARTS_MAX, DesiredState, LeaseSeen, LeaseSeenState
 from node_agent.core import ASKED, locked_gpus, may_run, released, why_wait
 from node_agent.records import AgentState, Doing, Held, Phase, Seen, Work
 
@@ -49,7 +49,7 @@ def _line(held: Held, seen: Seen, told: Told, locked: set[str], now_ns: int) -> 
         state=state,
         reason=reason[:4000],
         port=work.port if work is not None and work.phase is Phase.RUNNING else 0,
-        restarts=held.restarts,
+        restarts=min(held.restarts, RESTARTS_MAX),
         pull_done_mib=pull.done_mib,
         pull_total_mib=pull.total_mib,
         gpu_uuids=list(lease.gpu_uuids),

@@ -66,6 +66,7 @@ class AgentFront:
     _cursor: int = 0
     _sessions: dict[str, Session] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.boot_id = self.ctx.ids.new(BootId)
@@ -77,8 +78,15 @@ class AgentFront:
             asyncio.create_task(self._every(WAKE_SECONDS, "look", self.look)),
         ]
 
+    def send_home(self) -> None:
+        """Nobody waits here any more: this process is about to stop."""
+        self._stopping.set()
+        for own in self.desks.values():
+            own.changed.set()
+
     async def stop(self) -> None:
         """Write what has gathered and end."""
+        self.send_home()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -171,10 +179,13 @@ class AgentFront:
         )
 
     async def wait(self, own: Desk, generation: int) -> None:
-        """Return when the node's generation is above ``generation``, or after a while."""
+        """Return when the node's generation is above ``generation``, at the stop, or after a
+        while."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS_MAX):
                 while (now := self.desks.get(own.node_id, own)).generation <= generation:
+                    if self._stopping.is_set():
+                        return
                     await now.changed.wait()
 
     async def flush(self) -> None:

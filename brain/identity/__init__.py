@@ -13,7 +13,7 @@ from brain.identity.principal import (
     service_key,
 )
 from brain.identity.service import NewUser, Registered, ensure_admin, register
-from brain.identity.store import account_by_email, all_key_rows, key_row
+from brain.identity.store import account_by_email, account_exists, all_key_rows, key_row
 from brain.identity.tokens import Tokens
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Scope",
     "Tokens",
     "account_by_email",
+    "account_exists",
     "account_user",
     "admin_user",
     "all_key_rows",

@@ -28,6 +28,10 @@ async def account_by_id(tx: Tx, account_id: AccountId) -> Account | None:
     return await tx.get(Account, account_id)
 
 
+async def account_exists(tx: Tx, account_id: AccountId) -> bool:
+    return await account_by_id(tx, account_id) is not None
+
+
 async def key_facts(tx: Tx, digest: str) -> KeyFacts | None:
     found = await tx.scalar(select(ApiKey).where(ApiKey.digest == digest))
     if found is None:

@@ -13,7 +13,7 @@ from brain.billing.store import holds, journal, rates
 from brain.billing.store.journal import Line
 from brain.billing.store.rates import RateName
 from brain.edge import Page, PageQuery, get_ctx, page_of, page_query
-from brain.identity import Principal, account_by_email, account_user, admin_user
+from brain.identity import Principal, account_by_email, account_exists, account_user, admin_user
 from brain.plumbing import Ctx, audit
 from kernel.errors import NotFound
 from kernel.ids import AccountId
@@ -90,9 +90,12 @@ async def credits(body: CreditsBody, principal: AdminIn, ctx: CtxIn) -> CreditsO
 
 
 async def _account(ctx: Ctx, body: CreditsBody) -> AccountId:
-    if body.account_id is not None:
-        return AccountId.parse(body.account_id)
     async with ctx.db.begin() as tx:
+        if body.account_id is not None:
+            account_id = AccountId.parse(body.account_id)
+            if not await account_exists(tx, account_id):
+                raise NotFound("There is no account with this id.", param="account_id")
+            return account_id
         found = await account_by_email(tx, body.email or "")
     if found is None:
         raise NotFound("No account has this address.", param="email")

@@ -62,6 +62,12 @@ def test_what_is_lost_is_broken() -> None:
     assert (answer.state, answer.reason) == (State.BROKEN, "cut")
 
 
+def test_an_answer_that_the_engine_gave_up_is_broken() -> None:
+    answer = Answer(show_usage=False)
+    answer.take(200, b"application/json", b"", b'{"choices":[{"finish_reason":"abort"}]}')
+    assert answer.state is State.BROKEN
+
+
 def test_an_error_under_status_200_is_broken() -> None:
     body = json.dumps({"error": {"message": "died", "code": 500}}).encode()
     assert whole(body).state is State.BROKEN

@@ -131,6 +131,15 @@ def test_done_without_a_finish_reason_is_not_complete() -> None:
     assert (out, stream.phase) == (sse.HELLO, Phase.BROKEN)
 
 
+@pytest.mark.parametrize("before", [b"", sse.ROLE + sse.HELLO])
+def test_an_answer_that_the_engine_gave_up_is_not_complete(before: bytes) -> None:
+    stream = SseStream(show_usage=False)
+    gone = sse.chunk({"content": ""}, "abort") + sse.usage() + sse.DONE
+    out = b"".join(stream.feed(part) for part in (before, gone))
+    assert stream.phase is Phase.BROKEN
+    assert b"[DONE]" not in out
+
+
 def test_every_choice_needs_its_finish_reason() -> None:
     second = sse.event({"choices": [{"index": 1, "delta": {"content": "x"}}]})
     assert run(sse.HELLO, second, sse.STOP, sse.DONE)[1].phase is Phase.BROKEN

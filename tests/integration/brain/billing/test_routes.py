@@ -178,6 +178,16 @@ async def test_a_wrong_grant_is_refused_and_nothing_is_done(
     assert await stage.one("SELECT count(*) FROM journal_tx") == 0
 
 
+async def test_credits_for_an_account_that_is_not_there_are_refused(
+    brain: httpx.AsyncClient, admin: Somebody, stage: Stage
+) -> None:
+    nobody = "acct_" + "7" * 32
+    body = {"account_id": nobody, "credits": 1, "reason": "r", "idempotency_key": "k"}
+    answer = await brain.post("/api/v1/admin/credits", json=body, headers=admin.headers)
+    assert (answer.status_code, answer.json()["param"]) == (404, "account_id")
+    assert await stage.one("SELECT count(*) FROM journal_tx") == 0
+
+
 @pytest.mark.feature("G4")
 async def test_only_an_administrator_grants(brain: httpx.AsyncClient) -> None:
     somebody = await signed_up(brain)

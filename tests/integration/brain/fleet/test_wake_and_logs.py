@@ -49,6 +49,15 @@ async def test_a_wake_for_an_old_generation_returns_at_once(rig: Rig) -> None:
     assert (await asyncio.wait_for(agent.wake(0), 5)).status_code == 204
 
 
+async def test_who_waits_is_sent_home_before_the_stop(rig: Rig) -> None:
+    agent = await rig.agent()
+    waiting = asyncio.create_task(agent.wake((await agent.beat()).generation))
+    own = rig.front.desks[agent.node_id]
+    await until(lambda: own.changed._waiters)
+    rig.front.send_home()
+    assert (await asyncio.wait_for(waiting, 5)).status_code == 204
+
+
 async def test_a_claim_by_another_process_is_seen_at_the_next_look(rig: Rig) -> None:
     agent = await rig.agent()
     before = rig.front.desks[agent.node_id].generation
