@@ -25,7 +25,7 @@ class StandInCloud:
 
     url: str
     key: str
-    point: tuple[str, ...]
+    point: dict[str, str]  # the product's settings for it
     process: subprocess.Popen[str]
 
     def state(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def start_cloud(name: str, *options: str) -> StandInCloud:
     assert line, f"the stand-in did not start; exit code {process.wait(STOP_SECONDS_MAX)}"
     ready = json.loads(line)
     url = f"http://127.0.0.1:{ready['port']}"
-    return StandInCloud(url, KEY, tuple(ready["point"]), process)
+    return StandInCloud(url, KEY, ready["point"], process)
 
 
 @pytest.fixture

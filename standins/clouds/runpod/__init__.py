@@ -38,11 +38,11 @@ def make_app(world: World, *, api_key: str) -> App:
     return App(RunPod(world, api_key=api_key))
 
 
-def pointers(url: str, key: str) -> list[str]:
-    """How clients are pointed at this stand-in: lines for a shell."""
-    return [
-        f"export RUNPOD_API_KEY={key} RUNPOD_API_BASE_URL={url}/v2"
-        f" RUNPOD_GRAPHQL_URL={url}/graphql  # then: ganglion up",
-        f"export RUNPOD_API_BASE_URL={url} RUNPOD_ENDPOINT_BASE_URL={url}/v2"
-        f"  # in Python: import runpod; runpod.api_key = {key!r}",
-    ]
+def pointers(url: str, key: str) -> dict[str, str]:
+    """The product's settings for this stand-in. The vendor's own package uses one of the names
+    otherwise: its ``RUNPOD_API_BASE_URL`` is the address alone."""
+    return {
+        "RUNPOD_API_KEY": key,
+        "RUNPOD_API_BASE_URL": f"{url}/v2",
+        "RUNPOD_GRAPHQL_URL": f"{url}/graphql",
+    }
