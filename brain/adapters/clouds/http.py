@@ -37,6 +37,7 @@ from kernel.clock import NS, Clock
 USER_AGENT = "ganglion"
 _GZIP = 47  # zlib's word for "gzip or zlib, whichever it is"
 _CODE = re.compile(r"[A-Za-z]+(?:[ _./-][A-Za-z]+){0,8}\Z")
+_SPENT = re.compile(r";\s*r=(\d{1,9})\s*;\s*t=(\d{1,9})\b")
 # Nothing was sent, so nothing can have been done.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -174,6 +175,7 @@ class CloudHttp:
                 method, path, params=query, content=content, headers=headers
             )
             answer = await self._send(request)
+            self._heed(answer)
             if wrong := (judge or self._judge)(answer) or error_of(
                 answer, self._limits, self._clock
             ):
@@ -228,6 +230,14 @@ class CloudHttp:
             cloud=self.cloud,
             wait_seconds_max=self._limits.bucket_seconds_max,
         )
+
+    def _heed(self, answer: Answer) -> None:
+        """A budget that the cloud says is used up is ours too (the RateLimit header, which tells
+        what is left and for how long)."""
+        for left, seconds in _SPENT.findall(answer.headers.get("ratelimit", "")[:500]):
+            if int(left) == 0:
+                wait = min(float(seconds), self._limits.throttled_seconds_max)
+                self._close_buckets(wait, ())
 
     def _close_buckets(self, seconds: float, buckets: Sequence[Bucket]) -> None:
         for bucket in buckets or self._buckets:

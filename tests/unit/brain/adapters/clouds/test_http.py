@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from brain.adapters.clouds.buckets import Bucket
 from brain.adapters.clouds.http import CloudHttp, HttpLimits, code_of, retry_after
 from brain.clouds import (
     Broke,
@@ -149,6 +150,23 @@ async def test_a_repeat_waits_as_long_as_the_cloud_says(clock: ManualClock) -> N
     began = clock.monotonic_ns()
     await passing(clock, client(clock, transport).call("GET", "/x", repeatable=True))
     assert 7.0 <= (clock.monotonic_ns() - began) / 1e9 < 9.0
+
+
+async def test_a_budget_that_the_cloud_says_is_spent_is_kept_to(clock: ManualClock) -> None:
+    headers = {"ratelimit": '"minute";r=0;t=7, "hour";r=2800;t=1812'}
+    http = CloudHttp(
+        cloud="Cloudy",
+        base_url="https://cloud.example/",
+        key=KEY,
+        clock=clock,
+        chance=random.Random(1),
+        buckets=[Bucket(clock, calls=60, seconds=60, burst=20)],
+        transport=Scripted((200, b"{}", headers), (200, b"{}")),
+    )
+    await http.call("GET", "/x", repeatable=False)
+    began = clock.monotonic_ns()
+    await passing(clock, http.call("GET", "/x", repeatable=False))
+    assert 7.0 <= (clock.monotonic_ns() - began) / 1e9 < 8.0
 
 
 async def test_a_long_wait_is_the_callers_to_decide(clock: ManualClock) -> None:
