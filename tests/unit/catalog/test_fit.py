@@ -166,8 +166,10 @@ def test_a_state_takes_pages_as_large_as_those_of_attention() -> None:
     shape = CATALOG.get("Qwen/Qwen3.6-27B").shape
     assert shape is not None
     one = shape_need(shape, Use(1, 1, kv_cache=Precision.FP8), 1)
-    cache = {line.label: line.mib for line in one.lines}["KV cache"]
-    assert cache == -(-16 * 1568 * 2 * 4 * 256 // 2**20)
+    cache = {line.label: line.mib for line in one.lines}
+    page = 1568 * 2 * 4 * 256
+    assert cache["KV cache"] == -(-16 * page // 2**20)
+    assert cache["KV cache (state)"] == -(-48 * 2 * page // 2**20), "and each is kept twice"
 
 
 def test_heads_decide_over_how_many_gpus_it_splits() -> None:
