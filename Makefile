@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-fast check format bench bench-peers parts adapter features clean help \
+.PHONY: run demo test test-fast check format bench bench-peers claims-long parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -30,6 +30,9 @@ format: setup-dev ## write the code as `make check` wants it
 
 bench: setup-dev ## measure; one line a figure (ONLY=gateway|ledger|planner|heartbeats|start)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+claims-long: setup-dev ## eight schedulers, 100,000 requests: nothing is claimed twice (REQUESTS=n)
+	@$(PY) -m bench.schedulers --requests $(or $(REQUESTS),100000)
 
 bench-peers: setup-dev ## fetch the peer that some figures compare with (vllm-router)
 	@$(PY) -m tools.parts --peers

@@ -40,7 +40,13 @@ PARTS: dict[str, tuple[str, ...]] = {
         "ledger_debits_1000_per_s",
         "fold_segments_per_s",
     ),
-    "planner": ("planner_decisions_per_s_10k", "claims_per_s", "double_claims"),
+    "planner": (
+        "planner_decisions_per_s_10k",
+        "planner_decisions_per_s_100k",
+        "plan_cost_over_optimum_percent",
+        "claims_per_s",
+        "double_claims",
+    ),
     "heartbeats": ("heartbeats_per_s_core",),
     "start": ("start_cold_s", "start_warm_s", "agent_rss_mib"),
 }

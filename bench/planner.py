@@ -1,4 +1,5 @@
-"""Decisions over 10,000 offers, and committed claims by eight schedulers at once."""
+"""Decisions over 10,000 and 100,000 offers, committed claims by eight schedulers at once, and the
+cost of plans beside the optimum."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from bench.figure import Figure
 from bench.fleet_rows import add_nodes, system_ctx
+from bench.optimum import over_optimum
 from brain import fleet, migrate
 from brain.fleet import Claim
 from brain.identity import PLATFORM_ACCOUNT
@@ -22,7 +24,8 @@ from kernel.errors import NoCapacity
 from kernel.ids import DeploymentId, NodeId, ReplicaId
 from kernel.wire.agent import LaunchSpec
 
-OFFERS = 10_000
+OFFERS = (10_000, 100_000)
+CASES = 200
 ROUNDS = 3
 ROUND_SECONDS = 1.0
 SCHEDULERS = 8
@@ -43,8 +46,12 @@ LAUNCH = LaunchSpec(engine="standin", image="standin", arguments=[])
 async def figures(url: str, redis_url: str) -> list[Figure]:
     """Prints nothing; every round works on fresh rows of the database at ``url``."""
     await migrate.upgrade(url)
-    per_s = median([decisions_per_s(Random(seed)) for seed in range(ROUNDS)])
-    found = [Figure("planner_decisions_per_s_10k", per_s, "1/s")]
+    found = []
+    for count in OFFERS:
+        per_s = median([decisions_per_s(Random(seed), count) for seed in range(ROUNDS)])
+        found.append(Figure(f"planner_decisions_per_s_{count // 1000}k", per_s, "1/s"))
+    over = over_optimum(range(CASES))  # a request that found no place counts as twice the cost
+    found.append(Figure("plan_cost_over_optimum_percent", over.percent + 100 * over.lost, "%"))
     ctx = system_ctx(url, pool_size=SCHEDULERS)
     try:
         rates = [await claims_per_s(ctx, seed) for seed in range(ROUNDS)]
@@ -102,9 +109,9 @@ def random_requests(chance: Random, count: int) -> list[PlanRequest]:
     ]
 
 
-def decisions_per_s(chance: Random) -> float:
+def decisions_per_s(chance: Random, offers: int) -> float:
     """Whole decisions with their reasons at hand; texts are written when someone reads them."""
-    board = Board(random_offers(chance, OFFERS))
+    board = Board(random_offers(chance, offers))
     requests = random_requests(chance, 500)
     done, start = 0, perf_counter()
     while perf_counter() - start < ROUND_SECONDS:
