@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,6 +37,22 @@ BOOT = Boot("exec sleep 600\n", {"JOIN_TOKEN": TOKEN}, "docker.io/library/python
 WAIT_SECONDS_MAX = 3600.0
 
 
+class Spoiler(httpx.AsyncBaseTransport):
+    """Passes everything on, but for ids that are taken out of the answers."""
+
+    def __init__(self, behind: httpx.AsyncBaseTransport) -> None:
+        self._behind = behind
+        self.spoiled_id = ""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._behind.handle_async_request(request)
+        if not self.spoiled_id:
+            return response
+        found = re.compile(rb'"id": ?"?%s"?' % self.spoiled_id.encode())
+        body = found.sub(b'"id": null', await response.aread())
+        return httpx.Response(response.status_code, stream=httpx.ByteStream(body))
+
+
 @dataclass
 class Rig:
     """What a test works with. ``world`` is None where the adapter is its own cloud."""
@@ -44,6 +61,7 @@ class Rig:
     clock: ManualClock
     folder: Path
     world: World | None = None
+    spoiler: Spoiler | None = None
 
     async def run(self, work: Awaitable[T]) -> T:
         """What ``work`` gives, while time runs on as far as it waits."""
@@ -108,14 +126,15 @@ def emulated(adapter: type[Any], stand_in: ModuleType, **urls: str) -> Kit:
         launcher = Processes(folder / "machines", {}) if boots else None
         world = stand_in.make_world(clock, random.Random(seed), launcher)
         world.rules = replace(world.rules, balance_nano=50_000_000_000)
+        spoiler = Spoiler(httpx.ASGITransport(stand_in.make_app(world, api_key=KEY)))
         cloud = adapter(
             **(urls or {"base_url": URL}),
             key=KEY,
             clock=clock,
             chance=random.Random(seed),
-            transport=httpx.ASGITransport(stand_in.make_app(world, api_key=KEY)),
+            transport=spoiler,
         )
-        return Rig(cloud, clock, folder, world)
+        return Rig(cloud, clock, folder, world, spoiler)
 
     return Kit(adapter, make)
 

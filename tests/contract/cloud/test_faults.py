@@ -171,6 +171,20 @@ async def test_half_a_listing_is_never_told_as_a_whole(rig: Rig) -> None:
     assert isinstance(await rig.wrong(rig.cloud.find_by_tag(TAG)), Unreadable)
 
 
+@pytest.mark.parametrize("rig", EMULATED, indirect=True)
+async def test_a_row_that_cannot_be_read_makes_half_a_listing(rig: Rig) -> None:
+    spoiled = await rig.rent()
+    rig.settle()
+    whole = await rig.rent(f"{TAG}2")
+    rig.settle()
+    assert rig.spoiler is not None
+    rig.spoiler.spoiled_id = spoiled.machine_id
+    listing = await rig.run(rig.cloud.listing())
+    assert not listing.complete
+    assert {one.machine_id for one in listing.machines} <= {whole.machine_id}
+    assert isinstance(await rig.wrong(rig.cloud.find_by_tag(TAG)), Unreadable)
+
+
 async def test_no_such_machine_once_is_told_as_such(rig: Rig) -> None:
     machine = (await rig.rent()).machine_id
     rig.settle()
