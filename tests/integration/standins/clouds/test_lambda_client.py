@@ -26,7 +26,7 @@ from tests.integration.standins.clouds.clients import (
 )
 from tests.support.wait import free_port, until
 
-pytestmark = pytest.mark.feature("B2")
+pytestmark = pytest.mark.feature("B3")
 KEY = "lambda-key"
 ENTRY = ("lambda_ai_cloud_api_client.__main__", "main", "rich.table")
 START = ("start", "--instance-type", "gpu_1x_a10", "--region", "us-west-1", "--ssh-key", "k")

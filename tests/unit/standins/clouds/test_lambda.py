@@ -17,7 +17,7 @@ from standins.clouds.lambda_.cloud_init import program_of
 from standins.clouds.refusals import Refused
 from standins.clouds.shell import Answer, Request
 
-pytestmark = pytest.mark.feature("B2")
+pytestmark = pytest.mark.feature("B3")
 KEY = "k"
 LAUNCH = {
     "region_name": "us-west-1",

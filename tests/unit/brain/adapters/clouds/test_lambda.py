@@ -65,6 +65,7 @@ def order(**more: Any) -> Order:
 # --- offers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("B5")
 def test_cents_for_the_whole_are_nano_dollars_for_each_gpu() -> None:
     (offer,) = offers_of(TYPES)
     assert (offer.gpu_name, offer.gpus, offer.vram_mib) == ("H100 SXM", 8, 81_559)

@@ -37,7 +37,7 @@ from brain.clouds import (
 )
 from kernel.clock import ManualClock
 
-pytestmark = pytest.mark.feature("B3")
+pytestmark = pytest.mark.feature("B2")
 ROW: dict[str, Any] = {
     "id": 384826,
     "machine_id": 12714,
@@ -94,6 +94,7 @@ def meaning(status: int, body: object, **headers: str) -> object:
 # --- offers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("B5")
 def test_a_row_is_an_offer_in_our_units() -> None:
     offer = offer_of(ROW, spot=False)
     assert offer is not None
@@ -134,6 +135,7 @@ def test_what_cannot_be_true_or_be_rented_is_no_offer(odd: dict[str, object]) ->
     assert offers_of([ROW | odd, ROW, "no row", None], spot=False) == [offer_of(ROW, spot=False)]
 
 
+@pytest.mark.feature("B5")
 @given(cents=st.integers(1, 99_999_999), gpus=st.integers(1, 16))
 def test_no_price_is_ever_told_too_low(cents: int, gpus: int) -> None:
     row = ROW | {"dph_base": cents / 1_000_000, "num_gpus": gpus}
