@@ -202,11 +202,7 @@ class Verdict:
     fault: Fault = Fault.NONE
 
 
-BROKEN = {
-    MachineState.FAILED: Fault.BOOT_FAILED,
-    MachineState.STOPPED: Fault.BOOT_FAILED,
-    MachineState.INTERRUPTED: Fault.INTERRUPTED,
-}
+BROKEN = frozenset({MachineState.FAILED, MachineState.STOPPED, MachineState.INTERRUPTED})
 
 
 def judge(
@@ -228,12 +224,19 @@ def judge(
         return Verdict(end=why, fault=_fault_of(facts, lease))
     if machine is not None and machine.state in BROKEN:
         said = f": {machine.said}" if machine.said else ""
-        fault = BROKEN[machine.state]
-        return Verdict(end=f"the cloud says it {machine.state.value}{said}", fault=fault)
+        end = f"the cloud says that it is {machine.state.value}{said}"
+        return Verdict(end=end, fault=_broken(facts, machine))
     assert lease is not None, "a lease that is not there is unwanted"
     if facts.state is IntentState.BOOTING:
         return _booting(facts, lease, now_ns)
     return Verdict(serving=facts.state is IntentState.ENROLLED and lease.ready)
+
+
+def _broken(facts: Facts, machine: Machine) -> Fault:
+    """Taken away at work, or never came up. A stop that nobody asked for is an interruption:
+    several clouds have no other word for it."""
+    booting = facts.state is IntentState.BOOTING and machine.state is not MachineState.INTERRUPTED
+    return Fault.BOOT_FAILED if booting else Fault.INTERRUPTED
 
 
 def _booting(facts: Facts, lease: LeaseSight, now_ns: int) -> Verdict:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from brain.adapters.clouds.runpod import RestRunPod
 from brain.clouds import Cloud
 from brain.deployments.models import Replica
 from brain.plumbing import Ctx
-from brain.provisioning import Terms, store
+from brain.provisioning import Looks, Terms, store
 from brain.provisioning.models import Intent
 from brain.wiring import DeploymentWatch
 from catalog import load_catalog
@@ -31,6 +33,8 @@ from tests.support.deployments import House, give
 from tests.support.fleet import Agent, brain_front, gpu
 
 KEY = "stand-in"
+STUCK_SECONDS = 0.3  # of real time: work that takes longer waits for the clock
+T = TypeVar("T")
 INSTALLATION = "tests"
 TERMS = Terms(INSTALLATION, "http://brain.test", "0" * 64, b"t" * 32, "an/image")
 
@@ -54,6 +58,7 @@ class Sky:
     world: World
     clouds: dict[str, Cloud]
     agents: dict[str, Agent] = field(default_factory=dict)
+    looks: Looks = field(default_factory=Looks)
 
     @property
     def ctx(self) -> Ctx:
@@ -65,12 +70,26 @@ class Sky:
 
     async def step(self, ctx: Ctx | None = None) -> int:
         """One pass over the intents."""
-        return await provisioning.reconcile_intents(
-            ctx or self.ctx, self.clouds, TERMS, owner="w", watcher=self.house.rig.front.watcher
+        return await self._drive(
+            provisioning.reconcile_intents(
+                ctx or self.ctx,
+                self.clouds,
+                TERMS,
+                owner="w",
+                watcher=self.house.rig.front.watcher,
+                looks=self.looks,
+            )
         )
 
     async def sweep(self) -> None:
-        await provisioning.sweep(self.ctx, self.clouds, TERMS)
+        await self._drive(provisioning.sweep(self.ctx, self.clouds, TERMS))
+
+    async def _drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Time passes for an adapter that waits between two tries."""
+        task = asyncio.ensure_future(work)
+        while not (await asyncio.wait({task}, timeout=STUCK_SECONDS))[0]:
+            self.clock.advance(1)
+        return task.result()
 
     async def tick(self) -> None:
         await self.house.tick()
@@ -137,7 +156,7 @@ class Sky:
         return (await self.intents())[-1]
 
     async def deploy(self, **wanted: object) -> DeploymentId:
-        await offers.refresh_due(self.ctx, self.clouds)
+        await self._drive(offers.refresh_due(self.ctx, self.clouds))
         return await self.house.deploy(**wanted)  # type: ignore[arg-type]
 
     async def serving(self) -> DeploymentId:

@@ -100,6 +100,13 @@ def test_the_clouds_bad_word_ends_it_at_the_first_look(state: MachineState, faul
     assert found.fault is fault
 
 
+def test_a_stop_that_nobody_asked_for_is_an_interruption() -> None:
+    serving = replace(FACTS, state=IntentState.SERVING)
+    lease = replace(LEASE, awaits_gpus=False, ready=True)
+    stopped = replace(RUNNING, state=MachineState.STOPPED)
+    assert core.judge(serving, lease, stopped, Sight.LISTED, NOW).fault is Fault.INTERRUPTED
+
+
 def test_a_boot_ends_with_the_agents_word_or_at_its_deadline() -> None:
     def look(lease: LeaseSight, seconds: int) -> core.Verdict:
         return core.judge(FACTS, lease, RUNNING, Sight.LISTED, NOW + seconds * NS)
