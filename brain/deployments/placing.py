@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,15 @@ from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx
-from brain.scheduling import Board, Candidate, Choice, Plan, PlanRequest, Shape
+from brain.scheduling import (
+    Board,
+    Candidate,
+    Choice,
+    Plan,
+    PlanRequest,
+    Shape,
+    plan_together,
+)
 from catalog import (
     Catalog,
     Template,
@@ -21,7 +30,7 @@ from catalog import (
     parallel_choices,
     use_of,
 )
-from kernel.errors import Conflict, NoCapacity, OutOfCredit
+from kernel.errors import Conflict, NoCapacity, NotFound, OutOfCredit
 from kernel.ids import ReplicaId
 from kernel.money import Money
 
@@ -70,12 +79,57 @@ def request_for_template(template: Template, use: Use) -> PlanRequest:
     )
 
 
+async def plan_batch(
+    ctx: Ctx, catalog: Catalog, places: Places, rows: Sequence[Replica]
+) -> dict[ReplicaId, Plan]:
+    """Plans of replicas that wait at the same time, such that none takes what another needs more.
+
+    A replica that is missing plans for itself: one alone, and one that may have to go back to a
+    node on which it failed.
+    """
+    waiting = [r for r in rows if r.state == ReplicaState.PENDING.value and not r.stop_asked_ns]
+    if len(waiting) < 2:
+        return {}
+    asked: dict[ReplicaId, PlanRequest] = {}
+    async with ctx.db.begin() as tx:
+        known: dict[str, PlanRequest | None] = {}
+        for row in waiting:
+            if row.deployment_id not in known:
+                known[row.deployment_id] = await _asked(tx, ctx, catalog, row)
+            request = known[row.deployment_id]
+            if request is not None:
+                asked[row.replica_id] = request
+    plans = plan_together(await places.board(), list(asked.values()), ctx.clock.now_ns())
+    return {
+        replica_id: plan
+        for (replica_id, request), plan in zip(asked.items(), plans, strict=True)
+        if plan.chosen is not None or not request.avoid
+    }
+
+
+async def _asked(tx: Tx, ctx: Ctx, catalog: Catalog, row: Replica) -> PlanRequest | None:
+    deployment = await store.find(tx, row.deployment_id)
+    if deployment is None:
+        return None
+    try:
+        template = catalog.get(deployment.model)
+    except NotFound:  # its own step says so
+        return None
+    return request_for(deployment, template, await _avoid(tx, ctx, deployment))
+
+
 async def place(
-    ctx: Ctx, catalog: Catalog, places: Places, replica_id: ReplicaId, saved: store.Saved
+    ctx: Ctx,
+    catalog: Catalog,
+    places: Places,
+    replica_id: ReplicaId,
+    saved: store.Saved,
+    planned: Plan | None = None,
 ) -> None:
     """One try. The replica ends CLAIMED, or still PENDING with the reason and a later due time.
 
-    ``saved`` guards each write: it raises ``Stale`` when another took the row over.
+    ``saved`` guards each write: it raises ``Stale`` when another took the row over. ``planned``
+    was made together with others'.
     """
     async with ctx.db.begin() as tx:
         row = await store.replica(tx, replica_id)
@@ -84,7 +138,7 @@ async def place(
             return
         avoid = await _avoid(tx, ctx, deployment)
     template = catalog.get(deployment.model)
-    plan = await _plan(ctx, places, deployment, template, avoid)
+    plan = planned or await _plan(ctx, places, deployment, template, avoid)
     try:
         await _claim(ctx, places, template, plan, replica_id, saved)
     except (NoCapacity, Conflict) as lost:
@@ -109,10 +163,13 @@ async def _plan(
 async def _avoid(tx: Tx, ctx: Ctx, deployment: Deployment) -> dict[str, str]:
     since_ns = ctx.clock.now_ns() - core.CRASH_WINDOW_NS
     rows = await store.replicas(tx, deployment.deployment_id, since_ns=since_ns)
+    crashed = [r for r in rows if r.node_id and r.crashed_ns and r.crashed_ns > since_ns]
+    if not crashed:
+        return {}
+    rented = await provisioning.places(tx, [row.replica_id for row in crashed])
     return {
-        row.node_id: f"A worker failed there: {row.state_reason}"
-        for row in rows
-        if row.node_id is not None and row.crashed_ns is not None and row.crashed_ns > since_ns
+        rented.get(row.replica_id, str(row.node_id)): f"A worker failed there: {row.state_reason}"
+        for row in crashed
     }
 
 

@@ -12,7 +12,7 @@ from brain.fleet.logs import lease_logs
 from brain.fleet.metrics import LeaseMetrics, lease_metrics
 from brain.fleet.ports import LeaseWatcher, NobodyWatches
 from brain.fleet.reconcile import FleetStep, reconcile_leases
-from brain.fleet.rented import end_rented, open_rented
+from brain.fleet.rented import end_rented, open_rented, retire_rented
 from brain.fleet.session import session_secret
 from brain.fleet.states import LeaseState
 from brain.fleet.supply import offers
@@ -41,6 +41,7 @@ __all__ = [
     "offers",
     "open_rented",
     "reconcile_leases",
+    "retire_rented",
     "session_secret",
     "stop_lease",
 ]

@@ -3,6 +3,8 @@ its agent's first beat, ended when the machine is to go."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
@@ -14,6 +16,7 @@ from brain.fleet.ports import LeaseWatcher
 from brain.fleet.states import LEASE, LeaseEvent
 from brain.fleet.views import Claim, LeaseView
 from brain.identity import PLATFORM_ACCOUNT
+from brain.marketplace import revoke_node
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.moves import create
 from kernel.ids import Ids, LeaseId, NodeId
@@ -110,6 +113,12 @@ async def _join(tx: Tx, row: Lease, uuids: list[str], now_ns: int) -> None:
     assert node is not None, "made with the lease"
     row.generation = node.generation
     await tx.flush()
+
+
+async def retire_rented(tx: Tx, node_id: NodeId, at: datetime) -> None:
+    """Its machine is to go: the node's agent is sent away. May be repeated."""
+    await revoke_node(tx, node_id, at)
+    await store.touch_node(tx, node_id)
 
 
 async def end_rented(

@@ -9,6 +9,7 @@ from brain.provisioning.reconcile import reconcile_intents
 from brain.provisioning.rent import Rent, rent
 from brain.provisioning.risk import Risk, money_at_risk, stage_of
 from brain.provisioning.states import IntentState
+from brain.provisioning.store import places
 from brain.provisioning.sweep import Swept, sweep
 from brain.provisioning.turn import Looks, Terms
 
@@ -22,6 +23,7 @@ __all__ = [
     "Terms",
     "agent_code",
     "money_at_risk",
+    "places",
     "reconcile_intents",
     "rent",
     "stage_of",

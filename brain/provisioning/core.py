@@ -218,7 +218,10 @@ def judge(
     if not facts.wanted:
         why = why or "it was given up"
     if seen is Sight.GONE:
-        fault = Fault.NONE if why else Fault.INTERRUPTED
+        early = facts.state is IntentState.BOOTING
+        fault = Fault.BOOT_FAILED if early else Fault.INTERRUPTED
+        if why:
+            fault = Fault.NONE
         return Verdict(vanished=True, fault=fault, end=why or "the cloud lists it no more")
     if why:
         return Verdict(end=why, fault=_fault_of(facts, lease))

@@ -20,7 +20,7 @@ from brain.clouds import (
     Order,
     Throttled,
 )
-from brain.fleet import end_rented
+from brain.fleet import end_rented, retire_rented
 from brain.offers import OutcomeKind
 from brain.plumbing import Tx
 from brain.provisioning import core, store
@@ -102,9 +102,10 @@ async def _write_order(tx: Tx, turn: Turn, row: Intent) -> Order:
         ids=ctx.ids,
     )
     await store.move_intent(tx, row, IntentEvent.ORDER, f"order {row.attempt}", now_ns)
+    offer = offer_of(row)
     return Order(
         tag=row.tag,
-        offer=offer_of(row),
+        offer=offer,
         boot=boot(
             brain_url=terms.brain_url,
             token=token,
@@ -113,6 +114,7 @@ async def _write_order(tx: Tx, turn: Turn, row: Intent) -> Order:
             image=terms.boot_image,
         ),
         disk_gib=row.disk_gib,
+        bid_nano=offer.price_nano if offer.spot else None,
     )
 
 
@@ -252,7 +254,7 @@ async def _release(tx: Tx, turn: Turn, row: Intent, reason: str, given: Given | 
     said = f"{row.cloud}: {reason}"
     await turn.ctx.reach("provisioning.releasing")
     await end_rented(tx, turn.watcher, row.lease_id, said, now_ns=now_ns)
-    await marketplace.revoke_node(tx, row.node_id, turn.ctx.clock.now())
+    await retire_rented(tx, row.node_id, turn.ctx.clock.now())
 
 
 def _failed(row: Intent, error: CloudError) -> None:

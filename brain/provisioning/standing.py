@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from brain import marketplace, offers
+from brain import offers
 from brain.clouds import (
     Cloud,
     CloudError,
@@ -13,7 +13,7 @@ from brain.clouds import (
     Machine,
     MachineMissing,
 )
-from brain.fleet import end_rented
+from brain.fleet import end_rented, retire_rented
 from brain.offers import OutcomeKind
 from brain.plumbing import Tx
 from brain.provisioning import core, store
@@ -189,7 +189,7 @@ async def _give_up(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> None:
     await ctx.reach("provisioning.giving_up")
     await end_rented(tx, turn.watcher, row.lease_id, f"{row.cloud}: {verdict.end}", now_ns=now_ns)
     await ctx.reach("provisioning.lease_ended")
-    await marketplace.revoke_node(tx, row.node_id, ctx.clock.now())
+    await retire_rented(tx, row.node_id, ctx.clock.now())
     event = IntentEvent.VANISH if verdict.vanished else IntentEvent.END
     row.failures, row.missing_ns, row.missing_count = 0, None, 0
     await store.move_intent(tx, row, event, verdict.end, now_ns)

@@ -54,6 +54,16 @@ async def intent_of_replica(tx: Tx, replica_id: ReplicaId) -> Intent | None:
     return await tx.scalar(select(Intent).where(Intent.replica_id == replica_id))
 
 
+async def places(tx: Tx, replica_ids: Collection[ReplicaId]) -> dict[ReplicaId, str]:
+    """The offers that these replicas were given at clouds, as the planner calls them."""
+    rows = await tx.execute(
+        select(Intent.replica_id, Intent.cloud, Intent.offer["key"].as_string()).where(
+            Intent.replica_id.in_(list(replica_ids))
+        )
+    )
+    return {replica_id: f"{cloud}/{key}" for replica_id, cloud, key in rows}
+
+
 async def move_intent(tx: Tx, row: Intent, event: IntentEvent, reason: str, now_ns: int) -> None:
     """Take an intent through ``event``; the new stage begins now."""
     await tx.flush()
