@@ -49,6 +49,7 @@ class Disk:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.utime(lock.fileno())  # the machines' watches look when it was asked last
             memory = self._read()
             before = msgspec.json.encode(memory)
             try:

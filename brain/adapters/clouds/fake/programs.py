@@ -23,8 +23,17 @@ PASSED_ON = ("LANG", "TZ", "LD_LIBRARY_PATH")
 KILL_ROUNDS = 5
 START_SECONDS_MAX = 10
 LOG_BYTES_MAX = 256 * 1024
-# The first shell ends at once: init, not this process, buries the program.
-DETACHED = "(sh ./boot.sh; echo $? > exit) >> output.log 2>&1 < /dev/null &"
+# The first shell ends at once: init, not this process, buries what it leaves. A watch goes with
+# the program: what is left of a machine whose program ended goes, and so does a machine whose
+# cloud nobody has asked anything for two minutes. Else a stopped installation would leave them.
+DETACHED = """
+(sh ./boot.sh; echo $? > exit) >> output.log 2>&1 < /dev/null &
+(
+  while [ ! -e exit ] && [ -n "$(find ../../lock -mmin -2 2> /dev/null)" ]; do sleep 2; done
+  [ -e exit ] || echo 143 > exit
+  kill -TERM 0
+) > /dev/null 2>&1 < /dev/null &
+"""
 
 
 def keep(home: Path, boot: Boot) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,15 @@ async def test_a_machine_outlives_the_process_that_rented_it(
 
 async def _is_empty(cloud: FakeCloud) -> bool:
     return not (await cloud.listing()).machines
+
+
+async def test_machines_of_a_cloud_that_nobody_asks_end(cloud: FakeCloud, tmp_path: Path) -> None:
+    await rented_elsewhere(tmp_path / "fake", "gng-1", "exec sleep 600\n")
+    await until(lambda: processes(tmp_path))
+    os.utime(tmp_path / "fake" / "lock", (1, 1))
+    await until(lambda: not processes(tmp_path))
+    (seen,) = (await cloud.listing()).machines
+    assert seen.state in {MachineState.STOPPED, MachineState.FAILED}
 
 
 async def test_processes_that_rent_at_once_share_what_there_is(
