@@ -10,6 +10,7 @@ from kernel.money import NANO
 TEXT_LENGTH_MAX = 1000
 MILLION = 1_000_000
 WHOLE_MAX = 2**62
+DOLLARS_HOUR_MAX = 100_000  # of a whole machine
 
 
 def text(row: Mapping[str, object], name: str) -> str:
@@ -39,6 +40,11 @@ def whole(row: Mapping[str, object], name: str) -> int | None:
 def nano(dollars: Decimal) -> int:
     """Nano-dollars, rounded up: no cost is made smaller than it is."""
     return int((dollars * NANO).to_integral_value(ROUND_CEILING))
+
+
+def hourly_nano(dollars: Decimal | None) -> int | None:
+    """What a machine is said to cost in an hour; ``None`` where it cannot be true."""
+    return nano(dollars) if dollars is not None and 0 <= dollars <= DOLLARS_HOUR_MAX else None
 
 
 def ppm(share: Decimal | None) -> int | None:

@@ -11,7 +11,7 @@ from standins.clouds.faults import Fault
 from standins.clouds.lambda_.app import Lambda
 from standins.clouds.lambda_.stocks import RULES, STOCKS, new_id
 from standins.clouds.lambda_.types import CAPACITY_LAG_SECONDS
-from standins.clouds.rules import Launcher
+from standins.clouds.rules import Launcher, Rules
 from standins.clouds.stock import Stock
 from standins.clouds.world import World
 
@@ -24,6 +24,7 @@ def make_world(
     launcher: Launcher | None = None,
     *,
     stocks: Iterable[Stock] | None = None,
+    rules: Rules | None = None,
     faults: Iterable[Fault] = (),
 ) -> World:
     """An account that is billed afterwards, and the regions' stocks or those that are given."""
@@ -32,7 +33,7 @@ def make_world(
         chance,
         launcher,
         stocks=STOCKS if stocks is None else stocks,
-        rules=RULES,
+        rules=rules or RULES,
         faults=faults,
         new_id=new_id,
     )

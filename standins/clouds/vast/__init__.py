@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from kernel.clock import Clock
 from standins.clouds.asgi import App
 from standins.clouds.faults import Fault
-from standins.clouds.rules import Launcher
+from standins.clouds.rules import Launcher, Rules
 from standins.clouds.stock import Stock
 from standins.clouds.vast.app import Vast
 from standins.clouds.vast.desk import SEARCHES_PER_DAY
@@ -24,6 +24,7 @@ def make_world(
     launcher: Launcher | None = None,
     *,
     stocks: Iterable[Stock] | None = None,
+    rules: Rules | None = None,
     faults: Iterable[Fault] = (),
 ) -> World:
     """An account with credit at a small market, or at the market that is given."""
@@ -32,7 +33,7 @@ def make_world(
         chance,
         launcher,
         stocks=STOCKS if stocks is None else stocks,
-        rules=RULES,
+        rules=rules or RULES,
         faults=faults,
         new_id=new_id,
     )

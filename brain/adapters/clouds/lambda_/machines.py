@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from brain.adapters.clouds.fields import nano, text
+from brain.adapters.clouds.fields import hourly_nano, text
 from brain.adapters.clouds.lambda_.offers import gpu_of, gpus_of, price_of
 from brain.clouds import Endpoint, Machine, MachineState
 
+GPUS_MAX = 1024
 STATES = {
     "booting": MachineState.STARTING,
     "active": MachineState.RUNNING,
@@ -25,7 +26,6 @@ def machine_of(row: Mapping[str, object]) -> Machine | None:
         return None
     kind, region = row.get("instance_type"), row.get("region")
     kind = kind if isinstance(kind, Mapping) else {}
-    price = price_of(kind)
     said = text(row, "status")
     gpus = gpus_of(kind)
     return Machine(
@@ -33,9 +33,9 @@ def machine_of(row: Mapping[str, object]) -> Machine | None:
         tag=text(row, "name"),
         state=STATES.get(said, MachineState.UNKNOWN),
         said=said,
-        cost_nano_hour=None if price is None or price < 0 else nano(price),
+        cost_nano_hour=hourly_nano(price_of(kind)),
         gpu_name=gpu_of(kind).name if gpus else "",
-        gpus=gpus,
+        gpus=min(max(gpus, 0), GPUS_MAX),
         region=text(region, "name") if isinstance(region, Mapping) else "",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from brain.adapters.clouds.fields import amount, nano, text, whole
+from brain.adapters.clouds.fields import amount, hourly_nano, text, whole
 from brain.adapters.clouds.gpus import gpu
 from brain.adapters.clouds.vast.offers import region_of
 from brain.clouds import Endpoint, Machine, MachineState
@@ -12,6 +12,8 @@ from kernel.clock import NS
 
 STOPPED = "stopped"
 SAID_MAX = 300
+EPOCH_MAX = 2**33  # seconds; what is later is no time
+GPUS_MAX = 1024
 STATES = {
     "created": MachineState.STARTING,
     "loading": MachineState.STARTING,
@@ -33,17 +35,17 @@ def machine_of(row: Mapping[str, object]) -> Machine | None:
     instance = whole(row, "id")
     if not instance:
         return None
-    price, began = amount(row, "dph_total"), amount(row, "start_date")
+    began = amount(row, "start_date")
     said = text(row, "gpu_name")
     return Machine(
         machine_id=str(instance),
         tag=text(row, "label"),
         state=state_of(row),
         said=said_of(row),
-        cost_nano_hour=None if price is None or price < 0 else nano(price),
-        created_ns=None if began is None else int(began * NS),
+        cost_nano_hour=hourly_nano(amount(row, "dph_total")),
+        created_ns=int(began * NS) if began is not None and 0 < began < EPOCH_MAX else None,
         gpu_name=gpu(said, whole(row, "gpu_ram") or 0).name if said else "",
-        gpus=whole(row, "num_gpus") or 0,
+        gpus=min(max(whole(row, "num_gpus") or 0, 0), GPUS_MAX),
         region=region_of(row),
     )
 
