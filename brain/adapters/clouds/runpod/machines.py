@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from brain.adapters.clouds.fields import amount, nano, text, whole
+from brain.adapters.clouds.fields import amount, hourly_nano, text, whole
 from brain.adapters.clouds.gpus import gpu
 from brain.clouds import Endpoint, Machine, MachineState
 from kernel.clock import NS
@@ -119,8 +119,7 @@ def _desired(said: str) -> MachineState:
 
 
 def _cost(row: Mapping[str, object], name: str) -> int | None:
-    dollars = amount(row, name)
-    return None if dollars is None or dollars < 0 else nano(dollars)
+    return hourly_nano(amount(row, name))
 
 
 def _wall_ns(said: str) -> int | None:
