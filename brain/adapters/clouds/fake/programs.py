@@ -20,7 +20,8 @@ from brain.clouds import Boot
 
 MARK = "GANGLION_FAKE_MACHINE"
 PASSED_ON = ("LANG", "TZ", "LD_LIBRARY_PATH")
-KILL_ROUNDS = 5
+KILL_ROUNDS = 100
+KILL_ROUND_SECONDS = 0.02
 START_SECONDS_MAX = 10
 LOG_BYTES_MAX = 256 * 1024
 # The first shell ends at once: init, not this process, buries what it leaves. A watch goes with
@@ -81,7 +82,7 @@ def kill(machine_id: str) -> None:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(found, timeout=1)
+        psutil.wait_procs(found, timeout=KILL_ROUND_SECONDS)
 
 
 def forget(home: Path) -> None:
