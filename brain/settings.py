@@ -195,9 +195,9 @@ def unsafe_in_production(settings: Settings) -> list[str]:
     for name in ("public_brain_url", "public_gateway_url"):
         if not getattr(settings, name).startswith("https://"):
             found.append(f"{name.upper()} must begin with https:// in production.")
-    rents_containers = settings.runpod_api_key is not None or settings.vast_api_key is not None
-    if rents_containers and "cloud_boot_image" not in settings.model_fields_set:
-        found.append("CLOUD_BOOT_IMAGE must name your image where RunPod or Vast.ai is used.")
+    accounts = (settings.runpod_api_key, settings.vast_api_key, settings.lambda_api_key)
+    if any(accounts) and "cloud_boot_image" not in settings.model_fields_set:
+        found.append("CLOUD_BOOT_IMAGE must name your image where a cloud is used.")
     if any("*" in origin for origin in settings.cors_origins):
         found.append("CORS_ORIGINS must name each origin in production; '*' lets any page in.")
     secrets = {
