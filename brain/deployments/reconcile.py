@@ -12,10 +12,11 @@ import structlog
 from brain import billing, fleet, offers, provisioning
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
-from brain.deployments.placing import Places, place
+from brain.deployments.placing import Places, place, plan_batch
 from brain.deployments.service import ask_stop
 from brain.deployments.states import TERMINAL, Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx, changes, work
+from brain.scheduling import Plan
 from catalog import Catalog
 from kernel.clock import NS
 from kernel.errors import Conflict, NotFound
@@ -84,8 +85,19 @@ async def _replicas(turn: Round) -> int:
     token = str(turn.ctx.ids.new(WorkId))
     rows = await _take(turn, Replica, token)
     ids = [row.replica_id for row in rows]
-    await _each([_guarded(turn, Replica, i, token, _replica_step(turn, i)) for i in ids])
+    plans = await _planned(turn, rows)
+    steps = [(i, _replica_step(turn, i, plans.get(i))) for i in ids]
+    await _each([_guarded(turn, Replica, i, token, step) for i, step in steps])
     return len(ids)
+
+
+async def _planned(turn: Round, rows: list[Replica]) -> dict[ReplicaId, Plan]:
+    """Plans made together; where that fails each replica plans for itself, and says so."""
+    try:
+        return await plan_batch(turn.ctx, turn.catalog, turn.places, rows)
+    except Exception as failure:
+        log.error("batch_not_planned", failure=type(failure).__name__, exc_info=failure)
+        return {}
 
 
 async def _take(turn: Round, model: type[work.WorkT], token: str) -> list[work.WorkT]:
@@ -229,7 +241,7 @@ def _deployment_due(
     return min(RUNNING_SECONDS, max(decision.again_ns - now_ns, 0) / NS)
 
 
-def _replica_step(turn: Round, replica_id: ReplicaId) -> Step:
+def _replica_step(turn: Round, replica_id: ReplicaId, planned: Plan | None) -> Step:
     async def step(saved: store.Saved) -> None:
         async with turn.ctx.db.begin() as tx:
             row, _ = await store.held_replica(tx, replica_id)
@@ -239,7 +251,7 @@ def _replica_step(turn: Round, replica_id: ReplicaId) -> Step:
                 await saved(tx, row, core.again_seconds(ReplicaState(row.state)))
                 return
         try:
-            await place(turn.ctx, turn.catalog, turn.places, replica_id, saved)
+            await place(turn.ctx, turn.catalog, turn.places, replica_id, saved, planned)
         except NotFound as unknown:
             log.error("model_left_the_catalog", row=replica_id, detail=unknown.detail)
             raise
