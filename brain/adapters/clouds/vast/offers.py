@@ -16,6 +16,9 @@ SPOT_KEY = ":bid"
 GIB_IN_GB = Decimal("1.073741824")
 MONTH_HOURS = 30 * 24
 DATA_CENTRE = 1  # of hosting_type
+# With an older driver the engines' images do not start; with a slower line no model ever arrives.
+CUDA_MIN = 12.8
+DOWN_MBPS_MIN = 100
 DOLLARS_HOUR_MAX = 1000  # per GPU; more is a mistake or a lie
 
 
@@ -26,6 +29,8 @@ def search(*, spot: bool, disk_gib: int) -> dict[str, object]:
         "external": {"eq": False},
         "rentable": {"eq": True},
         "rented": {"eq": False},
+        "cuda_max_good": {"gte": CUDA_MIN},
+        "inet_down": {"gte": DOWN_MBPS_MIN},
         "order": [["dph_total", "asc"]],
         "type": "bid" if spot else "on-demand",
         "limit": ROWS_MAX,
