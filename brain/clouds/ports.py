@@ -63,7 +63,7 @@ class Boot:
     """
 
     script: str
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     image: str = ""
 
 

@@ -267,6 +267,7 @@ class Stray:
 
     machine: Machine
     why: str
+    ended_ns: int | None = None  # when its intent ended
     restored: bool = False  # it speaks of a past that this database does not know
 
 
@@ -277,6 +278,7 @@ class Owner:
     state: IntentState
     attempt: int
     machine_id: str | None
+    ended_ns: int | None = None
 
 
 def stray(tag: Tag, machine: Machine, owner: Owner | None, newest_ns: int) -> Stray | None:
@@ -296,7 +298,7 @@ def stray(tag: Tag, machine: Machine, owner: Owner | None, newest_ns: int) -> St
         return None
     if owner.state in STANDING:
         return Stray(machine, f"its intent has the machine {owner.machine_id}")
-    return Stray(machine, f"its intent is {owner.state.value}")
+    return Stray(machine, f"its intent is {owner.state.value}", owner.ended_ns)
 
 
 UNKNOWN_MAX = 3

@@ -26,7 +26,7 @@ PASS_SECONDS = 5  # no batch is begun later
 BUSY_SECONDS = 1.0  # how long one look waits for slow clouds before it looks at the others again
 RUN_SECONDS_MAX = 40
 FAULT_SECONDS = 5
-STEPS_MAX = 6  # rounds of one cloud in a pass
+ROUNDS_MAX = 60  # looks for due rows in a pass
 
 Step = Callable[[Turn, IntentId, Saved], Awaitable[None]]
 STEPS: Mapping[IntentState, Step] = {
@@ -62,7 +62,7 @@ async def reconcile_intents(
         while True:
             spent_ns = ctx.clock.monotonic_ns() - begun_ns
             limit = RUN_SECONDS_MAX if running else PASS_SECONDS
-            if spent_ns < limit * NS and not halt() and rounds < STEPS_MAX * 10:
+            if spent_ns < limit * NS and not halt() and rounds < ROUNDS_MAX:
                 rounds += 1
                 for name in await _due_clouds(turn) - set(running.values()):
                     running[asyncio.create_task(_batch(turn, name))] = name

@@ -97,12 +97,13 @@ async def living(tx: Tx, cloud: str | None = None) -> list[Intent]:
 
 async def owners(tx: Tx, intent_ids: Collection[IntentId]) -> dict[IntentId, Owner]:
     rows = await tx.execute(
-        select(Intent.intent_id, Intent.state, Intent.attempt, Intent.machine_id).where(
-            Intent.intent_id.in_(list(intent_ids))
-        )
+        select(
+            Intent.intent_id, Intent.state, Intent.attempt, Intent.machine_id, Intent.ended_ns
+        ).where(Intent.intent_id.in_(list(intent_ids)))
     )
     return {
-        row.intent_id: Owner(IntentState(row.state), row.attempt, row.machine_id) for row in rows
+        row.intent_id: Owner(IntentState(row.state), row.attempt, row.machine_id, row.ended_ns)
+        for row in rows
     }
 
 

@@ -115,7 +115,7 @@ async def _take_in(ctx: Ctx, cloud: str, terms: Terms, listing: Listing) -> _Fou
         newest = await store.newest(tx)
         newest_ns = 0 if newest is None else core.born_ns(newest)
         strays = await _strays(tx, ctx, terms, ours, newest_ns)
-        old = [one for one in strays if not _young(one.machine, now_ns)]
+        old = [one for one in strays if not _too_new(one, now_ns)]
         await _freeze(tx, account, old, len(ours), now_ns)
         for one in old:
             await note(tx, cloud, one.machine, one.why, now_ns)
@@ -136,10 +136,13 @@ def _ours(terms: Terms, machine: Machine) -> bool:
     return tagged and machine.state is not MachineState.TERMINATED
 
 
-def _young(machine: Machine, now_ns: int) -> bool:
-    """So new that what made it may still be at work. A cloud's clock may be wrong: what it says
-    is of the future is not young."""
-    return machine.created_ns is not None and 0 <= now_ns - machine.created_ns < YOUNG_NS
+def _too_new(one: Stray, now_ns: int) -> bool:
+    """So new that what made it may still be at work, or that ended so lately that the list may
+    not know. A cloud's clock may be wrong: what it says is of the future is not new."""
+    return any(
+        ns is not None and 0 <= now_ns - ns < YOUNG_NS
+        for ns in (one.machine.created_ns, one.ended_ns)
+    )
 
 
 async def _strays(

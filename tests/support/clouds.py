@@ -142,7 +142,8 @@ class Sky:
         agent = Agent(rig, Ed25519PrivateKey.generate(), made, start_id=machine.machine_id)
         assert machine.rental.program is not None
         await agent.enrol(machine.rental.program.env["JOIN_TOKEN"])
-        await agent.open_session()
+        if not await self.revoked(agent):  # else it is sent away, and ends
+            await agent.open_session()
         self.agents[machine.machine_id] = agent
 
     async def intents(self) -> list[Intent]:
