@@ -31,7 +31,6 @@ def order_body(order: Order) -> dict[str, object]:
         "price": bid_of(order),
         "disk": disk_gb(order.disk_gib),
         "label": order.tag,
-        "target_state": "running",
         "cancel_unavail": True,
         "force": False,
         **start_of(order),

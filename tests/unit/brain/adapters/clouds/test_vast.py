@@ -210,6 +210,15 @@ def test_an_order_cancels_what_cannot_start_and_bears_the_tag() -> None:
     assert set(env) == {"JOIN_TOKEN", "GANGLION_BOOT", "-p 8000:8000"}
 
 
+def test_an_order_holds_nothing_that_the_vendors_client_does_not_send() -> None:
+    sent = {
+        *("client_id", "image", "env", "price", "disk", "label", "extra", "onstart", "args"),
+        *("image_login", "python_utf8", "lang_utf8", "use_jupyter_lab", "jupyter_dir", "force"),
+        *("cancel_unavail", "template_hash_id", "user", "runtype", "volume_info"),
+    }
+    assert set(order_body(order())) | set(order_body(order(ssh_public_keys=("k",)))) <= sent
+
+
 def test_the_packed_script_is_what_a_shell_runs() -> None:
     script = 'printf "%s|" \'it"s\' "$A" `echo x`\necho é'
     body = order_body(order(boot=Boot(script, {"A": "b c"}, "an/image")))
