@@ -172,7 +172,8 @@ async def _apply(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> float | N
     if verdict.serving:
         await store.move_intent(tx, row, IntentEvent.SERVE, "its worker answers", now_ns)
         await offers.record(tx, outcome_of(row, OutcomeKind.SERVED), now_ns)
-    return float(core.HEED_SECONDS)
+    calm = row.state == IntentState.SERVING.value
+    return float(core.CALM_SECONDS if calm else core.HEED_SECONDS)
 
 
 async def _give_up(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> None:

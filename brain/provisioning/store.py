@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import case, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from brain.plumbing import Tx, move, moves
 from brain.provisioning.core import Facts, Owner, at_of
@@ -218,7 +218,7 @@ async def last_sweeps(tx: Tx) -> dict[str, CloudSweep]:
     """The newest of each cloud."""
     rows = await tx.scalars(
         select(CloudSweep)
-        .distinct(CloudSweep.cloud)
+        .ext(distinct_on(CloudSweep.cloud))
         .order_by(CloudSweep.cloud, CloudSweep.began_ns.desc())
     )
     return {row.cloud: row for row in rows}
