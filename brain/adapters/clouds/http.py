@@ -190,7 +190,8 @@ class CloudHttp:
     async def lines(self, path: str, *, seconds_max: float) -> AsyncIterator[AsyncIterator[str]]:
         """The lines of a text stream, for as long as it lasts or ``seconds_max``, then no more."""
         await self._turn(())
-        request = self._client.build_request("GET", path, headers={"accept": "text/event-stream"})
+        headers = {"accept": "text/event-stream", "accept-encoding": "identity"}
+        request = self._client.build_request("GET", path, headers=headers)
         try:
             response = await self._client.send(request, stream=True)
         except (httpx.RequestError, OSError) as wrong:
@@ -201,7 +202,7 @@ class CloudHttp:
                 raise (
                     self._judge(answer)
                     or error_of(answer, self._limits, self._clock)
-                    or (Unreadable(f"{self.cloud} answered {response.status_code} to a stream."))
+                    or Unreadable(f"{self.cloud} answered {response.status_code} to a stream.")
                 )
             yield self._lines(response, seconds_max)
         finally:
@@ -209,7 +210,7 @@ class CloudHttp:
 
     async def _lines(self, response: httpx.Response, seconds_max: float) -> AsyncIterator[str]:
         rest, left = b"", self._limits.answer_bytes_max
-        pieces = response.aiter_raw(65536)
+        pieces = response.aiter_raw()  # as they come: a chunk size would hold lines back
         ends_ns = self._clock.monotonic_ns() + round(seconds_max * NS)
         while left > 0 and (ends_in := (ends_ns - self._clock.monotonic_ns()) / NS) > 0:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import httpx
@@ -202,3 +202,32 @@ def test_retry_after_is_read_in_both_forms(clock: ManualClock) -> None:
 def test_a_code_has_the_shape_of_a_code() -> None:
     assert code_of("global/invalid-api-key") == "global/invalid-api-key"
     assert [code_of(text) for text in (None, KEY, "x" * 101, "a\nb", "https://x")] == [""] * 5
+
+
+class Endless(httpx.AsyncByteStream):
+    """Two lines, and then silence."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"data: one\r\ndata: t"
+        yield b"wo\ndata: thr"
+        await asyncio.Event().wait()
+
+
+async def test_a_stream_without_an_end_is_read_for_so_long(clock: ManualClock) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless()))
+    http = client(clock, transport)
+
+    async def read() -> list[str]:
+        async with http.lines("/logs", seconds_max=3) as lines:
+            return [line async for line in lines]
+
+    assert await passing(clock, read()) == ["data: one", "data: two"]
+    assert clock.monotonic_ns() < 5e9
+
+
+async def test_a_stream_that_is_refused_has_its_class(clock: ManualClock) -> None:
+    http = client(clock, Scripted((404, KEY.encode())))
+    with pytest.raises(MachineMissing) as caught:
+        async with http.lines("/logs", seconds_max=3):
+            raise AssertionError("there is no stream")
+    assert KEY not in repr(caught.value)
