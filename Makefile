@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-fast check format bench bench-peers claims-long parts adapter features clean help \
+.PHONY: run demo test test-fast check format bench bench-peers claims-long sim sim-long sim-crash-long parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -33,6 +33,16 @@ bench: setup-dev ## measure; one line a figure (ONLY=gateway|ledger|planner|hear
 
 claims-long: setup-dev ## eight schedulers, 100,000 requests: nothing is claimed twice (REQUESTS=n)
 	@$(PY) -m bench.schedulers --requests $(or $(REQUESTS),100000)
+
+sim: setup-dev ## whole worlds by seed, every law after every step (SEEDS=n FIRST=k STEPS=m | SEED=k; BREAK=name)
+	@$(PY) -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20) --first $(or $(FIRST),1)) \
+	    $(if $(STEPS),--steps $(STEPS)) $(if $(BREAK),--break $(BREAK)) $(ARGS)
+
+sim-long: setup-dev ## a thousand seeds of them, on two cores
+	@$(PY) -m tests.sim --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --jobs 2 $(ARGS)
+
+sim-crash-long: setup-dev ## death at every mark, commit and call, at each cloud
+	@$(PY) -m tests.sim --crashes $(ARGS)
 
 bench-peers: setup-dev ## fetch the peer that some figures compare with (vllm-router)
 	@$(PY) -m tools.parts --peers

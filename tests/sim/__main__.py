@@ -38,6 +38,7 @@ def _read(arguments: list[str]) -> Asked:
     parser.add_argument("--lines", type=int, default=60, help="lines of a trace to show")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--crashes", action="store_true", help="die at every mark, cloud by cloud")
+    parser.add_argument("--cloud", default="", help="with --crashes: this cloud alone")
     parser.add_argument("--every", type=int, default=1, help="with --crashes: each n-th death")
     given = vars(parser.parse_args(arguments))
     given["planted"] = given.pop("break")

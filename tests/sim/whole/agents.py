@@ -62,8 +62,7 @@ class Agent:
     session: SessionAnswer | None = None
     number: int = 0
     nonce: int = 0
-    cut_off: bool = False
-    gone: bool = False  # its machine is no more
+    cut_until_ns: int = 0
     due_ns: int = 0
     late: list[Letter] = field(default_factory=list)
     late_answers: list[tuple[Beat, BeatAnswer]] = field(default_factory=list)

@@ -15,12 +15,11 @@ from catalog import load_catalog
 from kernel.clock import NS, ManualClock
 from kernel.ids import AccountId, SeededIds
 from kernel.wire.agent import GpuReading
-from tests.sim.whole.brain import INSTALLATION
 from tests.sim.whole.faults import RATES, Faults
 from tests.sim.whole.life import World
 from tests.sim.whole.machines import new_agent
 from tests.sim.whole.people import People
-from tests.sim.whole.process import Ground
+from tests.sim.whole.process import INSTALLATION, Ground
 from tests.sim.whole.skies import KINDS, make_skies
 from tests.sim.whole.trace import Trace
 from tests.sim.whole.turns import Turns

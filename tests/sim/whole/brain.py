@@ -18,10 +18,9 @@ from brain.settings import Settings
 from brain.wiring import DeploymentWatch, Tick, WorkerParts
 from catalog import Catalog
 from kernel.ids import NodeId
-from tests.sim.whole.process import Ground, Process
+from tests.sim.whole.process import INSTALLATION, Ground, Process
 from tests.sim.whole.skies import Sky
 
-INSTALLATION = "simulated"
 SECRET = b"s" * 32
 
 

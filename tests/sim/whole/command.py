@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.sim.whole.breaks import planted
-from tests.sim.whole.crashes import run_crashes
+from tests.sim.whole.crashes import ALL_CLOUDS, run_crashes
 from tests.sim.whole.ground import Server
 from tests.sim.whole.run import Result, run_seed
 
@@ -21,6 +21,7 @@ class Asked:
     lines: int = 60
     jobs: int = 1
     crashes: bool = False
+    cloud: str = ""
     every: int = 1
 
 
@@ -28,7 +29,8 @@ def run(asked: Asked, ground: Server) -> int:
     """Run what is asked; the last line printed is the sum. 1 when a law was broken."""
     with planted(asked.planted):
         if asked.crashes:
-            results = run_crashes(ground, asked.every, asked.lines)
+            clouds = (asked.cloud,) if asked.cloud else ALL_CLOUDS
+            results = run_crashes(ground, clouds, asked.every, asked.lines)
         else:
             results = _seeds(asked, ground)
     broken = sum(1 for result in results if result.broken)

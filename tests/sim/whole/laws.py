@@ -102,7 +102,7 @@ class Laws:
     sql: tuple[tuple[str, str], ...] = SQL_LAWS
     machines: Mapping[str, Machine[Any, Any]] = field(default_factory=lambda: dict(MACHINES))
     _statement: str = ""
-    _history_at: str = "(0,0)"
+    _history_from: int = 0  # transactions come one after the other, so their numbers rise
     _states: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     _risen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _silent: set[str] = field(default_factory=set)
@@ -132,8 +132,9 @@ class Laws:
     async def _moves(self, world: World) -> list[Broken]:
         """Every state was reached by its table, one version after the other."""
         rows = await self.connection.fetch(
-            "SELECT ctid::text AS at, entity, entity_id, version, state_before, event, state,"
-            f" reason FROM state_history WHERE ctid > '{self._history_at}'::tid"
+            "SELECT xmin::text::bigint AS xid, entity, entity_id, version, state_before, event,"
+            " state, reason FROM state_history WHERE xmin::text::bigint >= $1",
+            self._history_from,
         )
         broken = []
         for row in sorted(rows, key=lambda r: (r["entity"], r["entity_id"], r["version"])):
@@ -143,8 +144,7 @@ class Laws:
                 f"{row['reason'][:120]}",
             )
             broken += self._move(row)
-        if rows:
-            self._history_at = max((row["at"] for row in rows), key=_place)
+        self._history_from = max((row["xid"] + 1 for row in rows), default=self._history_from)
         return broken
 
     def _move(self, row: Any) -> Iterator[Broken]:
@@ -252,8 +252,3 @@ def _errors(world: World) -> list[Broken]:
 
 def _explained(error: BaseException) -> bool:
     return isinstance(error, OSError | TimeoutError)
-
-
-def _place(at: str) -> tuple[int, int]:
-    block, _, offset = at.strip("()").partition(",")
-    return int(block), int(offset)

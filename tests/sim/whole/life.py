@@ -52,6 +52,7 @@ class World:
     skies: list[Sky] = field(default_factory=list)
     rented: dict[str, Agent] = field(default_factory=dict)  # by the machine's id
     back_ns: dict[str, int] = field(default_factory=dict)
+    flush_seconds: float = FLUSH_SECONDS
     births: int = 0
 
     @property
@@ -88,11 +89,11 @@ class World:
     async def step(self, seconds: float | None = None) -> None:
         self.trace.step += 1
         await self.pass_time(seconds or self.chance.uniform(*STEP_SECONDS))
+        self.bury()
         self._look()
         self._wish()
         self._tick()
         await self.ground.turns.quiet()
-        self.bury()
 
     async def pass_time(self, seconds: float) -> None:
         """Hosts go on second by second; agents beat, and the brain writes down what it heard."""
@@ -107,13 +108,13 @@ class World:
             for agent in self.agents:
                 if agent.host.state.leases or agent.host.runs:
                     agent.host.tick(now)
-            if since_flush >= FLUSH_SECONDS or left <= 0:
+            if since_flush >= self.flush_seconds or left <= 0:
                 since_flush = 0.0
                 follow_machines(self)
+                if self.flush_seconds > FLUSH_SECONDS:
+                    await self._flush()  # what is not written down is not promised
                 self._beat(now)
-                for web in self.webs:
-                    web.flush()
-                await self.ground.turns.quiet()
+                await self._flush()
 
     def receiving_since(self, now_ns: int, gap_ns: int) -> int:
         """Since when some brain process has been writing without a gap: the truth."""
@@ -150,7 +151,7 @@ class World:
 
     def _beat(self, now: int) -> None:
         for agent in self.agents:
-            if agent.cut_off or now < agent.due_ns:
+            if now < max(agent.cut_until_ns, agent.due_ns):
                 continue
             web = self.web()
             if web is None:
@@ -160,6 +161,11 @@ class World:
             web.begin(f"beat of {agent.name}", agent.caller(web))
             if (agent.late or agent.late_answers) and self.chance.random() < 0.3:
                 web.begin(f"late post of {agent.name}", agent.postman(web))
+
+    async def _flush(self) -> None:
+        for web in self.webs:
+            web.flush()
+        await self.ground.turns.quiet()
 
     def _look(self) -> None:
         for web in self.webs:

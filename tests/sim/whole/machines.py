@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kernel.clock import NS
 from kernel.wire.agent import GpuReading
 from tests.sim.whole.agents import Agent
-from tests.sim.whole.brain import INSTALLATION
 from tests.sim.whole.hosts import Host
+from tests.sim.whole.process import INSTALLATION
 from tests.sim.whole.skies import gpus_of, is_up, token_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def follow_machines(world: World) -> None:
     up = {}
     for sky in world.skies:
         for machine in sky.ours():
-            if is_up(machine):
+            if is_up(machine) and token_of(machine):
                 up[machine.machine_id] = machine
     for machine_id in [key for key in world.rented if key not in up]:
         _down(world, world.rented.pop(machine_id))

@@ -105,4 +105,4 @@ class People:
     async def stop_all(self, web: Web) -> None:
         """Everyone goes home."""
         for key in [key for key in self.asked if key not in self.deleted]:
-            web.begin(f"last-stop-{key}", lambda key=key: self._stop(web, key))  # type: ignore[misc]
+            web.begin(f"last stop of {key}", lambda key=key: self._stop(web, key))  # type: ignore[misc]

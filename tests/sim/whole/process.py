@@ -24,7 +24,9 @@ from tests.sim.whole.faults import Faults
 from tests.sim.whole.trace import Trace
 from tests.sim.whole.turns import Turns
 
-_DOING: ContextVar[str] = ContextVar("doing", default="nothing")
+INSTALLATION = "simulated"
+NOTHING = "nothing"
+_DOING: ContextVar[str] = ContextVar("doing", default=NOTHING)
 
 
 @dataclass
@@ -87,6 +89,8 @@ class Process:
 
     def may_die(self, where: str, mark: str) -> None:
         """By chance at such a place, or because it was decided for this very mark."""
+        if self.doing == NOTHING:
+            return  # the world itself looks at its books
         self.ground.reached[mark] = self.ground.reached.get(mark, 0) + 1
         chance = self.ground.faults.strikes(f"death_{where.replace(' ', '_')}")
         if chance or self.ground.doom(mark):
@@ -96,7 +100,7 @@ class Process:
     @property
     def doing(self) -> str:
         """The piece of work that the running coroutine belongs to."""
-        return _DOING.get()
+        return _DOING.get().partition(" of ")[0]
 
     def check(self) -> None:
         if self.dead:

@@ -19,7 +19,7 @@ from tests.sim.whole.rest import STEPS_MAX, as_broken, left_over, unsettled
 from tests.sim.whole.trouble import peace, trouble
 
 STEPS = 60
-LONG_SECONDS = 30.0  # of a step, once only what takes long can be left
+LONG_SECONDS = 60.0  # of a step, once only what takes long can be left
 
 
 @dataclass

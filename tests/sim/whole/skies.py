@@ -15,6 +15,7 @@ from brain.adapters.clouds.lambda_ import LambdaCloud
 from brain.adapters.clouds.runpod import RestRunPod
 from brain.adapters.clouds.vast import VastCloud
 from brain.clouds import Cloud
+from brain.provisioning.core import tag_prefix
 from kernel.clock import ManualClock
 from kernel.wire.agent import GpuReading
 from standins.clouds import lambda_ as lambda_standin
@@ -26,7 +27,7 @@ from standins.clouds.machine import Machine, Rental, State
 from standins.clouds.refusals import Refused
 from standins.clouds.stock import Stock
 from standins.clouds.world import World as CloudWorld
-from tests.sim.whole.process import Process
+from tests.sim.whole.process import INSTALLATION, Process
 from tests.sim.whole.wires import Wire
 
 KEY = "stand-in"
@@ -44,7 +45,7 @@ class Sky:
     app: App
     adapter: Callable[[Process, App], Cloud]
     foreign: dict[str, Machine] = field(default_factory=dict)
-    lied_about: set[str] = field(default_factory=set)
+    strays: set[str] = field(default_factory=set)  # with our tag, and of no order of ours
 
     def cloud(self, process: Process) -> Cloud:
         """The adapter as one process has it: its own buckets, its own memory."""
@@ -53,6 +54,22 @@ class Sky:
     def ours(self) -> list[Machine]:
         """Machines that are not gone and that our calls made: the truth."""
         return [m for m in self.world.alive() if m.machine_id not in self.foreign]
+
+    def plant_stray(self) -> None:
+        """A machine with our tag, of an intent that was long before this database."""
+        tag = f"{tag_prefix(INSTALLATION)}{'0' * 32}-1"
+        for key in sorted(self.world.stocks):
+            try:
+                made = self.world.create(Rental(key, tag=tag, gpus=self.world.stocks[key].gpus))
+            except Refused:
+                continue
+            self.strays.add(made.machine_id)
+            return
+
+    def widen(self) -> None:
+        """Enough of everything."""
+        for stock in list(self.world.stocks.values()):
+            self.world.set_stock(replace(stock, capacity=stock.capacity + 64))
 
     def settle_foreigners(self, chance: Random) -> None:
         """Somebody else uses the account as well, and so does another installation."""

@@ -8,6 +8,7 @@ from tests.sim.whole.life import World
 
 AWAY_SECONDS = (20, 60, 90, 300)
 STALL_SECONDS = (5, 20, 60)
+CUT_SECONDS = (20, 40, 90, 300)
 PAUSE_SECONDS = (5, 40, 120)
 
 
@@ -53,13 +54,11 @@ def pause(world: World, seconds: float) -> None:
 
 def trouble_host(world: World, agent: Agent) -> None:
     now = world.clock.monotonic_ns()
-    what = world.chance.choice(("cut off", "cut off", "heard", "heard", "agent anew", "boot"))
+    what = world.chance.choice(("cut off", "cut off", "cut off", "agent anew", "boot"))
     world.faults.happens(what)
     world.trace.add(agent.name, what)
     if what == "cut off":
-        agent.cut_off = True
-    elif what == "heard":
-        agent.cut_off = False
+        agent.cut_until_ns = now + world.chance.choice(CUT_SECONDS) * NS
     elif what == "agent anew":
         agent.restart(now)
     else:
@@ -71,7 +70,7 @@ async def peace(world: World) -> None:
     world.faults.on = False
     world.faults.stalled_until_ns = 0
     for agent in world.agents:
-        agent.cut_off = False
+        agent.cut_until_ns = 0
     for sky in world.skies:
         sky.world.faults.clear()
     for process in world.processes:

@@ -1,0 +1,96 @@
+"""Fifty whole worlds, planted faults that must be found, deaths at marks, an exact replay.
+
+Each runs as people run it: ``python -m tests.sim`` in a process of its own, so that what is
+found here is found again by its seed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.sim.whole.breaks import BREAKS
+from tests.sim.whole.ground import SERVER
+from tests.support.shared import ROOT
+
+SEEDS = 50
+CHUNK = 5
+STEPS = 30  # of trouble; `make sim` has more
+BREAK_SEEDS = 20
+SECONDS_MAX = 600
+LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")
+
+
+def simulate(server: str, *arguments: str) -> tuple[int, str]:
+    """The exit code and what was printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sim", *arguments],
+        cwd=ROOT,
+        env={**os.environ, SERVER: server, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def last_line(said: str) -> tuple[int, ...]:
+    """Seeds, steps, faults, checks and broken, in this order."""
+    found = LAST.fullmatch(said.rstrip().rpartition("\n")[2])
+    assert found is not None, said
+    return tuple(int(number) for number in found.groups())
+
+
+@pytest.fixture
+def server(postgres_server: str, database_template: str) -> str:
+    return postgres_server
+
+
+@pytest.mark.slow
+@pytest.mark.feature("B7")
+@pytest.mark.feature("F3")
+@pytest.mark.feature("F4")
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
+def test_worlds_break_no_law(server: str, first: int) -> None:
+    code, said = simulate(
+        server, "--first", str(first), "--seeds", str(CHUNK), "--steps", str(STEPS)
+    )
+    assert code == 0, said
+    seeds, steps, faults, checks, broken = last_line(said)
+    assert (seeds, broken) == (CHUNK, 0)
+    assert min(steps, faults, checks) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(BREAKS))
+def test_a_planted_fault_is_found(server: str, name: str) -> None:
+    code, said = simulate(
+        server, "--break", name, "--seeds", str(BREAK_SEEDS), "--steps", str(STEPS), "--stop"
+    )
+    assert code == 1, said
+    assert last_line(said)[-1] == 1
+    assert "BROKEN seed=" in said
+
+
+@pytest.mark.slow
+def test_a_seed_is_replayed_exactly(server: str) -> None:
+    first, second = (simulate(server, "--seed", "5", "--steps", "12") for _ in range(2))
+    assert first == second
+    assert len(first[1].splitlines()) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.feature("B7")
+@pytest.mark.parametrize("cloud", ["lambda", "runpod", "vast"])
+def test_death_at_a_mark_loses_and_doubles_nothing(server: str, cloud: str) -> None:
+    """Each thirtieth mark; all of them with `make sim-crash-long`."""
+    code, said = simulate(server, "--crashes", "--cloud", cloud, "--every", "30")
+    assert code == 0, said
+    points = re.search(r"points=(\d+) marks_in_the_code=(\d+)", said)
+    assert points is not None
+    assert int(points[2]) >= 40
