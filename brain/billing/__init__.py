@@ -23,6 +23,7 @@ from brain.billing.service.leases import (
     lease_evidence,
     lease_mark,
     lease_opened,
+    spending,
 )
 from brain.billing.service.proofs import prove
 from brain.billing.service.settle import settle_due
@@ -59,5 +60,6 @@ __all__ = [
     "purchased_credits",
     "release_due",
     "settle_due",
+    "spending",
     "stopped_accounts",
 ]

@@ -14,6 +14,7 @@ from brain.deployments.states import (
 )
 from kernel.clock import NS
 from kernel.ids import ReplicaId
+from kernel.money import Money
 from kernel.wire.agent import LeaseSeenState
 
 CRASHES_MAX = 5
@@ -45,6 +46,8 @@ class DeploymentView:
     idle_stop_seconds: int | None = None
     last_used_ns: int | None = None  # None: not known
     ready_ns: int | None = None  # when the newest worker of this run was; None: none was yet
+    budget_nano: int | None = None
+    spent_nano: int = 0  # until the next look at it, as far as is known
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ def guard(view: DeploymentView, now_ns: int) -> str | None:
     limit = view.max_duration_seconds
     if limit is not None and now_ns >= view.started_ns + limit * NS:
         return f"its longest duration of {limit} s is over"
+    if view.budget_nano is not None and view.spent_nano >= view.budget_nano:
+        return f"its budget of {Money(view.budget_nano)} is spent"
     due_ns = _idle_due(view)
     if due_ns is not None and now_ns >= due_ns:
         return f"it was idle for {view.idle_stop_seconds} s"

@@ -59,6 +59,8 @@ class Deployment(Work, Base):
     price_max_nano: Mapped[int | None] = mapped_column(BigInteger)
     max_duration_seconds: Mapped[int | None] = mapped_column(Integer)
     idle_stop_seconds: Mapped[int | None] = mapped_column(Integer)
+    budget_nano: Mapped[int | None] = mapped_column(BigInteger)  # the most it may ever cost
+    wishes: Mapped[dict[str, Any]] = mapped_column(JSONB)  # as in ``wishes.Wishes``
     broken_reason: Mapped[str | None] = mapped_column(Text)
     broken_ns: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from brain import fleet, offers, provisioning
+from brain import billing, fleet, offers, provisioning
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
+from brain.deployments.wishes import wishes_of
 from brain.plumbing import Ctx, Tx
 from brain.scheduling import (
     Board,
@@ -54,15 +56,29 @@ class Places:
         self.market.forget()
 
 
-def request_for(deployment: Deployment, template: Template, avoid: dict[str, str]) -> PlanRequest:
-    """What the planner is asked for a deployment."""
+@dataclass(frozen=True)
+class Around:
+    """What a deployment's next worker must know: where one failed of late, where others run, by
+    neighbourhood, and what is left to spend."""
+
+    avoid: dict[str, str] = field(default_factory=dict)
+    beside: Mapping[str, int] = field(default_factory=dict)
+    budget_nano: int | None = None
+
+
+def request_for(deployment: Deployment, template: Template, around: Around) -> PlanRequest:
+    """What the planner is asked for a deployment. A budget is reckoned with where it is known how
+    long the work lasts; else it ends the work when it is spent."""
     use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
+    lasts = deployment.max_duration_seconds is not None
+    request = wishes_of(deployment.wishes).ask(request_for_template(template, use), around.beside)
     return replace(
-        request_for_template(template, use),
+        request,
         gpu_names=frozenset({deployment.gpu}) if deployment.gpu else frozenset(),
         price_nano_max=deployment.price_max_nano,
         seconds=deployment.max_duration_seconds or EXPECTED_SECONDS,
-        avoid=avoid,
+        avoid=around.avoid,
+        budget_nano=around.budget_nano if lasts else None,
     )
 
 
@@ -115,7 +131,7 @@ async def _asked(tx: Tx, ctx: Ctx, catalog: Catalog, row: Replica) -> PlanReques
         template = catalog.get(deployment.model)
     except NotFound:  # its own step says so
         return None
-    return request_for(deployment, template, await _avoid(tx, ctx, deployment))
+    return request_for(deployment, template, await _around(tx, ctx, deployment))
 
 
 async def place(
@@ -136,9 +152,9 @@ async def place(
         deployment = None if row is None else await store.find(tx, row.deployment_id)
         if row is None or deployment is None:
             return
-        avoid = await _avoid(tx, ctx, deployment)
+        around = await _around(tx, ctx, deployment)
     template = catalog.get(deployment.model)
-    plan = planned or await _plan(ctx, places, deployment, template, avoid)
+    plan = planned or await _plan(ctx, places, deployment, template, around)
     try:
         await _claim(ctx, places, template, plan, replica_id, saved)
     except (NoCapacity, Conflict) as lost:
@@ -149,28 +165,35 @@ async def place(
 
 
 async def _plan(
-    ctx: Ctx, places: Places, deployment: Deployment, template: Template, avoid: dict[str, str]
+    ctx: Ctx, places: Places, deployment: Deployment, template: Template, around: Around
 ) -> Plan:
     """Nodes on which it failed of late are used only when nothing else will do."""
     board = await places.board()
     now_ns = ctx.clock.now_ns()
-    plan = board.plan(request_for(deployment, template, avoid), now_ns)
-    if plan.chosen is None and avoid:
-        return board.plan(request_for(deployment, template, {}), now_ns)
+    plan = board.plan(request_for(deployment, template, around), now_ns)
+    if plan.chosen is None and around.avoid:
+        free = replace(around, avoid={})
+        return board.plan(request_for(deployment, template, free), now_ns)
     return plan
 
 
-async def _avoid(tx: Tx, ctx: Ctx, deployment: Deployment) -> dict[str, str]:
+async def _around(tx: Tx, ctx: Ctx, deployment: Deployment) -> Around:
+    left = None
+    if deployment.budget_nano is not None:
+        spent = await billing.spending(tx, deployment.deployment_id)
+        left = max(0, deployment.budget_nano - spent.nano) // max(1, deployment.replicas)
     since_ns = ctx.clock.now_ns() - core.CRASH_WINDOW_NS
     rows = await store.replicas(tx, deployment.deployment_id, since_ns=since_ns)
-    crashed = [r for r in rows if r.node_id and r.crashed_ns and r.crashed_ns > since_ns]
-    if not crashed:
-        return {}
-    rented = await provisioning.places(tx, [row.replica_id for row in crashed])
-    return {
-        rented.get(row.replica_id, str(row.node_id)): f"A worker failed there: {row.state_reason}"
-        for row in crashed
+    placed = [row for row in rows if row.node_id is not None]
+    rented = await provisioning.places(tx, [row.replica_id for row in placed]) if placed else {}
+    where = {row.replica_id: rented.get(row.replica_id, str(row.node_id)) for row in placed}
+    avoid = {
+        where[row.replica_id]: f"A worker failed there: {row.state_reason}"
+        for row in placed
+        if row.crashed_ns is not None and row.crashed_ns > since_ns
     }
+    beside = Counter(where[row.replica_id] for row in placed if row.ended_ns is None)
+    return Around(avoid, beside, left)
 
 
 async def _claim(

@@ -183,6 +183,10 @@ async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
     if row.idle_stop_seconds is not None:
         used_ns = await billing.last_used_ns(tx, row.deployment_id)
         ready_ns = await store.newest_ready_ns(tx, row.deployment_id, row.asked_ns)
+    spent_nano = 0
+    if row.budget_nano is not None:
+        spending = await billing.spending(tx, row.deployment_id)
+        spent_nano = spending.nano + spending.in_seconds(RUNNING_SECONDS)
     return core.DeploymentView(
         asked=Asked(row.asked),
         replicas=row.replicas,
@@ -193,6 +197,8 @@ async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
         idle_stop_seconds=row.idle_stop_seconds,
         last_used_ns=used_ns,
         ready_ns=ready_ns,
+        budget_nano=row.budget_nano,
+        spent_nano=spent_nano,
     )
 
 

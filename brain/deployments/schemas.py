@@ -10,10 +10,14 @@ from pydantic import BaseModel, Field
 from brain.deployments.models import Deployment, DeploymentEvent, Placement, Replica
 from brain.deployments.service import Wanted, Whole
 from brain.deployments.store import at_ns
+from brain.deployments.wishes import Wishes, wishes_of
 from brain.edge import Body
 from brain.fleet import LeaseMetrics
+from brain.scheduling import Prefer
 from kernel.money import Money
 
+Budget = Annotated[str, Field(pattern=r"^\d{1,7}(\.\d{1,9})?$", examples=["25"])]
+Region = Annotated[str, Field(pattern=r"^[\w .,()/-]{1,60}$", examples=["us-east-1"])]
 Dollars = Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,9})?$", examples=["1.50"])]
 
 
@@ -34,6 +38,12 @@ class DeploymentCreate(Body):
     pool: Annotated[bool, Field(strict=True)] = False
     max_duration_seconds: Annotated[int, Field(ge=60, le=31_536_000, strict=True)] | None = None
     idle_stop_seconds: Annotated[int, Field(ge=60, le=2_592_000, strict=True)] | None = None
+    budget_usd: Budget | None = None
+    regions: Annotated[list[Region], Field(max_length=20)] = Field(default_factory=list)
+    spot: Annotated[bool, Field(strict=True)] = False
+    secure: Annotated[bool, Field(strict=True)] = False
+    min_reliability_percent: Annotated[float, Field(ge=0, le=100)] = 0
+    prefer: Prefer = Prefer.CHEAPEST
 
     def wanted(self) -> Wanted:
         price = self.max_price_usd_per_gpu_hour
@@ -48,6 +58,14 @@ class DeploymentCreate(Body):
             pool=self.pool,
             max_duration_seconds=self.max_duration_seconds,
             idle_stop_seconds=self.idle_stop_seconds,
+            budget=None if self.budget_usd is None else Money.usd(self.budget_usd),
+            wishes=Wishes(
+                regions=tuple(self.regions),
+                spot=self.spot,
+                secure=self.secure,
+                reliability_ppm_min=round(self.min_reliability_percent * 10_000),
+                prefer=self.prefer,
+            ),
         )
 
 
@@ -97,6 +115,12 @@ class DeploymentOut(BaseModel):
     pool_price_usd_per_gpu_hour: str | None
     max_duration_seconds: int | None
     idle_stop_seconds: int | None
+    budget_usd: str | None
+    regions: list[str]
+    spot: bool
+    secure: bool
+    min_reliability_percent: float
+    prefer: Prefer
     created_at: datetime
     replica_list: list[ReplicaOut]
 
@@ -180,6 +204,7 @@ class MetricsOut(BaseModel):
 def show(found: Whole) -> DeploymentOut:
     row: Deployment = found.deployment
     states = [replica.state for replica in found.replicas]
+    wishes = wishes_of(row.wishes)
     return DeploymentOut(
         deployment_id=row.deployment_id,
         name=row.name,
@@ -199,6 +224,12 @@ def show(found: Whole) -> DeploymentOut:
         pool_price_usd_per_gpu_hour=_dollars(row.rate_nano) if row.pool else None,
         max_duration_seconds=row.max_duration_seconds,
         idle_stop_seconds=row.idle_stop_seconds,
+        budget_usd=_dollars(row.budget_nano),
+        regions=list(wishes.regions),
+        spot=wishes.spot,
+        secure=wishes.secure,
+        min_reliability_percent=wishes.reliability_ppm_min / 10_000,
+        prefer=wishes.prefer,
         created_at=row.created_at,
         replica_list=[show_replica(replica) for replica in found.replicas],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
@@ -11,6 +11,7 @@ from brain import billing
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.states import Asked, DeploymentState, ReplicaState
+from brain.deployments.wishes import Wishes
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx, Tx, changes, work
 from catalog import Catalog, Template, use_of
@@ -38,6 +39,8 @@ class Wanted:
     pool: bool = False
     max_duration_seconds: int | None = None
     idle_stop_seconds: int | None = None
+    budget: Money | None = None
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,8 @@ def _row(ctx: Ctx, template: Template, owner: AccountId, wanted: Wanted) -> Depl
             "max_price_usd_per_gpu_hour must be more than 0 and at most 1000.",
             param="max_price_usd_per_gpu_hour",
         )
+    if wanted.budget is not None and wanted.budget.nano <= 0:
+        raise BadInput("budget_usd must be more than 0.", param="budget_usd")
     pool = template.pool
     if wanted.pool and pool is None:
         raise BadInput(f"{template.id} has no pool price in the catalog.", param="pool")
@@ -215,6 +220,8 @@ def _row(ctx: Ctx, template: Template, owner: AccountId, wanted: Wanted) -> Depl
         price_max_nano=wanted.price_max.nano if wanted.price_max else None,
         max_duration_seconds=wanted.max_duration_seconds,
         idle_stop_seconds=wanted.idle_stop_seconds,
+        budget_nano=wanted.budget.nano if wanted.budget else None,
+        wishes=wanted.wishes.kept(),
         created_at=ctx.clock.now(),
         due_at=ctx.clock.now(),
     )

@@ -103,7 +103,8 @@ class PlanRequest:
     """What is wanted. Any of ``shapes`` will do; on each offer the one with fewest GPUs is used.
 
     ``avoid`` names places with the reason why they are not to be tried again. ``beside`` counts
-    what runs already of the same work, by neighbourhood. Where ``model`` does not lie yet, a
+    what runs already of the same work, by place or
+    neighbourhood. Where ``model`` does not lie yet, a
     start takes ``fetch_seconds`` more. ``budget_nano`` is the most that all of it may cost.
     """
 

@@ -60,7 +60,8 @@ def preference(request: PlanRequest, offer: Offer, gpus: int) -> int:
         return 0
     whole = rent(request, offer, gpus)
     if request.prefer is Prefer.SPREAD:
-        return whole * request.beside.get(offer.neighbourhood, 0) * SPREAD_PERCENT // 100
+        near = max(request.beside.get(at, 0) for at in (offer.neighbourhood, offer.place))
+        return whole * near * SPREAD_PERCENT // 100
     left = 1 if offer.cloud else offer.free - gpus
     total = 1 if offer.cloud else max(1, offer.total)
     return whole * left * PACK_PERCENT // (total * 100)

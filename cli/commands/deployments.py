@@ -33,6 +33,17 @@ def deploy(
     gpu: Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")] = None,
     context: Annotated[int | None, typer.Option(min=1)] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="Only in this region; may be given again.")
+    ] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="It may be taken away any time.")] = False,
+    secure: Annotated[bool, typer.Option("--secure", help="Only in data centres.")] = False,
+    prefer: Annotated[
+        str | None, typer.Option(help="cheapest, spread or pack.", show_default="cheapest")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Dollars that it may cost in all; then it stops.")
+    ] = None,
     pool: Annotated[bool, typer.Option(help="Into the shared pool (administrators).")] = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
@@ -47,6 +58,11 @@ def deploy(
         "gpu": gpu,
         "context": context,
         "concurrency": concurrency,
+        "regions": region,
+        "spot": spot or None,
+        "secure": secure or None,
+        "prefer": prefer,
+        "budget_usd": budget,
         "pool": pool or None,
     }
     body |= {field: value for field, value in wanted.items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0008"
 down_revision: str | None = "0007"
@@ -19,6 +20,7 @@ def upgrade() -> None:
     _history()
     _blocks()
     op.execute(CLAIM)
+    _wishes()
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
@@ -155,7 +157,17 @@ END $$
 """
 
 
+def _wishes() -> None:
+    """What owners ask of places, and the most that they will spend."""
+    kept = sa.Column("wishes", JSONB(), nullable=False, server_default=sa.text("'{}'"))
+    op.add_column("deployment", kept)
+    op.alter_column("deployment", "wishes", server_default=None)
+    op.add_column("deployment", sa.Column("budget_nano", sa.BigInteger()))
+
+
 def downgrade() -> None:
+    op.drop_column("deployment", "budget_nano")
+    op.drop_column("deployment", "wishes")
     op.execute(
         "DROP FUNCTION fleet_claim(text, text, text, text, int, bigint, bigint, bytea, int,"
         " bigint, text, text, timestamptz)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from brain.billing.core.lease import (
@@ -20,7 +21,7 @@ from brain.plumbing import Tx
 from kernel.clock import NS
 from kernel.errors import OutOfCredit
 from kernel.ids import DeploymentId, HoldId, Ids, LeaseId, ReplicaId
-from kernel.money import HourlyRate, Money
+from kernel.money import CARRY_DIVISOR, HourlyRate, Money
 
 HEARD_NS = 120 * NS
 FOREVER_NS = 2**63 - 1  # a lease's hold ends with the lease
@@ -88,6 +89,33 @@ async def drained(tx: Tx, replica_id: ReplicaId, since_ns: int) -> bool:
     receiving = await gateways.receiving(tx, since_ns - 10 * HEARD_NS)
     heard_since = receiving.back(HEARD_NS)
     return not await gateways.undrained(tx, replica_id, since_ns, heard_since)
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a deployment cost its owner until the last sign of life, and costs an hour now."""
+
+    nano: int
+    hourly_nano: int
+
+    def in_seconds(self, seconds: int) -> int:
+        return -(-self.hourly_nano * seconds // 3600)
+
+
+async def spending(tx: Tx, deployment_id: DeploymentId) -> Spending:
+    """Posted and accrued, of dedicated leases; rounded up."""
+    nano, open_rows = await leases.spent(tx, deployment_id)
+    running = [leases.view(row) for row in open_rows]
+    accrued = sum(
+        -(-lease.terms.renter_rate_nano * lease.unbilled_ticks(lease.evidence_ns) // CARRY_DIVISOR)
+        for lease in running
+    )
+    hourly = sum(
+        lease.terms.renter_rate_nano * lease.terms.gpus
+        for lease in running
+        if lease.closed_ns is None and lease.load_from_ns is not None
+    )
+    return Spending(nano + accrued, hourly)
 
 
 async def last_used_ns(tx: Tx, deployment_id: DeploymentId) -> int | None:

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import BigInteger, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from brain.billing.core.lease import Lease, LeaseMark, LeaseTerms
+from brain.billing.core.lease import Lease, LeaseMark, LeaseMode, LeaseTerms
 from brain.billing.core.writing import WindowRow, Writing
 from brain.billing.models import Hold, LeaseBill, MeterLease, MeterWindow
 from brain.billing.store.rates import RateName
 from brain.plumbing import Tx
-from kernel.ids import AccountId, HoldId, LeaseId
+from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId
 
 _EVIDENCE = text(
     """
@@ -244,6 +244,16 @@ async def covered(tx: Tx, payer: AccountId) -> bool:
         MeterLease.payer == payer, MeterLease.hold_id.is_not(None), ~MeterLease.finished
     )
     return (await tx.scalar(query.limit(1))) is not None
+
+
+async def spent(tx: Tx, deployment: DeploymentId) -> tuple[int, list[MeterLease]]:
+    """Nano-dollars posted for a deployment's dedicated leases, and those that accrue still."""
+    mine = (MeterLease.deployment_id == deployment, MeterLease.mode == LeaseMode.DEDICATED.value)
+    posted = await tx.scalar(
+        select(func.coalesce(func.sum(MeterLease.billed_nano), 0)).where(*mine)
+    )
+    rows = await tx.scalars(select(MeterLease).where(*mine, ~MeterLease.finished))
+    return int(posted or 0), list(rows)
 
 
 async def bills(tx: Tx, id: LeaseId) -> list[LeaseBill]:
