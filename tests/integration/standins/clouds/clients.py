@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -63,13 +64,22 @@ class Said:
     err: str
 
 
+def listener() -> socket.socket:
+    """A port that stays ours from one test to the next."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def address(listening: socket.socket) -> str:
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
 @asynccontextmanager
-async def served(app: App, port: int = 0) -> AsyncIterator[str]:
-    """The app on a port, or on a free one; its address."""
+async def served(app: App, listening: socket.socket) -> AsyncIterator[str]:
+    """The app on a port; its address."""
     front = Front(app.shell)
-    server = await asyncio.start_server(front.connected, "127.0.0.1", port)
+    server = await asyncio.start_server(front.connected, sock=listening.dup())
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield address(listening)
     finally:
         server.close()
         await front.close()
@@ -92,12 +102,17 @@ def environment(home: Path, pointers: Mapping[str, str]) -> dict[str, str]:
 
 
 class CommandLine:
-    """A vendor's command line, pointed at ``port``: ``said = await vast("show", "user")``."""
+    """A vendor's command line, pointed at one port: ``said = await vast("show", "user")``."""
 
     def __init__(
-        self, python: Path, name: str, entry: Sequence[str], env: Mapping[str, str], port: int
+        self,
+        python: Path,
+        name: str,
+        entry: Sequence[str],
+        env: Mapping[str, str],
+        listening: socket.socket,
     ) -> None:
-        self.python, self.env, self.port = python, dict(env), port
+        self.python, self.env, self.listening = python, dict(env), listening
         self._name = name
         self._process = subprocess.Popen(
             [python, "-c", FORKS, *entry],
@@ -127,6 +142,7 @@ class CommandLine:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
+        self.listening.close()
 
 
 async def run(python: Path, code: str, env: Mapping[str, str], *arguments: str) -> str:

@@ -20,11 +20,13 @@ from standins.clouds.world import World
 from tests.integration.standins.clouds.clients import (
     AT_ONCE,
     CommandLine,
+    address,
     environment,
+    listener,
     run,
     served,
 )
-from tests.support.wait import free_port, until
+from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("B3")
 KEY = "lambda-key"
@@ -66,10 +68,10 @@ class Bench:
 @pytest.fixture(scope="module")
 def cli(lambda_client: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """The client reads where the cloud is when it is loaded, so each test serves on one port."""
-    port = free_port()
-    pointers = lambda_.pointers(f"http://127.0.0.1:{port}", KEY)
+    listening = listener()
+    pointers = lambda_.pointers(address(listening), KEY)
     env = environment(tmp_path_factory.mktemp("lai"), pointers)
-    loaded = CommandLine(lambda_client, "lai", ENTRY, env, port)
+    loaded = CommandLine(lambda_client, "lai", ENTRY, env, listening)
     yield loaded
     loaded.close()
 
@@ -79,7 +81,7 @@ async def bench(cli: CommandLine, tmp_path: Path, seed: int) -> AsyncIterator[Be
     launcher = Processes(tmp_path / "machines", {})
     world = lambda_.make_world(SystemClock(), random.Random(seed), launcher)
     world.rules = AT_ONCE
-    async with served(lambda_.make_app(world, api_key=KEY), cli.port) as url:
+    async with served(lambda_.make_app(world, api_key=KEY), cli.listening) as url:
         yield Bench(world, url, cli)
     launcher.close()
 
