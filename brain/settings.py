@@ -175,6 +175,17 @@ class Settings(CloudSettings):
         return value.rstrip("/")
 
     @model_validator(mode="after")
+    def _reached_by_rented_machines(self) -> Self:
+        """A machine that cannot speak to the brain would be paid for nothing."""
+        keys = self.keys_elsewhere()
+        if keys and not self.public_brain_url.startswith("https://"):
+            raise ValueError(
+                f"PUBLIC_BRAIN_URL must begin with https://, and be reached from rented machines,"
+                f" where {keys[0].upper()} is set; unset the key otherwise."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _safe_in_production(self) -> Self:
         if self.environment is Environment.PRODUCTION:
             found = unsafe_in_production(self)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
+KEY_END = "_api_key"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -76,3 +77,19 @@ class CloudSettings(BaseSettings):
     lambda_cloud_base_url: Root = Field(
         default="https://cloud.lambda.ai", description="Root of Lambda's API, without /api/v1."
     )
+
+    def keys_elsewhere(self) -> list[str]:
+        """The keys that are set for clouds outside of this machine, by their settings' names."""
+        found = []
+        for name in type(self).model_fields:
+            if not name.endswith(KEY_END) or getattr(self, name) is None:
+                continue
+            cloud = name.removesuffix(KEY_END)
+            roots = [
+                getattr(self, other)
+                for other in type(self).model_fields
+                if other.startswith(f"{cloud}_") and other.endswith("_url")
+            ]
+            if any(urlsplit(root).hostname not in _LOOPBACK for root in roots):
+                found.append(name)
+        return found

@@ -128,6 +128,18 @@ def test_production_refuses_what_is_unsafe_and_says_why(
     assert name in _refusal(start, {**PRODUCTION, name: value})
 
 
+def test_machines_are_rented_only_where_they_reach_the_brain(start: object) -> None:
+    assert callable(start)
+    assert "VAST_API_KEY is set" in _refusal(start, {**GOOD, "VAST_API_KEY": "k"})
+    start(**GOOD, VAST_API_KEY="k", VAST_URL="http://127.0.0.1:9000")  # an emulated cloud
+
+
+def test_a_brain_that_is_reached_over_https_may_rent_machines(start: object) -> None:
+    assert callable(start)
+    found = start(**GOOD, VAST_API_KEY="k", PUBLIC_BRAIN_URL="https://api.example.com")
+    assert found.keys_elsewhere() == ["vast_api_key"]
+
+
 def test_production_rents_containers_from_an_image_of_its_own(start: object) -> None:
     assert "CLOUD_BOOT_IMAGE" in _refusal(start, {**PRODUCTION, "RUNPOD_API_KEY": "rpa_1"})
 
