@@ -31,7 +31,7 @@ from brain.offers import routes as offer_routes
 from brain.plumbing import Ctx
 from brain.provisioning import routes as provisioning_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
-from brain.wiring import Parts, assemble
+from brain.wiring import ModelsNear, Parts, assemble
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
 GRACE_SECONDS = 3
@@ -61,7 +61,7 @@ def create_app(
     app.state.join_terms = parts.join_terms
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
-    app.state.market = Market(parts.ctx)
+    app.state.market = Market(parts.ctx, ModelsNear())
     app.state.wake = parts.wake
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings

@@ -49,6 +49,14 @@ class DeploymentWatch:
 
 
 @dataclass(frozen=True)
+class ModelsNear(offers.Near):
+    """Which models' files lie on which nodes, as the deployments know it."""
+
+    async def models(self, tx: Tx, since_ns: int) -> Mapping[str, frozenset[str]]:
+        return await deployments.models_by_node(tx, since_ns)
+
+
+@dataclass(frozen=True)
 class DeploymentWaiting(offers.Waiting):
     """Capacity that came up, told to the replicas that wait for a place."""
 
@@ -203,7 +211,7 @@ class WorkerParts:
         owner = f"{socket.gethostname()}:{os.getpid()}"
         watcher = DeploymentWatch(ctx)
         ttl = self.settings.lease_ttl_seconds
-        market = offers.Market(ctx)
+        market = offers.Market(ctx, ModelsNear())
 
         async def reconcile() -> object:
             return await deployments.reconcile_due(

@@ -11,6 +11,7 @@ from catalog.fit import (
     parallel_choices,
     smallest_gpu,
     use_of,
+    weight_bytes,
 )
 from catalog.gpus import GPU_KINDS, GpuKind, gpu_kinds
 from catalog.launch import launch
@@ -45,4 +46,5 @@ __all__ = [
     "parallel_choices",
     "smallest_gpu",
     "use_of",
+    "weight_bytes",
 ]

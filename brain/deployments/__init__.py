@@ -9,6 +9,7 @@ from brain.deployments.rows import (
     replica_row,
 )
 from brain.deployments.service import capacity_appeared, lease_changed
+from brain.deployments.store import models_by_node
 
 __all__ = [
     "Feed",
@@ -19,6 +20,7 @@ __all__ = [
     "capacity_appeared",
     "deployment_row",
     "lease_changed",
+    "models_by_node",
     "reconcile_due",
     "replica_row",
 ]

@@ -31,6 +31,7 @@ from catalog import (
     need,
     parallel_choices,
     use_of,
+    weight_bytes,
 )
 from kernel.errors import Conflict, NoCapacity, NotFound, OutOfCredit
 from kernel.ids import ReplicaId
@@ -38,6 +39,7 @@ from kernel.money import Money
 
 EXPECTED_SECONDS = 3600  # what a deployment with no longest duration is planned for
 CREDIT_AGAIN_SECONDS = 15
+FETCH_BYTES_SECOND = 125_000_000  # one gigabit a second
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,16 @@ def request_for_template(template: Template, use: Use) -> PlanRequest:
         containers=not template.start.process,
         seconds=EXPECTED_SECONDS,
         storage_gib=disk_gib(template),
+        model=template.id,
+        fetch_seconds=_fetch_seconds(template),
     )
+
+
+def _fetch_seconds(template: Template) -> int:
+    """How long a place without the model's files needs to get them."""
+    if template.shape is None:
+        return 0
+    return -(-weight_bytes(template.shape) // FETCH_BYTES_SECOND)
 
 
 async def plan_batch(

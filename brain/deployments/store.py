@@ -152,6 +152,20 @@ async def newest_ready_ns(tx: Tx, deployment_id: DeploymentId, since_ns: int) ->
     return found
 
 
+async def models_by_node(tx: Tx, since_ns: int) -> dict[str, frozenset[str]]:
+    """Models that were served on each node since then: their files may still lie there."""
+    rows = await tx.execute(
+        select(Replica.node_id, Deployment.model)
+        .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
+        .where(Replica.ready_ns >= since_ns, Replica.node_id.is_not(None))
+        .distinct()
+    )
+    found: dict[str, set[str]] = {}
+    for node_id, model in rows:
+        found.setdefault(str(node_id), set()).add(model)
+    return {node_id: frozenset(models) for node_id, models in found.items()}
+
+
 async def replica(tx: Tx, replica_id: ReplicaId, *, lock: bool = False) -> Replica | None:
     query = select(Replica).where(Replica.replica_id == replica_id)
     if lock:

@@ -6,12 +6,13 @@ cloud made the machine; then ``SERVED``, a failure, or ``ABANDONED`` when it was
 
 from brain.offers.core.breaker import Outcome, OutcomeKind
 from brain.offers.market import Market, marked_up, offers
-from brain.offers.ports import Waiting
+from brain.offers.ports import Near, Waiting
 from brain.offers.reconcile import refresh_due
 from brain.offers.service import admit, offer, record
 
 __all__ = [
     "Market",
+    "Near",
     "Outcome",
     "OutcomeKind",
     "Waiting",

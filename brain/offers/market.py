@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from brain import billing, fleet
 from brain.offers import store
@@ -16,12 +16,14 @@ from brain.offers.core import breaker
 from brain.offers.core.breaker import ANY, Block, Scope
 from brain.offers.core.history import MILLION, History
 from brain.offers.models import CloudOfferRow
+from brain.offers.ports import Near
 from brain.offers.reconcile import MODELS_KEPT_NS
 from brain.plumbing import Ctx, Tx
 from brain.scheduling import Board, Offer, Trust
 from kernel.clock import NS
 
 NODES_NS_MAX = NS
+NEAR_NS_MAX = 60 * NS
 BASIS_POINTS = 10_000
 SIMULATED = "Simulated "  # how the fake cloud's machines, which have no GPU, are called
 Places = Mapping[tuple[str, str, str], frozenset[str]]
@@ -41,6 +43,9 @@ class Market:
     """Kept for the life of a process; ``board`` is what plans are made on."""
 
     ctx: Ctx
+    near: Near = field(default_factory=Near)
+    _near: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    _near_ns: int | None = None
     _clouds: dict[str, _Shelf] = field(default_factory=dict)
     _blocks: list[Block] = field(default_factory=list)
     _cloud_offers: list[Offer] = field(default_factory=list)
@@ -56,11 +61,24 @@ class Market:
         async with self._lock:
             now_ns = self.ctx.clock.monotonic_ns()
             if self._board is None or now_ns - self._read_ns > NODES_NS_MAX:
-                nodes = Board(await fleet.offers(self.ctx))
+                nodes = Board(await self._nodes())
                 await self._read_clouds()
                 self._board = nodes.beside(self._cloud_board)
                 self._read_ns = now_ns
             return self._board
+
+    async def _nodes(self) -> list[Offer]:
+        """Our nodes' offers, with the models that they served of late."""
+        now_ns = self.ctx.clock.monotonic_ns()
+        if self._near_ns is None or now_ns - self._near_ns > NEAR_NS_MAX:
+            async with self.ctx.db.begin() as tx:
+                since_ns = self.ctx.clock.now_ns() - MODELS_KEPT_NS
+                self._near = await self.near.models(tx, since_ns)
+            self._near_ns = now_ns
+        return [
+            replace(offer, models=self._near[offer.place]) if offer.place in self._near else offer
+            for offer in await fleet.offers(self.ctx)
+        ]
 
     async def cloud_offers(self) -> list[Offer]:
         """The clouds' part alone, as it is now."""

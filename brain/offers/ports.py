@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from brain.plumbing import Tx
 
 
@@ -10,3 +12,11 @@ class Waiting:
 
     async def capacity_appeared(self, tx: Tx) -> None:
         """A hint: what waits looks again in any case, only later."""
+
+
+class Near:
+    """Whoever knows which models were served on which of our nodes of late."""
+
+    async def models(self, tx: Tx, since_ns: int) -> Mapping[str, frozenset[str]]:
+        """By node: models whose files may still lie there. Here: nobody knows."""
+        return {}

@@ -8,8 +8,10 @@ from sqlalchemy import text
 
 from brain import billing
 from brain.deployments.wishes import Wishes, wishes_of
+from brain.offers import Market
 from brain.plumbing import Ctx
 from brain.scheduling import Prefer
+from brain.wiring import ModelsNear
 from kernel.ids import AccountId
 from kernel.money import NANO, Money
 from tests.support.brain import signed_up
@@ -108,3 +110,14 @@ def test_what_is_kept_is_read_back() -> None:
     wishes = Wishes(("eu",), spot=True, secure=True, reliability_ppm_min=5, prefer=Prefer.PACK)
     assert wishes_of(wishes.kept()) == wishes
     assert wishes_of({}) == Wishes()
+
+
+@pytest.mark.feature("F2")
+async def test_a_node_that_served_the_model_is_known_for_a_while(house: House) -> None:
+    node = await house.node()
+    made = await house.ready()
+    board = await Market(house.ctx, ModelsNear()).board()
+    assert [(o.node_id, o.models) for o in board.offers] == [
+        (node.node_id, frozenset({"ganglion/stand-in"}))
+    ]
+    assert await house.state(made) == "running"
