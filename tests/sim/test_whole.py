@@ -19,7 +19,7 @@ from tests.support.shared import ROOT
 
 SEEDS = 50
 CHUNK = 5
-STEPS = 30  # of trouble; `make sim` has more
+STEPS = 24  # of trouble; `make sim` has more
 BREAK_SEEDS = 20
 SECONDS_MAX = 600
 LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")

@@ -7,6 +7,7 @@ clouds' wires are the world's.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -58,19 +59,15 @@ class Web(Process):
         self.begin("look", self._look)
 
     async def _flush(self) -> None:
-        if await self._quietly(self.front.flush):
-            self.ground.flushed_ns.append(self.ground.clock.now_ns())
+        await self._quietly(self.front.flush)
 
     async def _look(self) -> None:
         await self._quietly(self.front.look)
 
-    async def _quietly(self, step: Callable[[], Awaitable[None]]) -> bool:
+    async def _quietly(self, step: Callable[[], Awaitable[None]]) -> None:
         """As the front's own loops do: a database that is away is tried again."""
-        try:
+        with suppress(SQLAlchemyError, OSError, TimeoutError):
             await step()
-        except (SQLAlchemyError, OSError, TimeoutError):
-            return False
-        return True
 
 
 class Worker(Process):

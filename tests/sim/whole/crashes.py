@@ -100,7 +100,7 @@ async def _story(world: World, laws: Laws, mark: str) -> None:
     sky = world.skies[0]
     sky.widen()
     sky.world.add_faults([Fault(FaultKind.CUT, Operation.CREATE, next=1, when=When.AFTER)])
-    while not world.people.asked:
+    while not world.people.sure:
         world.people.deploy(world.webs[0], replicas=2)
         await _step(world, laws)
     await _until_ready(world, laws)

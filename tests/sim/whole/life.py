@@ -29,12 +29,13 @@ TICKS: Mapping[str, float] = {
     tasks.LEASES: 0.25,
     tasks.INTENTS: 0.35,
     tasks.SWEEP: 0.05,
+    tasks.OFFERS: 0.10,
     tasks.SETTLE: 0.08,
     tasks.ACCRUE: 0.08,
     tasks.RELEASE: 0.03,
     tasks.TIDY: 0.0,
 }
-OTHER_TICKS = 0.15
+OTHER_TICKS = 0.05
 STEP_SECONDS = (0.5, 10.0)
 FLUSH_SECONDS = 4.0  # less than what breaks off a brain's reception
 WISHES = 0.25  # how often a person wants something, a step

@@ -15,8 +15,8 @@ from kernel.money import Money
 from tests.sim.whole.brain import Web
 
 MODELS = ("ganglion/stand-in",)
-REPLICAS_MAX = 3
-LIVE_MAX = 4
+REPLICAS_MAX = 2
+LIVE_MAX = 3
 Guards = tuple[int | None, int | None, int | None]
 
 
@@ -28,6 +28,7 @@ class People:
     chance: Random
     catalog: Catalog
     asked: dict[DeploymentId, AccountId] = field(default_factory=dict)
+    sure: set[DeploymentId] = field(default_factory=set)  # whose making was answered
     deleted: set[DeploymentId] = field(default_factory=set)
     guards: dict[str, Guards] = field(default_factory=dict)
     number: int = 0
@@ -78,6 +79,7 @@ class People:
             self.asked[key] = account
             price = wanted.price_max.nano if wanted.price_max else None
             self.guards[str(key)] = (price, wanted.max_duration_seconds, wanted.idle_stop_seconds)
+        self.sure.add(key)
         web.note(f"deployed {key} x{wanted.replicas}")
 
     async def _stop(self, web: Web, key: DeploymentId) -> None:

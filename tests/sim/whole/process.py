@@ -26,6 +26,7 @@ from tests.sim.whole.turns import Turns
 
 INSTALLATION = "simulated"
 NOTHING = "nothing"
+FLUSH = "flush"  # the brain writes down what it heard
 _DOING: ContextVar[str] = ContextVar("doing", default=NOTHING)
 
 
@@ -181,6 +182,8 @@ class SimDb(Db):
             async with self._real.begin() as tx:
                 yield tx
                 self._may_die("before a commit")
+            if own.doing == FLUSH:
+                ground.flushed_ns.append(ground.clock.now_ns())
             self._may_die("after a commit")
             if ground.faults.strikes("database_cut_after"):
                 raise ConnectionResetError("the database cut the connection after the commit")
