@@ -27,7 +27,6 @@ from brain.clouds import (
     CloudError,
     CloudRefused,
     CredentialsRefused,
-    MachineMissing,
     OutcomeUnknown,
     Throttled,
     Unreadable,
@@ -198,7 +197,8 @@ class CloudHttp:
             raise self._unreached(wrong) from None
         try:
             if response.status_code != httpx.codes.OK:
-                answer = Answer(self.cloud, response.status_code, response.headers, b"")
+                body = await self._read(response)
+                answer = Answer(self.cloud, response.status_code, response.headers, body)
                 raise (
                     self._judge(answer)
                     or error_of(answer, self._limits, self._clock)
@@ -345,7 +345,9 @@ def error_of(answer: Answer, limits: HttpLimits, clock: Clock) -> CloudError | N
     if status == 402:
         return Broke(f"{cloud} says that the account has no balance.")
     if status in {404, 410}:
-        return MachineMissing(f"{cloud} does not know it ({status}).")
+        # A wrong address has the same status: only a judge that knows the cloud's own words for
+        # a missing machine may say that one is missing.
+        return Unreadable(f"{cloud} answered {status} in words that are not known.")
     return CloudRefused(f"{cloud} refused the request ({status}).")
 
 

@@ -38,13 +38,18 @@ WAIT_SECONDS_MAX = 3600.0
 
 
 class Spoiler(httpx.AsyncBaseTransport):
-    """Passes everything on, but for ids that are taken out of the answers."""
+    """Passes everything on, but for ids that are taken out of the answers, and for a place where
+    another server answers that speaks JSON too."""
 
     def __init__(self, behind: httpx.AsyncBaseTransport) -> None:
         self._behind = behind
         self.spoiled_id = ""
+        self.elsewhere = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.elsewhere:
+            body = b'{"statusCode": 404, "message": "Cannot route there", "error": "Not Found"}'
+            return httpx.Response(404, stream=httpx.ByteStream(body))
         response = await self._behind.handle_async_request(request)
         if not self.spoiled_id:
             return response

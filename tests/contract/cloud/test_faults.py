@@ -185,6 +185,19 @@ async def test_a_row_that_cannot_be_read_makes_half_a_listing(rig: Rig) -> None:
     assert isinstance(await rig.wrong(rig.cloud.find_by_tag(TAG)), Unreadable)
 
 
+@pytest.mark.parametrize("rig", EMULATED, indirect=True)
+async def test_a_wrong_address_is_never_a_missing_machine(rig: Rig) -> None:
+    machine = (await rig.rent()).machine_id
+    rig.settle()
+    assert rig.spoiler is not None
+    rig.spoiler.elsewhere = True
+    cloud = rig.cloud
+    calls = (cloud.machine(machine), cloud.terminate(machine), cloud.listing(), cloud.offers())
+    for call in (*calls, cloud.find_by_tag(TAG)):
+        assert not isinstance(await rig.wrong(call), MachineMissing)
+    assert isinstance(await rig.wrong(cloud.listing()), Unreadable)
+
+
 async def test_no_such_machine_once_is_told_as_such(rig: Rig) -> None:
     machine = (await rig.rent()).machine_id
     rig.settle()

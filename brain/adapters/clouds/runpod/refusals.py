@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from brain.adapters.clouds.fields import text
+from brain.adapters.clouds.fields import text, whole
 from brain.adapters.clouds.http import Answer, code_of
 from brain.clouds import (
     Broke,
@@ -39,6 +39,7 @@ _RULE = re.compile(
     re.IGNORECASE,
 )
 _MISSING = re.compile(r"not found|does ?n[o']t exist|nonexistent|no such", re.IGNORECASE)
+_ROUTE = re.compile(r"\b(?:routes?|path|endpoint|url)\b", re.IGNORECASE)
 _TOO_MANY = re.compile(r"too many requests|rate limit", re.IGNORECASE)
 _KEY = re.compile(r"unauthori[sz]ed|unauthenticated|api key|forbidden|access denied", re.IGNORECASE)
 # Codes of GraphQL servers for a request that was understood and refused.
@@ -57,9 +58,12 @@ def plain_id(thing_id: str) -> str:
 
 def rest_judge(answer: Answer) -> CloudError | None:
     """Calls other than create; None where the status says it."""
-    if answer.is_page or answer.status not in {400, 403, 409}:
+    if answer.is_page or answer.status not in {400, 403, 404, 409}:
         return None
     words = _problem(answer)
+    if answer.status == 404:
+        known = whole(answer.fields_or_empty(), "status") == 404 and not _ROUTE.search(words)
+        return MachineMissing("RunPod does not know it.") if known else None
     if answer.status == 409:
         return CloudRefused("RunPod cannot do this in the pod's present state.")
     if _NO_BALANCE.search(words):
@@ -67,6 +71,11 @@ def rest_judge(answer: Answer) -> CloudError | None:
     if answer.status == 400 and _NO_CAPACITY.search(words):
         return NothingFree("RunPod has no free machine of this kind.")
     return None
+
+
+def list_judge(answer: Answer) -> CloudError | None:
+    """A list is never missing: a 404 is another address than RunPod's."""
+    return None if answer.status == 404 else rest_judge(answer)
 
 
 def create_judge(answer: Answer) -> CloudError | None:

@@ -21,7 +21,13 @@ from brain.adapters.clouds.runpod.graphql import (
 from brain.adapters.clouds.runpod.machines import rest_endpoints, rest_machine
 from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, Question, rest_offers
 from brain.adapters.clouds.runpod.orders import rest_body
-from brain.adapters.clouds.runpod.refusals import TITLE, create_judge, plain_id, rest_judge
+from brain.adapters.clouds.runpod.refusals import (
+    TITLE,
+    create_judge,
+    list_judge,
+    plain_id,
+    rest_judge,
+)
 from brain.clouds import (
     CloudFacts,
     CloudOffer,
@@ -97,6 +103,7 @@ class RestRunPod:
                 "cloud": asked.tier,
                 "count": asked.gpus,
             },
+            judge=list_judge,
         )
         return _rows(answer.fields(), "gpus")
 
@@ -120,7 +127,7 @@ class RestRunPod:
 
     async def listing(self) -> Listing:
         """All in one answer: this cloud has no pages."""
-        answer = await self._http.call("GET", "/pods", repeatable=True)
+        answer = await self._http.call("GET", "/pods", repeatable=True, judge=list_judge)
         return listing_of([rest_machine(row) for row in _rows(answer.fields(), "pods")])
 
     async def terminate(self, machine_id: str) -> None:
@@ -153,7 +160,7 @@ class RestRunPod:
         return found
 
     async def volumes(self) -> list[Volume]:
-        answer = await self._http.call("GET", "/network-volumes", repeatable=True)
+        answer = await self._http.call("GET", "/network-volumes", repeatable=True, judge=list_judge)
         rows = _rows(answer.fields(), "networkVolumes")
         return [volume_of(row, "dataCenter") for row in rows]
 

@@ -18,7 +18,6 @@ from brain.clouds import (
     CloudError,
     CloudRefused,
     CredentialsRefused,
-    MachineMissing,
     OutcomeUnknown,
     Throttled,
     Unreadable,
@@ -88,7 +87,7 @@ async def failure(clock: ManualClock, *script: Any, repeatable: bool = False) ->
         (401, CredentialsRefused),
         (402, Broke),
         (403, CredentialsRefused),
-        (404, MachineMissing),
+        (404, Unreadable),
         (408, OutcomeUnknown),
         (422, CloudRefused),
         (429, Throttled),
@@ -226,8 +225,8 @@ async def test_a_stream_without_an_end_is_read_for_so_long(clock: ManualClock) -
 
 
 async def test_a_stream_that_is_refused_has_its_class(clock: ManualClock) -> None:
-    http = client(clock, Scripted((404, KEY.encode())))
-    with pytest.raises(MachineMissing) as caught:
+    http = client(clock, Scripted((401, KEY.encode())))
+    with pytest.raises(CredentialsRefused) as caught:
         async with http.lines("/logs", seconds_max=3):
             raise AssertionError("there is no stream")
     assert KEY not in repr(caught.value)

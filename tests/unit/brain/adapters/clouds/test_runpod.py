@@ -24,7 +24,12 @@ from brain.adapters.clouds.runpod.machines import (
 )
 from brain.adapters.clouds.runpod.offers import Question, graphql_offers, rest_offers
 from brain.adapters.clouds.runpod.orders import START, Choice, environment_of, rest_body
-from brain.adapters.clouds.runpod.refusals import create_judge, graphql_judge, rest_judge
+from brain.adapters.clouds.runpod.refusals import (
+    create_judge,
+    graphql_judge,
+    list_judge,
+    rest_judge,
+)
 from brain.clouds import (
     Boot,
     Broke,
@@ -208,7 +213,11 @@ def test_a_refused_order_is_read_by_its_words(status: int, detail: str, kind: ty
 def test_other_refusals_are_read_by_their_status() -> None:
     assert type(rest_judge(problem(409, "cannot stop"))) is CloudRefused
     assert type(rest_judge(problem(400, "no capacity to start it"))) is NothingFree
-    assert rest_judge(problem(404, "not found")) is None
+    assert type(rest_judge(problem(404, "resource not found"))) is MachineMissing
+    assert type(rest_judge(problem(404, "pod not found"))) is MachineMissing
+    assert rest_judge(problem(404, "no such route")) is None
+    assert rest_judge(Answer("RunPod", 404, httpx.Headers(), b'{"message": "not found"}')) is None
+    assert list_judge(problem(404, "resource not found")) is None
 
 
 @pytest.mark.parametrize(
