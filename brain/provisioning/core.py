@@ -112,7 +112,7 @@ class Facts:
     ordered_ns: int | None
     made_ns: int | None
     boot_by_ns: int | None
-    seen_ns: int | None  # when the cloud last listed the machine
+    seen_ns: int | None  # when the cloud last knew the machine
     missing_ns: int | None  # since when it does not
     missing_count: int
 

@@ -25,11 +25,13 @@ async def end(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
     await ctx.reach("provisioning.before_terminate")
     asked = await _terminate(turn, row)
     await ctx.reach("provisioning.terminate_asked")
+    _known(turn, row, asked)
     look = await look_at(turn, row, since_ns=ctx.clock.monotonic_ns())
     await ctx.reach("provisioning.terminate_looked")
     async with ctx.db.begin() as tx:
         row = await store.intent(tx, intent_id)
         assert row is not None, "an intent's row is never deleted"
+        _known(turn, row, asked)
         if look.asked:
             await note_account(tx, ctx, row.cloud, look.error)
         await destroy_spares(tx, ctx, row, look.spares)
@@ -54,6 +56,13 @@ async def _terminate(turn: Turn, row: Intent) -> CloudError | None:
     except CloudError as error:
         return error
     return None
+
+
+def _known(turn: Turn, row: Intent, asked: CloudError | None) -> None:
+    """A cloud that takes the order to end a machine knows it: from now on its absence says
+    something, however new it is."""
+    if asked is None and row.seen_ns is None:
+        row.seen_ns = turn.ctx.clock.now_ns()
 
 
 def _proof(turn: Turn, row: Intent, asked: CloudError | None, look: Look) -> str:

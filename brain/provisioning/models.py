@@ -46,7 +46,7 @@ class Intent(Stated, Work, Base):
     wanted: Mapped[bool] = mapped_column(Boolean)  # False: given up, whatever the cloud does
     seen_state: Mapped[str] = mapped_column(Text)  # what the cloud last said of it
     seen_said: Mapped[str] = mapped_column(Text)
-    seen_ns: Mapped[int | None] = mapped_column(BigInteger)  # when it was last listed
+    seen_ns: Mapped[int | None] = mapped_column(BigInteger)  # when the cloud last knew it
     missing_ns: Mapped[int | None] = mapped_column(BigInteger)  # since when it is not
     missing_count: Mapped[int] = mapped_column(Integer)
     failures: Mapped[int] = mapped_column(Integer)  # in a row, of calls for it

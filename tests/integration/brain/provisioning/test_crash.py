@@ -23,7 +23,7 @@ class DeathAt:
 
 
 @pytest.mark.feature("B7")
-@pytest.mark.parametrize("point", ["order_written", "ordered", "order_saving", "adopting"])
+@pytest.mark.parametrize("point", ["order_written", "ordered", "order_saving"])
 async def test_a_death_around_the_order_makes_one_machine(sky: Sky, point: str) -> None:
     made = await sky.deploy()
     await sky.house.tick()

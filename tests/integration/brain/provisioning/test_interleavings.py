@@ -15,7 +15,7 @@ from standins.clouds.faults import FaultKind, Operation, When
 from standins.clouds.machine import State
 from tests.support.clouds import Sky
 
-ROUNDS = 3
+ROUNDS = 2
 STEPS = 16
 
 # What there must be nothing of when every owner stopped and time passed.
