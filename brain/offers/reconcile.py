@@ -38,8 +38,8 @@ LEASE_SECONDS = 60
 PACE_SECONDS = 30
 PACE_SECONDS_MAX = 300
 STEP_SECONDS = 1.0  # how long one look for due clouds waits for those under way
-RUN_SECONDS_MAX = 50
-ACCOUNT_KINDS = (OutcomeKind.CREDENTIALS, OutcomeKind.BROKE)
+RUN_SECONDS_MAX = 30  # no cloud is asked later in one call
+ACCOUNT_KINDS = (OutcomeKind.CREDENTIALS,)  # lifted as soon as the cloud knows us again
 GONE_KEPT_NS = 86_400 * NS
 MODELS_KEPT_NS = 7 * 86_400 * NS
 NOBODY_WAITS = Waiting()
@@ -160,9 +160,10 @@ async def _ask(ctx: Ctx, cloud: Cloud, blocked: bool) -> _Answer:
 
 
 async def _account_fine(cloud: Cloud) -> bool:
-    """Is our account good again? Asked only while it is blocked, of what needs the account."""
+    """Does the cloud know us again? Asked only while it did not, of what needs the account."""
     if isinstance(cloud, HasBalance):
-        return await cloud.balance_nano() > 0
+        await cloud.balance_nano()
+        return True
     return (await cloud.listing()).complete
 
 

@@ -8,17 +8,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from brain.edge import Page, PageQuery, encode_cursor, get_ctx, page_query
-from brain.identity import Principal, anyone
+from brain.identity import Principal, admin_user, anyone
+from brain.offers import store
 from brain.offers.core.listing import Asked, after_of, cursor_of, listed
 from brain.offers.market import Market
-from brain.offers.schemas import OfferOut, show_offer
+from brain.offers.schemas import OfferOut, SourcesOut, show_offer, show_sources
 from brain.plumbing import Ctx
 from kernel.money import NANO
 
-router = APIRouter(prefix="/api/v1/offers", tags=["offers"])
+router = APIRouter(tags=["offers"])
 
 CtxIn = Annotated[Ctx, Depends(get_ctx)]
 Reader = Annotated[Principal, Depends(anyone("read"))]
+AdminIn = Annotated[Principal, Depends(admin_user)]
 Name = Annotated[str, Query(max_length=120)]
 
 
@@ -56,7 +58,7 @@ def asked(
     )
 
 
-@router.get("")
+@router.get("/api/v1/offers")
 async def list_offers(
     principal: Reader,
     ctx: CtxIn,
@@ -74,3 +76,11 @@ async def list_offers(
         items=[show_offer(offer, now_ns) for offer in shown],
         next=encode_cursor(*cursor_of(shown[-1])) if len(found) > query.limit else None,
     )
+
+
+@router.get("/api/v1/admin/offers")
+async def sources(principal: AdminIn, ctx: CtxIn) -> SourcesOut:
+    """How each cloud's refreshes go, what it told that cannot be true, and what rests."""
+    async with ctx.db.begin() as tx:
+        rows, blocks = await store.refreshes(tx), await store.blocks(tx)
+    return show_sources(rows, blocks, ctx.clock.now_ns())

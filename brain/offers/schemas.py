@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from brain.offers.core.breaker import Block
 from brain.offers.core.listing import NODES, shut
+from brain.offers.models import OfferRefresh
 from brain.scheduling import Offer, Trust
 from kernel.clock import NS
 from kernel.money import Money
@@ -41,6 +43,67 @@ class OfferOut(BaseModel):
     age_seconds: float | None
     withheld: str
     again_in_seconds: int | None
+
+
+class SourceOut(BaseModel):
+    """How a cloud's refreshes go. ``age_seconds`` null: none succeeded yet."""
+
+    cloud: str
+    age_seconds: float | None
+    failures: int
+    failure: str
+    refused: str
+
+
+class BlockOut(BaseModel):
+    """What rests, and why; "*" is any. ``resting_seconds`` 0: the next attempt tries it."""
+
+    cloud: str
+    region: str
+    gpu_name: str
+    host: str
+    offer: str
+    kind: str
+    strikes: int
+    reason: str
+    resting_seconds: int
+    being_tried: bool
+
+
+class SourcesOut(BaseModel):
+    sources: list[SourceOut]
+    blocks: list[BlockOut]
+
+
+def show_sources(rows: list[OfferRefresh], blocks: list[Block], now_ns: int) -> SourcesOut:
+    return SourcesOut(
+        sources=[
+            SourceOut(
+                cloud=row.cloud,
+                age_seconds=None if row.ok_ns == 0 else round((now_ns - row.ok_ns) / NS, 1),
+                failures=row.failures,
+                failure=row.failure,
+                refused=row.refused,
+            )
+            for row in rows
+        ],
+        blocks=[
+            BlockOut(
+                cloud=block.scope.cloud,
+                region=block.scope.region,
+                gpu_name=block.scope.gpu_name,
+                host=block.scope.host,
+                offer=block.scope.offer_key,
+                kind=block.kind.value,
+                strikes=block.strikes,
+                reason=block.reason,
+                resting_seconds=max(0, -((now_ns - block.until_ns) // NS)),
+                being_tried=block.probing(now_ns),
+            )
+            for block in blocks
+            if block.opened
+        ],
+    )
 
 
 def show_offer(offer: Offer, now_ns: int) -> OfferOut:

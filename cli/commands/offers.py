@@ -24,11 +24,17 @@ def offers(
         bool | None, typer.Option("--secure/--community", help="In data centres, or with others.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Also what may not be taken now.")] = False,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Administrators: how each cloud is read, what rests.")
+    ] = False,
     brain_url: BrainUrl = None,
     json: Json = False,
     limit: Limit = 50,
 ) -> None:
     """GPUs for rent on nodes and clouds, the cheapest first."""
+    if sources:
+        _show_sources(brain_url, json)
+        return
     asked: dict[str, Any] = {
         "gpu": gpu,
         "cloud": cloud,
@@ -84,3 +90,33 @@ def _kinds(offer: dict[str, Any]) -> list[str]:
 
 def _word(asked: bool | None) -> str | None:
     return None if asked is None else str(asked).lower()
+
+
+def _show_sources(brain_url: str | None, json: bool) -> None:
+    with connect(brain_url, user=True) as brain:
+        found = brain.get("/api/v1/admin/offers")
+    if json:
+        show_json(found)
+        return
+    table(
+        "",
+        ["cloud", "age", ">failures", "what went wrong", "what it told that cannot be"],
+        [
+            [
+                f"[bold]{cell(one['cloud'])}[/]",
+                "-" if one["age_seconds"] is None else f"{one['age_seconds']:.0f} s ago",
+                str(one["failures"]),
+                cell(one["failure"]),
+                cell(one["refused"]),
+            ]
+            for one in found["sources"]
+        ],
+        empty="No cloud was ever asked.",
+    )
+    if found["blocks"]:
+        names = ("cloud", "region", "gpu_name", "host", "offer", "reason")
+        table(
+            "\nWhat rests",
+            ["cloud", "region", "GPU", "host", "offer", "why", ">for"],
+            [[*(cell(b[n]) for n in names), f"{b['resting_seconds']} s"] for b in found["blocks"]],
+        )

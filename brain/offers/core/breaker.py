@@ -241,11 +241,14 @@ _SAID: Mapping[OutcomeKind, str] = {
     OutcomeKind.BOOT_FAILED: "A machine did not start there",
     OutcomeKind.BOOT_SLOW: "A machine was too slow to start there",
     OutcomeKind.INTERRUPTED: "A machine was taken away in this region",
-    OutcomeKind.CREDENTIALS: "The cloud does not accept our credentials",
-    OutcomeKind.BROKE: "Our account at the cloud cannot pay, or is at its limit",
+    OutcomeKind.CREDENTIALS: "This cloud cannot be used now; its account needs an administrator",
+    OutcomeKind.BROKE: "This cloud cannot be used now; its account needs an administrator",
 }
+# What the cloud said of our account is for administrators; every renter reads a block's reason.
+_PRIVATE = frozenset({OutcomeKind.CREDENTIALS, OutcomeKind.BROKE})
 
 
 def _sentence(outcome: Outcome) -> str:
-    detail = " ".join(outcome.detail.split())[:200].rstrip(".")
+    told = "" if outcome.kind in _PRIVATE else outcome.detail
+    detail = " ".join(told.split())[:200].rstrip(".")
     return f"{_SAID[outcome.kind]}: {detail}." if detail else f"{_SAID[outcome.kind]}."

@@ -147,7 +147,9 @@ async def test_refused_credentials_shut_the_cloud_until_they_are_accepted(
     clock.advance(31)
     await refresh(ctx, cloud)
     (shut,) = await offers(ctx)
-    assert shut.withheld == "The cloud does not accept our credentials: Its key is revoked."
+    said = "This cloud cannot be used now; its account needs an administrator."
+    assert shut.withheld == said
+    assert (await row(ctx, "first")).failure == "Its key is revoked."
     cloud.failure = None
     clock.advance(61)
     await refresh(ctx, cloud)

@@ -11,7 +11,7 @@ from brain.offers import Outcome, OutcomeKind, record, refresh_due
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
 from kernel.money import NANO
-from tests.support.brain import Somebody, api_key, signed_up
+from tests.support.brain import Somebody, admin, api_key, signed_up
 from tests.support.told import TellingCloud, told
 
 URL = "/api/v1/offers"
@@ -92,6 +92,22 @@ async def test_what_rests_says_why_and_until_when(
     (shown,) = (await ask(brain, who, gpu="a100"))["items"]
     assert (shown["withheld"], shown["again_in_seconds"]) == ("There was no capacity.", 28)
     assert keys(await ask(brain, who, gpu="a100", available="true")) == []
+
+
+@pytest.mark.feature("B6")
+async def test_administrators_see_how_clouds_are_read_and_what_rests(
+    brain: httpx.AsyncClient, who: Somebody, ctx: Ctx, clock: ManualClock
+) -> None:
+    broken = Outcome("first", "", "", "", OutcomeKind.BROKE, detail="balance -3")
+    async with ctx.db.begin() as tx:
+        await record(tx, broken, clock.now_ns())
+    clock.advance(5)
+    assert (await brain.get("/api/v1/admin/offers", headers=who.headers)).status_code == 403
+    boss = await admin(brain, ctx)
+    shown = (await brain.get("/api/v1/admin/offers", headers=boss.headers)).json()
+    (source,), (block,) = shown["sources"], shown["blocks"]
+    assert (source["cloud"], source["age_seconds"], source["failure"]) == ("first", 5.0, "")
+    assert (block["kind"], block["region"], block["resting_seconds"]) == ("broke", "*", 595)
 
 
 async def test_a_key_with_read_scope_may_ask(brain: httpx.AsyncClient, who: Somebody) -> None:

@@ -155,6 +155,12 @@ def test_capacity_that_came_up_ends_the_rest_of_an_older_strike_only() -> None:
     assert breaker.appeared(struck(OutcomeKind.BOOT_FAILED), PLACE, NOW + NS) is None
 
 
+def test_what_is_said_of_our_account_is_not_for_renters() -> None:
+    for kind in (OutcomeKind.CREDENTIALS, OutcomeKind.BROKE):
+        assert "key 7" not in struck(kind, detail="key 7 is revoked").reason
+    assert "sold out" in struck(OutcomeKind.NO_CAPACITY, detail="sold out").reason
+
+
 def test_old_strikes_are_forgotten() -> None:
     block = struck(OutcomeKind.NO_CAPACITY, 6)
     late = block.until_ns + FORGET_SECONDS * NS + 1
