@@ -24,6 +24,7 @@ from kernel.clock import NS
 
 NODES_NS_MAX = NS
 NEAR_NS_MAX = 60 * NS
+SHOWN_NS_MAX = 3600 * NS  # what is older is too old to plan with for long, and no news to anybody
 BASIS_POINTS = 10_000
 SIMULATED = "Simulated "  # how the fake cloud's machines, which have no GPU, are called
 Places = Mapping[tuple[str, str, str], frozenset[str]]
@@ -96,7 +97,8 @@ class Market:
             blocks = await store.blocks(tx)
             markup = await billing.cloud_markup(tx, self.ctx.clock.now())
             before = {name: (shelf.changes, shelf.seen_ns) for name, shelf in self._clouds.items()}
-            now = {r.cloud: (r.changes, r.ok_ns) for r in refreshes if r.ok_ns}
+            since_ns = self.ctx.clock.now_ns() - SHOWN_NS_MAX
+            now = {r.cloud: (r.changes, r.ok_ns) for r in refreshes if r.ok_ns > since_ns}
             if (before, self._blocks, self._markup) == (now, blocks, markup):
                 return
             for name in self._clouds.keys() - now.keys():

@@ -92,6 +92,20 @@ async def test_old_offers_are_chosen_with_their_age_until_too_old(
 
 
 @pytest.mark.feature("B6")
+async def test_a_cloud_that_is_not_heard_for_an_hour_is_not_shown(
+    ctx: Ctx, clock: ManualClock
+) -> None:
+    gone, here = (
+        TellingCloud("gone", [told("g", "gone")]),
+        TellingCloud("here", [told("h", "here")]),
+    )
+    await refresh(ctx, gone, here)
+    clock.advance(3601)
+    await refresh(ctx, here)
+    assert await keys(ctx) == ["h"]
+
+
+@pytest.mark.feature("B6")
 async def test_a_cloud_that_hangs_delays_no_other(ctx: Ctx) -> None:
     slow = TellingCloud("slow", gate=asyncio.Event())
     quick = TellingCloud("quick", told=[told("q", "quick")])
