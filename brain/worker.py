@@ -22,6 +22,7 @@ from celery import Celery
 from celery.signals import (
     beat_embedded_init,
     setup_logging,
+    worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
@@ -133,6 +134,8 @@ def build(settings: Settings) -> tuple[Celery, Ticker]:
         }
         for name, seconds in tasks.CADENCE_SECONDS.items()
     }
+    # What a crash left behind is looked for at once, not at the first beat.
+    worker_ready.connect(lambda **_: ticker.wake(tasks.SWEEP), weak=False)
     worker_shutting_down.connect(lambda **_: ticker.stopping.set(), weak=False)
     worker_shutdown.connect(lambda **_: ticker.close(), weak=False)
     setup_logging.connect(lambda **_: logs.configure(debug=settings.debug), weak=False)
