@@ -28,7 +28,11 @@ def a_ctx() -> Ctx:
 
 
 def test_a_mark_is_passed_in_production() -> None:
-    asyncio.run(a_ctx().reach("test.anywhere"))
+    async def walk() -> str:
+        await a_ctx().reach("test.anywhere")
+        return "beyond it"
+
+    assert asyncio.run(walk()) == "beyond it"
 
 
 def test_a_death_is_no_exception() -> None:
