@@ -67,7 +67,14 @@ def keep(model: str, folder: Path, pid: int) -> None:
 def _start(model: str, port: int, log: Path) -> subprocess.Popen[bytes]:
     command = [str(vllm_part.HOME / "bin" / "vllm"), "serve", str(vllm_part.MODELS / model)]
     command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dtype", "bfloat16", "--max-model-len", str(CONTEXTS[model]), "--max-num-seqs", "4"]
+    command += [
+        "--dtype",
+        "bfloat16",
+        "--max-model-len",
+        str(CONTEXTS[model]),
+        "--max-num-seqs",
+        "4",
+    ]
     command += ["--enforce-eager", "--kv-cache-memory-bytes", "33554432"]
     command += ["--enable-server-load-tracking", *SWITCHES[model]]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}

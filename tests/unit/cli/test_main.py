@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -45,6 +46,7 @@ def test_completion_can_be_shown() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "--show-completion", "bash"],
         cwd=ROOT,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
         capture_output=True,
         text=True,
         check=False,
