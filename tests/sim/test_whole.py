@@ -18,8 +18,8 @@ from tests.sim.whole.ground import SERVER
 from tests.support.shared import ROOT
 
 SEEDS = 50
-CHUNK = 5
-STEPS = 24  # of trouble; `make sim` has more
+CHUNK = 10
+STEPS = 20  # of trouble; `make sim` has more
 BREAK_SEEDS = 20
 SECONDS_MAX = 600
 LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")

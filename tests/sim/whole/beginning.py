@@ -34,7 +34,7 @@ LEASE_TTL_SECONDS = 40
 class Shape:
     """How big a world is. What is None is the seed's to choose."""
 
-    webs: int = 2
+    webs: int | None = None
     workers: int = 2
     nodes: int | None = None
     clouds: tuple[str, ...] = tuple(KINDS)
@@ -70,7 +70,8 @@ async def make_world(
     people = People([ids.new(AccountId) for _ in range(2)], Random(seed + 3), CATALOG)
     world = World(ground, a_settings(database_url), CATALOG, people)
     world.skies = make_skies(clock, Random(seed + 4), mood, asked.clouds)
-    world.webs = [world.new_web() for _ in range(asked.webs)]
+    webs = asked.webs or chance.choice((1, 1, 2))
+    world.webs = [world.new_web() for _ in range(webs)]
     world.workers = [world.new_worker() for _ in range(asked.workers)]
     faults.on = False
     await people.fund(world.webs[0].ctx)

@@ -25,7 +25,7 @@ from tests.sim.whole.run import Result, Stop, finish, judge
 from tests.sim.whole.skies import KINDS
 
 SEED = 7
-READY_STEPS = 80
+READY_STEPS = 160
 END_STEPS = 80
 QUARANTINE_STEPS = 45
 QUARANTINE_SECONDS = 25.0
