@@ -20,7 +20,7 @@ from tests.support.shared import ROOT
 SEEDS = 50
 CHUNK = 10
 STEPS = 20  # of trouble; `make sim` has more
-BREAK_SEEDS = 20
+BREAK_SEEDS, BREAK_STEPS = 20, 30
 SECONDS_MAX = 600
 LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")
 
@@ -70,7 +70,7 @@ def test_worlds_break_no_law(server: str, first: int) -> None:
 @pytest.mark.parametrize("name", sorted(BREAKS))
 def test_a_planted_fault_is_found(server: str, name: str) -> None:
     code, said = simulate(
-        server, "--break", name, "--seeds", str(BREAK_SEEDS), "--steps", str(STEPS), "--stop"
+        server, "--break", name, "--seeds", str(BREAK_SEEDS), "--steps", str(BREAK_STEPS), "--stop"
     )
     assert code == 1, said
     assert last_line(said)[-1] == 1

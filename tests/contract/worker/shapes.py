@@ -28,7 +28,7 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "no_messages": (CHAT, {}),
     "no_tokens": (CHAT, {"messages": MESSAGES, "max_tokens": 0}),
     "too_many_tokens": (CHAT, {"messages": MESSAGES, "max_tokens": 100_000}),
-    "long_prompt": (CHAT, {"messages": [{"role": "user", "content": "brain plan " * 5000}]}),
+    "long_prompt": (CHAT, {"messages": [{"role": "user", "content": "brain plan " * 2500}]}),
     "too_hot": (CHAT, {"messages": MESSAGES, "temperature": 9}),
     "no_choices": (CHAT, {"messages": MESSAGES, "n": 0}),
     "options_without_stream": (

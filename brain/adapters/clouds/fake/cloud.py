@@ -100,7 +100,7 @@ class FakeCloud:
         """End every machine, now: for tests, and for who takes an installation down."""
         with self._disk.opened() as memory:
             for machine_id in memory.machines:
-                programs.kill(machine_id)
+                programs.kill(self._disk.home(machine_id))
                 programs.forget(self._disk.home(machine_id))
             memory.machines.clear()
 
@@ -187,13 +187,13 @@ class FakeCloud:
         for rented in list(memory.machines.values()):
             home = self._disk.home(rented.machine_id)
             if rented.ends_ns and now >= rented.ends_ns:
-                programs.kill(rented.machine_id)
+                programs.kill(self._disk.home(rented.machine_id))
                 programs.forget(home)
                 del memory.machines[rented.machine_id]
             elif rented.started and not rented.stopped and programs.has_ended(home):
                 rented.stopped = True  # a container goes with its program
             elif not (rented.started or rented.failed or rented.ends_ns) and now >= rented.up_ns:
-                rented.started = programs.start(home, rented.machine_id, gpus=rented.gpus)
+                rented.started = programs.start(home, gpus=rented.gpus)
                 rented.failed = not rented.started
 
     # --- the verbs ------------------------------------------------------------------------------
@@ -247,11 +247,11 @@ class FakeCloud:
 
     def _end(self, rented: Rented) -> None:
         if not rented.ends_ns:
-            programs.kill(rented.machine_id)
+            programs.kill(self._disk.home(rented.machine_id))
             rented.ends_ns = self._clock.now_ns() + round(self._pace.end * NS)
 
     def _stop(self, rented: Rented) -> None:
-        programs.kill(rented.machine_id)
+        programs.kill(self._disk.home(rented.machine_id))
         rented.stopped = rented.started = True
 
     def _start(self, rented: Rented) -> None:

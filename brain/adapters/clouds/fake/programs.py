@@ -48,7 +48,7 @@ def keep(home: Path, boot: Boot) -> None:
         (home / name).write_bytes(content)
 
 
-def start(home: Path, machine_id: str, *, gpus: int) -> bool:
+def start(home: Path, *, gpus: int) -> bool:
     """Whether the program runs now; it does not where somebody took the disk away."""
     try:
         (home / "exit").unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def start(home: Path, machine_id: str, *, gpus: int) -> bool:
         subprocess.run(
             ["sh", "-c", DETACHED],
             cwd=home,
-            env=_environment(home, machine_id, gpus) | given | {MARK: machine_id},
+            env=_environment(home, gpus) | given | {MARK: _mark(home)},
             start_new_session=True,
             check=True,
             timeout=START_SECONDS_MAX,
@@ -71,10 +71,10 @@ def has_ended(home: Path) -> bool:
     return (home / "exit").exists()
 
 
-def kill(machine_id: str) -> None:
+def kill(home: Path) -> None:
     """End every process of the machine, also those that started others meanwhile."""
     for _ in range(KILL_ROUNDS):
-        found = list(_processes(machine_id))
+        found = list(_processes(_mark(home)))
         if not found:
             return
         for process in found:
@@ -99,16 +99,21 @@ def output(home: Path, lines_max: int) -> list[str]:
         return file.read().decode(errors="replace").splitlines()[-lines_max:]
 
 
-def _processes(machine_id: str) -> Iterator[psutil.Process]:
+def _mark(home: Path) -> str:
+    """Its disk names a machine: each fake cloud of this computer counts from one."""
+    return str(home.resolve())
+
+
+def _processes(mark: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == machine_id:
+            if process.environ().get(MARK) == mark:
                 yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
 
 
-def _environment(home: Path, machine_id: str, gpus: int) -> dict[str, str]:
+def _environment(home: Path, gpus: int) -> dict[str, str]:
     """Nothing of the brain's own: its secrets are not the machine's."""
     own = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     interpreter = str(Path(sys.executable).parent)

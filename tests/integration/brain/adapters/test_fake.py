@@ -67,14 +67,29 @@ async def test_a_machine_outlives_the_process_that_rented_it(
     await until(lambda: _is_empty(cloud))
 
 
+async def test_an_end_touches_no_machine_of_another_fake_cloud(
+    cloud: FakeCloud, tmp_path: Path
+) -> None:
+    other = FakeCloud(tmp_path / "other", SystemClock(), pace=Pace(boot=0, end=0))
+    for one in (cloud, other):
+        made = await one.create(Order("gng-1", (await one.offers())[0], NOTHING_DONE))
+        await one.listing()
+    await other.terminate(made.machine_id)
+    await until(lambda: _is_empty(other))
+    (seen,) = (await cloud.listing()).machines
+    assert (seen.machine_id, seen.state) == (made.machine_id, MachineState.RUNNING)
+    assert processes(tmp_path)
+
+
 async def _is_empty(cloud: FakeCloud) -> bool:
     return not (await cloud.listing()).machines
 
 
 async def test_machines_of_a_cloud_that_nobody_asks_end(cloud: FakeCloud, tmp_path: Path) -> None:
-    await rented_elsewhere(tmp_path / "fake", "gng-1", "exec sleep 600\n")
+    machine = await rented_elsewhere(tmp_path / "fake", "gng-1", "exec sleep 600\n")
     await until(lambda: processes(tmp_path))
     os.utime(tmp_path / "fake" / "lock", (1, 1))
+    await until((tmp_path / "fake" / "machines" / machine / "exit").exists)
     await until(lambda: not processes(tmp_path))
     (seen,) = (await cloud.listing()).machines
     assert seen.state in {MachineState.STOPPED, MachineState.FAILED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -63,13 +64,14 @@ async def opened(
     world = CLOUDS[name].make_world(clock, random.Random(1), launcher)
     world.rules = replace(AT_ONCE, balance_nano=50_000_000_000)
     app = CLOUDS[name].make_app(world, api_key=KEY)
-    async with served(app) as url:
-        clouds = open_clouds(pointed_at(name, url, way, key), clock)
-        try:
-            yield clouds[name], app
-        finally:
-            await clouds[name].close()
-            launcher.close()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with served(app, listening) as url:
+            clouds = open_clouds(pointed_at(name, url, way, key), clock)
+            try:
+                yield clouds[name], app
+            finally:
+                await clouds[name].close()
+                launcher.close()
 
 
 async def rented(cloud: Cloud, tag: str) -> str:
