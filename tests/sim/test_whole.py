@@ -19,7 +19,7 @@ from tests.support.shared import ROOT
 
 SEEDS = 50
 CHUNK = 10
-STEPS = 20  # of trouble; `make sim` has more
+STEPS = 14  # of trouble; `make sim` has more
 BREAK_SEEDS, BREAK_STEPS = 20, 30
 SECONDS_MAX = 600
 LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")
