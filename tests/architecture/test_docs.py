@@ -45,6 +45,16 @@ def locked() -> frozenset[str]:
     return frozenset(line.split("==")[0].split("[")[0] for line in lines if "==" in line)
 
 
+@cache
+def providers() -> dict[str, frozenset[str]]:
+    """The distributions that bring each importable name."""
+    found = packages_distributions()
+    return {
+        name: frozenset(one.lower().replace("_", "-") for one in brought)
+        for name, brought in found.items()
+    }
+
+
 def imported(file: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -57,11 +67,10 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("house", HOUSES)
 def test_every_import_is_in_the_lock_of_what_runs(house: str) -> None:
-    providers = packages_distributions()
     missing = {
         name
         for file in (ROOT / house).rglob("*.py")
         for name in imported(file)
-        if not {one.lower().replace("_", "-") for one in providers.get(name, [])} & locked()
+        if not providers().get(name, frozenset()) & locked()
     }
     assert not missing, f"{house} imports what requirements.lock does not bring: {missing}"
