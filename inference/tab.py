@@ -65,7 +65,7 @@ class Tab(Generic[LinksT]):
         self.hold = hold
 
     def leave(self, now_ns: int) -> None:
-        """The worker's part is over (for now: another replica may follow)."""
+        """The worker's part is over; another replica's may follow."""
         if self._replica is not None and self._replica.sharing is not None:
             self.ticks += self._replica.sharing.leave(self._name, now_ns)
         self._replica = None
