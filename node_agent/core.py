@@ -83,8 +83,7 @@ def starting(state: AgentState, lease_id: str, now_ns: int) -> AgentState:
     """Write down that a start is about to happen; old starts are forgotten."""
     held = state.leases[lease_id]
     starts = (*held.starts[-RESTARTS_MAX:], now_ns)
-    restarts = held.restarts + (1 if held.starts else 0)
-    return _with(state, lease_id, replace(held, starts=starts, restarts=restarts, gone_ns=0))
+    return _with(state, lease_id, replace(held, starts=starts, gone_ns=0))
 
 
 def start_failed(
@@ -96,7 +95,7 @@ def start_failed(
         return state
     if permanent:
         return _with(state, lease_id, replace(held, ended=reason, failed=True))
-    return _with(state, lease_id, _count_end(held, reason, now_ns))
+    return _with(state, lease_id, _count_end(held, reason, 0, now_ns))
 
 
 def judge(state: AgentState, seen: Seen, now_ns: int) -> AgentState:
@@ -261,16 +260,18 @@ def _watched(held: Held, seen: Seen, now_ns: int) -> Held:
         if work.ref == held.counted_ref:
             return held
         reason = work.exit_reason or "It did not start."
-        return replace(_count_end(held, reason, now_ns), counted_ref=work.ref)
+        return replace(
+            _count_end(held, reason, seen.agent_started_ns, now_ns), counted_ref=work.ref
+        )
     if not held.starts:  # found running, with no record of its start
         held = replace(held, starts=(now_ns,))
     health = seen.health.get(lease.lease_id)
     if health is None or health.ref != work.ref:
         return held
-    return _healthy(held, health, now_ns)
+    return _healthy(held, health, seen.agent_started_ns, now_ns)
 
 
-def _healthy(held: Held, health: Health, now_ns: int) -> Held:
+def _healthy(held: Held, health: Health, agent_started_ns: int, now_ns: int) -> Held:
     if health.ok:
         if held.ready_ref == health.ref and not held.trouble:
             return held
@@ -281,7 +282,7 @@ def _healthy(held: Held, health: Health, now_ns: int) -> Held:
         if held.condemned_ref == health.ref:
             return held
         reason = f"It has not answered its health check for {UNHEALTHY_SECONDS_MAX} s."
-        counted = _count_end(held, reason, now_ns)
+        counted = _count_end(held, reason, agent_started_ns, now_ns)
         return replace(counted, condemned_ref=health.ref, counted_ref=health.ref)
     started_ns = held.starts[-1] if held.starts else health.since_ns
     if now_ns - started_ns < held.lease.launch.start_seconds_max * NS:
@@ -300,17 +301,21 @@ def _missing(held: Held, seen: Seen, now_ns: int) -> Held:
             word = "is not on this node" if gpu is None else "is lost"
             return replace(held, ended=f"GPU {uuid} {word}.", failed=True)
     if held.starts and held.not_before_ns < held.starts[-1]:
-        return _count_end(held, "Its work vanished.", now_ns)
+        return _count_end(held, "Its work vanished.", seen.agent_started_ns, now_ns)
     return held
 
 
-def _count_end(held: Held, reason: str, now_ns: int) -> Held:
-    recent = sum(1 for at in held.starts if now_ns - at < RESTARTS_WINDOW_NS)
+def _count_end(held: Held, reason: str, agent_started_ns: int, now_ns: int) -> Held:
+    """The next start waits longer each time. What an earlier agent had started may have ended
+    with it, so it is no restart, and starts again at once."""
+    since_ns = max(now_ns - RESTARTS_WINDOW_NS + 1, agent_started_ns)
+    recent = sum(1 for at in held.starts if at >= since_ns)
     if recent > RESTARTS_MAX:
         loop = f"It ended {recent} times within {RESTARTS_WINDOW_NS // NS // 60} min: {reason}"
         return replace(held, ended=loop, failed=True, trouble=reason)
-    wait_ns = min(NS << max(recent - 1, 0), RESTART_WAIT_NS_MAX)
-    return replace(held, trouble=reason, not_before_ns=now_ns + wait_ns)
+    wait_ns = min(NS << (recent - 1), RESTART_WAIT_NS_MAX) if recent else 0
+    restarts = held.restarts + (1 if recent else 0)
+    return replace(held, trouble=reason, not_before_ns=now_ns + wait_ns, restarts=restarts)
 
 
 def _noted_gone(held: Held, seen: Seen) -> Held:

@@ -180,7 +180,8 @@ def step(view: ReplicaView, seen: Seen | None, *, drained: bool, now_ns: int) ->
         return None if open_ else _ended(view, seen)
     if seen is not None and _gave_up(seen):
         why = seen.reason or "the worker ended by itself"
-        return Move(ReplicaEvent.CRASH, why, stops_lease=open_, crashes=_count(view, seen))
+        crashes = _count(view, seen) if _failed(seen) else 0
+        return Move(ReplicaEvent.CRASH, why, stops_lease=open_, crashes=crashes)
     if seen is None or seen.closed or seen.silent:
         why = "the node is not heard" if seen and not seen.closed else _lost(seen)
         return Move(ReplicaEvent.LOSE, why, stops_lease=open_)
@@ -221,7 +222,12 @@ def _lost(seen: Seen | None) -> str:
 
 
 def _gave_up(seen: Seen) -> bool:
-    return seen.failed or seen.state in (LeaseSeenState.FAILED, LeaseSeenState.GONE)
+    return _failed(seen) or seen.state is LeaseSeenState.GONE
+
+
+def _failed(seen: Seen) -> bool:
+    """Gone but not failed is not the worker's fault: its node stopped, or its host restarted."""
+    return seen.failed or seen.state is LeaseSeenState.FAILED
 
 
 def _follow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:

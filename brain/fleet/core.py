@@ -44,8 +44,8 @@ def plain(text: str) -> str:
 class Outcome(StrEnum):
     """How a lease ended."""
 
-    RELEASED = "released"  # asked to stop, and gone
-    FAILED = "failed"  # the worker or the node gave up, and gone
+    RELEASED = "released"  # gone: asked to stop, or its node stopped or was restarted
+    FAILED = "failed"  # the worker failed, and is gone
     LOST = "lost"  # no evidence: its time ran out, or the host booted anew
 
 
@@ -200,7 +200,7 @@ def read(lease: LeaseFacts, seen: LeaseSeen) -> Report:
             failed = lease.seen_state == LeaseSeenState.FAILED.value
             return Report(lease.lease_id, close=Outcome.FAILED if failed else Outcome.RELEASED)
         case LeaseSeenState.GONE if began and lease.state is LeaseState.OPEN:
-            return Report(lease.lease_id, stop=reason, close=Outcome.FAILED)
+            return Report(lease.lease_id, stop=reason, close=Outcome.RELEASED)
     return Report(lease.lease_id)
 
 

@@ -181,6 +181,19 @@ def test_a_crash_waits_longer_each_time_and_ends_in_failed(world: World) -> None
     assert line.reason == "It ended 6 times within 10 min: It crashed."
 
 
+def test_what_ended_while_the_agent_was_away_starts_again_at_once(world: World) -> None:
+    """A product stopped and started again by hand, more often than a crash loop would bear."""
+    world.desire(1, lease(1, "GPU-0", ttl=6000))
+    for _ in range(RESTARTS_MAX + 2):
+        world.settle(2)
+        (work,) = world.works.values()
+        world.crash(work.ref)
+        world.restart_agent()
+        world.settle(3)
+        assert world.told("lease-1").state is S.READY
+    assert world.told("lease-1").restarts == 0
+
+
 def test_crashes_far_apart_are_no_loop(world: World) -> None:
     world.desire(1, lease(1, "GPU-0", ttl=60_000))
     for _ in range(3 * RESTARTS_MAX):

@@ -101,6 +101,21 @@ def test_a_worker_that_does_not_get_ready_is_given_up() -> None:
     assert event(late, Seen(L.LOADING)) is E.CRASH
 
 
+@pytest.mark.parametrize(
+    ("seen", "counted"),
+    [
+        (Seen(L.FAILED, restarts=3), 4),
+        (Seen(L.GONE, closed=True, failed=True), 1),
+        (Seen(L.GONE, closed=True), 0),
+    ],
+)
+def test_only_a_failure_counts_against_the_deployment(seen: Seen, counted: int) -> None:
+    """A node that stops ends its work too: as often as one likes, and no crash loop."""
+    found = step(replace(VIEW, state=S.READY), seen, drained=False, now_ns=NOW)
+    assert found is not None
+    assert (found.event, found.crashes) == (E.CRASH, counted)
+
+
 def test_a_crash_while_stopping_is_not_counted() -> None:
     view = replace(VIEW, state=S.DRAINING, stop_asked=True)
     found = step(view, Seen(L.FAILED, restarts=3), drained=False, now_ns=NOW)

@@ -134,7 +134,7 @@ REPORTS = [
         LeaseState.OPEN,
         "ready",
         LeaseSeenState.GONE,
-        Report("lease", stop="why", close=Outcome.FAILED),
+        Report("lease", stop="why", close=Outcome.RELEASED),
     ),
 ]
 
