@@ -107,29 +107,30 @@ class Part:
         while not self._is_stopping():
             began = self.clock.monotonic_ns()
             self.starts += 1
-            code = await self._run_once()
+            code, why = await self._run_once()
             if self._is_stopping():
                 return
             stable = self.clock.monotonic_ns() - began > STABLE_SECONDS * NS
             quick = 1 if stable else quick + 1
             last_line = self._log.last_line if self._log is not None else ""
-            self.exited(Exit(self.name, code, last_line, quick))
+            self.exited(Exit(self.name, code, why or last_line, quick))
             await self.clock.sleep(back_off(quick))
 
     def _is_stopping(self) -> bool:
         return self._stopping
 
-    async def _run_once(self) -> int:
-        """From start to end; the exit code. A failed first start is raised to ``start``."""
+    async def _run_once(self) -> tuple[int, str]:
+        """From start to end: the exit code, and why a start anew failed where it did. A failed
+        first start is raised to ``start``."""
         try:
             await self.launch(self._attach)
-        except Exception:
+        except Exception as problem:
             if not self._started.is_set():
                 raise
-            return 1
+            return 1, f"{type(problem).__name__}: {problem}"
         self._started.set()
         assert self.process is not None, "launch hands the process over"
         code = await self.process.wait()
         if self._pumps:
             await asyncio.wait(set(self._pumps), timeout=1)
-        return code
+        return code, ""

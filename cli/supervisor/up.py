@@ -23,6 +23,8 @@ from cli.supervisor.start import Ready, Start, admin_maker, lay_out
 from kernel.clock import NS, Clock
 
 STOPPED_EARLY = 130
+# A service manager tells a whole group, and make passes it on: that is one wish, not impatience.
+SAME_WISH_NS = NS
 
 
 class Supervisor:
@@ -42,7 +44,7 @@ class Supervisor:
 
     async def run(self, ready: Callable[[Ready], None]) -> int:
         """Start, tell ``ready``, wait for SIGINT or SIGTERM, stop. Raises ``CliError``."""
-        with self._home.held(), _Signals(self._stop, self._kill_all):
+        with self._home.held(), Signals(self._stop, self._kill_all, self._clock):
             try:
                 found = await self._unless_stopped()
                 if found is None:
@@ -166,12 +168,14 @@ class Supervisor:
                 os.kill(part.pid, signal.SIGKILL)
 
 
-class _Signals:
-    """SIGINT, SIGTERM and SIGHUP ask for a stop; a second one kills the children at once."""
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP ask for a stop; one more, later, kills the children at once."""
 
-    def __init__(self, stop: asyncio.Event, kill: Callable[[], None]) -> None:
+    def __init__(self, stop: asyncio.Event, kill: Callable[[], None], clock: Clock) -> None:
         self._stop = stop
         self._kill = kill
+        self._clock = clock
+        self._first_ns = 0
         self._numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __enter__(self) -> None:
@@ -183,9 +187,12 @@ class _Signals:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     def _got(self) -> None:
-        if self._stop.is_set():
+        now_ns = self._clock.monotonic_ns()
+        if not self._stop.is_set():
+            self._first_ns = now_ns
+            self._stop.set()
+        elif now_ns - self._first_ns > SAME_WISH_NS:
             self._kill()
-        self._stop.set()
 
 
 def _sentence(problem: BaseException, folder: Path) -> BaseException:

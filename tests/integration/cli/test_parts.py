@@ -99,3 +99,17 @@ async def test_a_program_that_does_not_exist_fails_the_start(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError):
         await part.start()
     await part.stop()
+
+
+async def test_why_a_start_anew_failed_is_told(tmp_path: Path) -> None:
+    exits: list[Exit] = []
+    programs = iter(["true"])
+
+    async def launch(attach: Attach) -> None:
+        attach(await child.spawn([next(programs, "/no/such/program")]))
+
+    part = Part("ghost", launch, tmp_path / "ghost.log", SystemClock(), exits.append)
+    await part.start()
+    await until(lambda: len(exits) >= 2, 20)
+    await part.stop()
+    assert "No such file or directory: '/no/such/program'" in str(exits[1])
