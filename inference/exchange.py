@@ -180,11 +180,16 @@ class Exchange:
         answer.head(status, kind, length)
         self._stream = answer.stream
 
+    def answer_event(self, framed: bytes, payload: bytes) -> None:
+        stream = self._stream
+        if stream is not None and stream.passes(payload):
+            self._heard = True
+            self._client.event(framed, payload)
+        else:
+            self.answer_body(b"data: %b\n\n" % payload)
+
     def answer_body(self, received: bytes) -> None:
         self._heard = True
-        if self._stream is not None and self._stream.passes(received):
-            self._client.piece(received)
-            return
         content = self._answer.feed(received)
         state = self._answer.state
         if state is State.GOING:

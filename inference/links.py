@@ -10,10 +10,26 @@ import httptools
 
 from kernel.wire.gateway import LinkRow
 
+CRLF = b"\r\n"
 LOOPBACK = "127.0.0.1"
 KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
+FRAME_BYTES_MAX = 4096  # a longer chunk goes through the parser
 EVENT_STREAM = b"text/event-stream"
+DATA = b"data: "
+EVENT_END = b"\n\n\r\n"
 _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
+
+
+def _starts() -> list[bytes]:
+    """How a chunk of each length begins that holds one event of one line."""
+    found = [b"\0"] * FRAME_BYTES_MAX  # begins no chunk
+    for size in range(len(DATA) + 2, FRAME_BYTES_MAX - 16):
+        head = b"%x\r\n" % size
+        found[len(head) + size + 2] = head + DATA
+    return found
+
+
+_STARTS = _starts()
 
 
 class Lost(Enum):
@@ -39,6 +55,10 @@ class Answering(Protocol):
         ...
 
     def answer_body(self, received: bytes) -> None: ...
+    def answer_event(self, framed: bytes, payload: bytes) -> None:
+        """The same for one event of an event stream: its data, and the whole chunk it came in."""
+        ...
+
     def answer_end(self) -> None: ...
     def answer_lost(self, why: Lost) -> None: ...
 
@@ -128,6 +148,8 @@ class Link(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_begun",
+        "_between",
+        "_chunk_over",
         "_complete",
         "_dropped",
         "_interim",
@@ -153,12 +175,14 @@ class Link(asyncio.Protocol):
         self.exchange: Answering | None = None
         self.used = False  # it has carried an exchange before this one
         self.idle_since_ns = 0
+        self._chunk_over = False
         self._complete = False
         self._dropped = False
         self._answered = False  # bytes of the present answer have come
         self._until_close = False
         self._interim = False
         self._begun = False  # the exchange was told of the head, and gets the body as it comes
+        self._between = False  # the parser stands between two chunks of an event stream
         self._status = 0
         self._parts: list[bytes] = []
         self._size = 0
@@ -172,7 +196,7 @@ class Link(asyncio.Protocol):
         return not self._dropped and self._transport is not None
 
     def send(self, request: bytes) -> None:
-        self._answered = self._complete = self._begun = False
+        self._answered = self._complete = self._begun = self._between = self._chunk_over = False
         self._kind = self._retry_after = b""
         self._length = -1
         self._size = 0
@@ -202,8 +226,20 @@ class Link(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, received: bytes) -> None:
+        if self._between and len(received) < FRAME_BYTES_MAX:
+            # The usual case, past the parser: one whole chunk that holds one event of one line.
+            start = _STARTS[len(received)]
+            if received.startswith(start) and received.endswith(EVENT_END):
+                exchange, payload = self.exchange, received[len(start) : -4]
+                if exchange is not None and b"\n" not in payload:
+                    exchange.answer_event(received, payload)
+                    return
+        self._parse(received)
+
+    def _parse(self, received: bytes) -> None:
         if self._parser is None:
             return
+        self._between = False
         if self.exchange is None and (self._complete or not self._answered):
             self.drop()  # nobody asked for this
             return
@@ -215,6 +251,8 @@ class Link(asyncio.Protocol):
             return
         if self._complete and not self._dropped:
             self._links.put_back(self)
+        # What follows a chunk and ends a line ends the next one's head: then that was told.
+        self._between = self._chunk_over and self._begun and received[-2:] == CRLF
 
     def eof_received(self) -> bool:
         if self._until_close and not self._complete:
@@ -254,6 +292,12 @@ class Link(asyncio.Protocol):
         self._until_close = self._length == -1
         if status == 200 and self._kind[:17].lower() == EVENT_STREAM:
             self._begin()
+
+    def on_chunk_header(self) -> None:
+        self._chunk_over = False
+
+    def on_chunk_complete(self) -> None:
+        self._chunk_over = True
 
     def on_body(self, received: bytes) -> None:
         if self._begun:

@@ -30,6 +30,23 @@ _CLOSE = b"connection: close\r\n"
 class ClientConnection(asyncio.Protocol):
     """One connection from a client."""
 
+    __slots__ = (
+        "_chunked_out",
+        "_current",
+        "_deadline_ns",
+        "_deaf",
+        "_exchange",
+        "_garbled",
+        "_gateway",
+        "_head_bytes",
+        "_in_head",
+        "_incoming",
+        "_pages",
+        "_parser",
+        "_queue",
+        "_transport",
+    )
+
     def __init__(self, gateway: Gateway, pages: Pages) -> None:
         self._gateway = gateway
         self._pages = pages
@@ -210,6 +227,10 @@ class ClientConnection(asyncio.Protocol):
             content = b"%x\r\n%b\r\n" % (len(content), content)
         if self._transport is not None:
             self._transport.write(content)
+
+    def event(self, framed: bytes, payload: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(framed if self._chunked_out else b"data: %b\n\n" % payload)
 
     def last(self, content: bytes) -> None:
         """The end of an answer that has begun."""

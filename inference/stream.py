@@ -71,6 +71,15 @@ class _LaterChunk(msgspec.Struct):
     object: str | None = None
 
 
+class _PassingChunk(msgspec.Struct):
+    """The same without what an event with choices does not have."""
+
+    choices: list[_LaterChoice] | None = None
+    usage: Raw | UnsetType = UNSET
+    error: Any = None
+
+
+_PASSING = msgspec.json.Decoder(_PassingChunk).decode
 _FIRST = msgspec.json.Decoder(_Chunk).decode
 _LATER = msgspec.json.Decoder(_LaterChunk).decode
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -109,8 +118,6 @@ class SseStream:
 
     def feed(self, received: bytes) -> bytes:
         """Take bytes of any cut; return what the client gets now."""
-        if self.passes(received):
-            return received
         if self.over:
             return b""
         pending = self._rest + received if self._rest else received
@@ -127,25 +134,21 @@ class SseStream:
                 self._event(event, out)
         return b"".join(out) if len(out) != 1 else out[0]
 
-    def passes(self, received: bytes) -> bool:
-        """The usual case, in few steps: one whole event of content, to go out as it came.
+    def passes(self, payload: bytes) -> bool:
+        """The usual case, in few steps: the data of one event of content, to go out as it came.
 
         False changes nothing: then ``feed`` is to be called.
         """
         if self.phase is not _FLOWING or self._rest:
             return False
-        newline = received.find(b"\n")
-        if received[:6] != b"data: " or received[newline:] != b"\n\n":
-            return False
-        payload = received[6:]
         try:
             if not payload.isascii():
                 payload.decode()
-            chunk = _LATER(payload)
+            chunk = _PASSING(payload)
         except _DECODE_ERRORS:
             return False
         choices = chunk.choices
-        if chunk.usage is not UNSET or chunk.error or not choices or chunk.object == "error":
+        if not choices or chunk.usage is not UNSET or chunk.error:
             return False
         for choice in choices:
             if choice.finish_reason:
@@ -202,7 +205,7 @@ class SseStream:
         except _DECODE_ERRORS:
             self._break("an event is not valid JSON")
             return
-        if chunk.error or chunk.object == "error":
+        if chunk.error or (chunk.object == "error" and not chunk.choices):
             self.error = worker_error(chunk.error or msgspec.json.decode(payload))
             self._break("the worker sent an error")
         else:

@@ -51,6 +51,35 @@ def test_any_cutting_of_the_bytes_gives_the_same_stream(
         ]
 
 
+ODD_DATA = [
+    b"[DONE]",
+    b"{}",
+    b'{"error":{"message":"no"}}',
+    b'{"object":"error"}',
+    b'{"choices":[{"index":0}],"error":{"message":"no"}}',
+    b'{"choices":[{"index":0,"finish_reason":"abort"}]}',
+    b'{"choices":[{"index":0}],"usage":null}',
+    b'{"choices":[{"index":1,"delta":{"content":"\xff"}}]}',
+    b'{"choices":[',
+]
+
+
+@given(sse.streams(), st.integers(0, 30), st.sampled_from(ODD_DATA))
+def test_the_short_way_of_an_event_is_the_long_one(
+    stream: tuple[bytes, bytes], place: int, odd: bytes
+) -> None:
+    """What passes goes out as it came and leaves the automaton as ``feed`` would."""
+    events = [event + b"\n\n" for event in stream[0].split(b"\n\n") if event]
+    events.insert(min(place, len(events)), b"data: %b\n\n" % odd)
+    short, long = SseStream(show_usage=False), SseStream(show_usage=False)
+    out: list[bytes] = []
+    for event in events:
+        data = event.startswith(b"data: ") and short.passes(event[6:-2])
+        out.append(event if data else short.feed(event))
+    assert b"".join(out) == b"".join(long.feed(event) for event in events)
+    assert (short.phase, short.tokens(), short.error) == (long.phase, long.tokens(), long.error)
+
+
 def test_byte_by_byte_is_the_same_as_at_once() -> None:
     assert run(*bytewise(sse.WHOLE))[0] == run(sse.WHOLE)[0]
 

@@ -1,0 +1,103 @@
+"""A worker's connection: however its bytes are framed and cut, the same content comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.links import Link, Links, Lost
+from kernel.wire.gateway import LinkRow
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+SIZES = (b"%x", b"%X", b"00%x", b"%x;name=value")
+EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+PIECES = st.sampled_from(
+    [EVENT, EVENT * 2, EVENT[:9], EVENT[9:], b"data: \n\n", b"data: a\ndata: b\n\n", b": ping\n\n"]
+) | st.binary(min_size=1, max_size=40)
+
+
+@dataclass
+class Heard:
+    """What the link told, in order."""
+
+    content: list[bytes] = field(default_factory=list)
+    events: int = 0
+    ended: bool = False
+    lost: Lost | None = None
+
+    def link_ready(self, link: Link) -> None: ...
+
+    def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
+        raise AssertionError("it is a stream")
+
+    def answer_head(self, status: int, kind: bytes, length: int) -> None:
+        assert (status, kind) == (200, b"text/event-stream")
+
+    def answer_body(self, received: bytes) -> None:
+        self.content.append(received)
+
+    def answer_event(self, framed: bytes, payload: bytes) -> None:
+        event = b"data: %b\n\n" % payload
+        assert framed == b"%x\r\n%b\r\n" % (len(event), event)
+        self.events += 1
+        self.content.append(event)
+
+    def answer_end(self) -> None:
+        self.ended = True
+
+    def answer_lost(self, why: Lost) -> None:
+        self.lost = why
+
+
+class Wire:
+    """The transport's end of a link under test."""
+
+    def write(self, content: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def heard(cuts: list[bytes]) -> Heard:
+    told = Heard()
+    link = Link(Links(LinkRow(port=1), connect_seconds_max=1))
+    link.connection_made(Wire())  # type: ignore[arg-type]
+    link.exchange = told
+    link.send(b"")
+    for cut in cuts:
+        link.data_received(cut)
+    return told
+
+
+@given(
+    pieces=st.lists(st.tuples(PIECES, st.sampled_from(SIZES)), max_size=8),
+    cuts=st.lists(st.integers(0, 400), max_size=6),
+    whole=st.booleans(),
+)
+def test_any_framing_and_any_cut_give_the_same(
+    pieces: list[tuple[bytes, bytes]], cuts: list[int], whole: bool
+) -> None:
+    chunks = [b"%b\r\n%b\r\n" % (size % len(piece), piece) for piece, size in pieces]
+    parts = [HEAD, *chunks, b"0\r\n\r\n"]
+    if not whole:
+        text = b"".join(parts)
+        places = [0, *sorted(cuts), len(text)]
+        parts = [text[a:b] for a, b in pairwise(places) if a < b]
+    told, slow = heard(parts), heard([bytes([byte]) for byte in b"".join(parts)])
+    assert b"".join(told.content) == b"".join(slow.content) == b"".join(p for p, _ in pieces)
+    assert (told.ended, told.lost, slow.events) == (True, None, 0)
+
+
+def test_a_whole_event_in_a_chunk_of_its_own_goes_past_the_parser() -> None:
+    chunk = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+    assert heard([HEAD, chunk, chunk, chunk, b"0\r\n\r\n"]).events == 2  # from the second on
+
+
+def test_what_looks_like_a_chunk_inside_a_chunk_is_content() -> None:
+    inner = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+    line = b": a line\r\n"
+    begun = b"%x\r\n%b" % (len(line) + len(inner), line)
+    told = heard([HEAD, begun, inner, b"\r\n0\r\n\r\n"])
+    assert (b"".join(told.content), told.events, told.ended) == (line + inner, 0, True)
