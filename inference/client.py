@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from inference.answer import Answer
 from kernel.errors import GanglionError
+
+Write = Callable[[bytes], None]
 
 
 class Client(Protocol):
@@ -20,8 +23,8 @@ class Client(Protocol):
         ...
 
     def piece(self, content: bytes) -> None: ...
-    def event(self, framed: bytes, payload: bytes) -> None:
-        """A piece that is one event: its data, and the whole chunk that it came in."""
+    def chunks(self) -> Write | None:
+        """After ``begin``: how pieces that are framed as chunks already are sent, if they can."""
         ...
 
     def last(self, content: bytes) -> None: ...

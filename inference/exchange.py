@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from inference import admission, body, errors, verdict
 from inference.answer import Answer, NotAnAnswer, State, usage_of
-from inference.client import Client
+from inference.client import Client, Write
 from inference.gateway import Gateway
 from inference.links import Link, Links, Lost
 from inference.meter import Residence, Tokens
@@ -51,6 +51,7 @@ class Exchange:
     _heard: bool = False  # the worker sent something since the last look
     _link: Link | None = None
     _over: bool = False
+    _pass_on: Write | None = None  # for whole chunks, to a client who gets chunks
     _payment: Payment | None = None
     _paused_ns: int = 0  # since when the client reads too slowly
     _replica: Replica[Links] | None = None
@@ -181,10 +182,10 @@ class Exchange:
         self._stream = answer.stream
 
     def answer_event(self, framed: bytes, payload: bytes) -> None:
-        stream = self._stream
-        if stream is not None and stream.passes(payload):
+        stream, send = self._stream, self._pass_on
+        if stream is not None and send is not None and stream.passes(payload):
             self._heard = True
-            self._client.event(framed, payload)
+            send(framed)
         else:
             self.answer_body(b"data: %b\n\n" % payload)
 
@@ -227,6 +228,7 @@ class Exchange:
         gateway = self._gateway
         gateway.metrics.began(self._route.name, (gateway.now_ns() - self._started_ns) / NS)
         self._client.begin(self._answer, content, self.request_id)
+        self._pass_on = self._client.chunks()
 
     def _judge(self, content: bytes) -> None:
         """The worker's part is over, one way or another."""

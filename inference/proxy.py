@@ -14,6 +14,7 @@ import httptools
 
 from inference import errors
 from inference.answer import Answer
+from inference.client import Write
 from inference.exchange import NEVER, Exchange
 from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, too_large
@@ -228,9 +229,8 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(content)
 
-    def event(self, framed: bytes, payload: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(framed if self._chunked_out else b"data: %b\n\n" % payload)
+    def chunks(self) -> Write | None:
+        return self._transport.write if self._chunked_out and self._transport else None
 
     def last(self, content: bytes) -> None:
         """The end of an answer that has begun."""

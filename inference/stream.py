@@ -50,7 +50,7 @@ class _Choice(msgspec.Struct):
     text: str | None = None
 
 
-class _LaterChoice(msgspec.Struct):
+class _LaterChoice(msgspec.Struct, gc=False):
     """The same without what matters only before the first content."""
 
     index: int = 0
@@ -71,7 +71,7 @@ class _LaterChunk(msgspec.Struct):
     object: str | None = None
 
 
-class _PassingChunk(msgspec.Struct):
+class _PassingChunk(msgspec.Struct, gc=False):
     """The same without what an event with choices does not have."""
 
     choices: list[_LaterChoice] | None = None

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.sim.whole.breaks import BREAKS
 from tests.sim.whole.command import Asked, run
@@ -53,16 +54,25 @@ def _many(asked: Asked, ground: Server) -> int:
         count = min(each, asked.first + asked.seeds - first)
         children.append(_child(asked, ground, first, count))
     sums: dict[str, int] = {}
-    for child in children:
-        said, _ = child.communicate()
-        *shown, last = said.rstrip().split("\n")
-        if shown:
-            print("\n".join(shown))
-        for part in last.split():
-            name, _, value = part.partition("=")
-            sums[name] = sums.get(name, 0) + int(value)
+    with ThreadPoolExecutor(len(children)) as readers:
+        for last in readers.map(_pass_on, children):
+            for part in last.split():
+                name, _, value = part.partition("=")
+                sums[name] = sums.get(name, 0) + int(value)
     print(" ".join(f"{name}={value}" for name, value in sums.items()))
     return 1 if sums["broken"] else 0
+
+
+def _pass_on(child: subprocess.Popen[str]) -> str:
+    """Print a child's lines as they come; its last one, its sums, is returned."""
+    assert child.stdout is not None, "opened as a pipe"
+    last = ""
+    for line in child.stdout:
+        if last:
+            print(last, flush=True)
+        last = line.rstrip("\n")
+    child.wait()
+    return last
 
 
 def _child(asked: Asked, ground: Server, first: int, count: int) -> subprocess.Popen[str]:

@@ -25,6 +25,9 @@ class Asked:
     every: int = 1
 
 
+TOLD_SEEDS = 10
+
+
 def run(asked: Asked, ground: Server) -> int:
     """Run what is asked; the last line printed is the sum. 1 when a law was broken."""
     with planted(asked.planted):
@@ -51,6 +54,8 @@ def _seeds(asked: Asked, ground: Server) -> list[Result]:
         results.append(result)
         if result.broken or alone:
             show(result, asked.lines)
+        elif len(results) % TOLD_SEEDS == 0:
+            print(f"seed {seed}: {len(results)} of {len(seeds)} worlds kept every law", flush=True)
         if result.broken and asked.stop:
             break
     return results
