@@ -22,6 +22,7 @@ class MachineState(StrEnum):
     STOPPED = "stopped"  # by us or by the cloud; its disk is still billed
     INTERRUPTED = "interrupted"  # taken away (spot outbid, preempted); may still bill
     FAILED = "failed"  # the cloud gave up on it; may still bill
+    UNHEALTHY = "unhealthy"  # it does not work now, and may yet; bills
     TERMINATING = "terminating"
     TERMINATED = "terminated"  # listed as gone: no longer billed
     UNKNOWN = "unknown"  # the cloud lost touch, or uses a word that we do not know

@@ -150,6 +150,10 @@ class AgentFront:
             raise Conflict("A newer beat was here before this one.", code="replayed")
         own.beat_number = number
         own.last_seen_ns = now_ns = self.ctx.clock.now_ns()
+        if beat.generation < own.generation:
+            # What a lease that ended since the last look was for is not handed out any more.
+            await self._load([own.node_id])
+            own = self.desks[own.node_id]
         found = core.sort_leases(
             own.leases, beat.leases, generation_applied=beat.generation, now_ns=now_ns
         )

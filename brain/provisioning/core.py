@@ -226,7 +226,7 @@ def judge(
         return Verdict(vanished=True, fault=fault, end=why or "the cloud lists it no more")
     if why:
         return Verdict(end=why, fault=_fault_of(facts, lease))
-    if machine is not None and machine.state in BROKEN:
+    if machine is not None and _is_broken(facts, machine):
         said = f": {machine.said}" if machine.said else ""
         end = f"the cloud says that it is {machine.state.value}{said}"
         return Verdict(end=end, fault=_broken(facts, machine))
@@ -234,6 +234,13 @@ def judge(
     if facts.state is IntentState.BOOTING:
         return _booting(facts, lease, now_ns)
     return Verdict(serving=facts.state is IntentState.ENROLLED and lease.ready)
+
+
+def _is_broken(facts: Facts, machine: Machine) -> bool:
+    """A machine that is unwell before its agent ever spoke is not waited for; later, what the
+    agent tells is nearer to the truth than the cloud's word."""
+    unwell = machine.state is MachineState.UNHEALTHY and facts.state is IntentState.BOOTING
+    return unwell or machine.state in BROKEN
 
 
 def _broken(facts: Facts, machine: Machine) -> Fault:

@@ -12,7 +12,7 @@ GPUS_MAX = 1024
 STATES = {
     "booting": MachineState.STARTING,
     "active": MachineState.RUNNING,
-    "unhealthy": MachineState.UNKNOWN,
+    "unhealthy": MachineState.UNHEALTHY,
     "preempted": MachineState.INTERRUPTED,
     "terminating": MachineState.TERMINATING,
     "terminated": MachineState.TERMINATED,

@@ -13,7 +13,7 @@ from brain.plumbing import Ctx
 from kernel.clock import ManualClock
 from kernel.errors import NoCapacity
 from kernel.wire import encode
-from kernel.wire.agent import LeaseSeen, LeaseSeenState
+from kernel.wire.agent import DesiredState, LeaseSeen, LeaseSeenState
 from tests.support.fleet import Rig, Watched, brain_front
 
 
@@ -89,6 +89,34 @@ async def test_gpus_of_a_silent_node_are_free_after_ttl_and_grace_only(rig: Rig)
     assert (await rig.reconcile()).lost == 1
     found = await rig.lease(lease.lease_id)
     assert (found.closed, found.outcome) == (True, Outcome.LOST)
+
+
+@pytest.mark.feature("C5")
+async def test_a_lease_that_was_told_late_runs_out_late(rig: Rig) -> None:
+    """The agent holds it for its ttl from when it was told, so no earlier is it lost."""
+    agent, other = await rig.agent(), await rig.agent()
+    lease = await rig.claim(agent)
+    await rig.pass_time(600, other)
+    await agent.beat()
+    assert agent.told is not None
+    assert agent.told.desired is not None
+    await rig.pass_time(609, other)
+    assert (await rig.reconcile()).lost == 0
+    await rig.pass_time(2, other)
+    assert (await rig.reconcile()).lost == 1
+    assert (await rig.lease(lease.lease_id)).outcome == Outcome.LOST
+
+
+@pytest.mark.feature("C5")
+async def test_a_brain_that_did_not_look_hands_out_nothing_that_is_over(rig: Rig) -> None:
+    agent = await rig.agent()
+    lease = await rig.claim(agent)  # this process has it in memory
+    async with rig.ctx.db.begin() as tx:
+        await fleet.stop_lease(tx, lease.lease_id, "asked to", now_ns=rig.clock.now_ns())
+    await agent.beat()
+    assert agent.told is not None
+    assert agent.told.desired is not None
+    assert [one.state for one in agent.told.desired.leases] != [DesiredState.RUN]
 
 
 @pytest.mark.feature("C5")

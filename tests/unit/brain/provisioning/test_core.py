@@ -92,12 +92,19 @@ def test_the_clouds_no_such_machine_counts_the_second_time_and_later() -> None:
         (MachineState.FAILED, Fault.BOOT_FAILED),
         (MachineState.STOPPED, Fault.BOOT_FAILED),
         (MachineState.INTERRUPTED, Fault.INTERRUPTED),
+        (MachineState.UNHEALTHY, Fault.BOOT_FAILED),
     ],
 )
 def test_the_clouds_bad_word_ends_it_at_the_first_look(state: MachineState, fault: Fault) -> None:
     found = core.judge(FACTS, LEASE, replace(RUNNING, state=state), Sight.LISTED, NOW)
     assert found.end
     assert found.fault is fault
+
+
+def test_a_machine_that_is_unwell_at_work_is_judged_by_its_agent() -> None:
+    facts = replace(FACTS, state=IntentState.SERVING)
+    unwell = replace(RUNNING, state=MachineState.UNHEALTHY)
+    assert core.judge(facts, LEASE, unwell, Sight.LISTED, NOW) == core.Verdict()
 
 
 def test_a_stop_that_nobody_asked_for_is_an_interruption() -> None:

@@ -106,7 +106,7 @@ def test_a_type_without_capacity_is_no_offer() -> None:
     [
         ("booting", MachineState.STARTING),
         ("active", MachineState.RUNNING),
-        ("unhealthy", MachineState.UNKNOWN),
+        ("unhealthy", MachineState.UNHEALTHY),
         ("preempted", MachineState.INTERRUPTED),
         ("terminating", MachineState.TERMINATING),
         ("terminated", MachineState.TERMINATED),
