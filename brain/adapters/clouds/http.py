@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 import httpx
 import msgspec
@@ -105,33 +105,40 @@ T = TypeVar("T")
 Judge = Callable[[Answer], CloudError | None]
 
 
+class Reach(TypedDict):
+    """How an account is reached: what each adapter is made with."""
+
+    base_url: str
+    key: str
+    clock: Clock
+    chance: random.Random
+    limits: NotRequired[HttpLimits | None]
+    transport: NotRequired[httpx.AsyncBaseTransport | None]
+
+
 class CloudHttp:
     """Calls to one account of one cloud. ``judge`` gives a cloud's own meaning to an answer, and
-    None where :func:`error_of` is right."""
+    None where :func:`error_of` is right; ``usual`` are the limits where ``reach`` has none."""
 
     def __init__(
         self,
-        *,
         cloud: str,
-        base_url: str,
-        key: str,
-        clock: Clock,
-        chance: random.Random,
+        *,
         buckets: Sequence[Bucket] = (),
         judge: Judge | None = None,
-        limits: HttpLimits | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        usual: HttpLimits | None = None,
+        **reach: Unpack[Reach],
     ) -> None:
         self.cloud = cloud
-        self._clock = clock
-        self._chance = chance
+        self._clock = reach["clock"]
+        self._chance = reach["chance"]
         self._buckets = tuple(buckets)
         self._judge = judge or (lambda _: None)
-        self._limits = limits or HttpLimits()
+        self._limits = reach.get("limits") or usual or HttpLimits()
         self._client = httpx.AsyncClient(
-            base_url=base_url,
+            base_url=reach["base_url"],
             headers={
-                "authorization": f"Bearer {key}",
+                "authorization": f"Bearer {reach['key']}",
                 "user-agent": USER_AGENT,
                 "accept": "application/json",
                 "accept-encoding": "gzip",
@@ -139,7 +146,7 @@ class CloudHttp:
             follow_redirects=False,
             timeout=httpx.Timeout(self._limits.read_seconds, connect=self._limits.connect_seconds),
             limits=httpx.Limits(max_connections=self._limits.connections_max),
-            transport=transport,
+            transport=reach.get("transport"),
         )
 
     def __repr__(self) -> str:

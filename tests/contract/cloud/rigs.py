@@ -152,7 +152,7 @@ GRAPHQL = f"{URL}/graphql"
 RIGS: Mapping[str, Kit] = {
     "fake": Kit(FakeCloud, fake_rig),
     "lambda": emulated(LambdaCloud, lambda_),
-    "runpod-graphql": emulated(GraphQLRunPod, runpod, url=GRAPHQL),
+    "runpod-graphql": emulated(GraphQLRunPod, runpod, base_url=GRAPHQL),
     "runpod-rest": emulated(RestRunPod, runpod, base_url=f"{URL}/v2", graphql_url=GRAPHQL),
     "vast": emulated(VastCloud, vast),
 }

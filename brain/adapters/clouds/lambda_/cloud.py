@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import re
-from typing import Any
-
-import httpx
+from typing import Any, Unpack
 
 from brain.adapters.clouds.buckets import Bucket
 from brain.adapters.clouds.fields import text
-from brain.adapters.clouds.http import CloudHttp, HttpLimits
+from brain.adapters.clouds.http import CloudHttp, HttpLimits, Reach
 from brain.adapters.clouds.lambda_.machines import endpoints_of, machine_of
 from brain.adapters.clouds.lambda_.offers import CLOUD, offers_of
 from brain.adapters.clouds.lambda_.orders import key_name_of, order_body
@@ -28,7 +25,6 @@ from brain.clouds import (
     Order,
     Unreadable,
 )
-from kernel.clock import Clock
 
 # A launch may wait for its turn.
 LIMITS = HttpLimits(bucket_seconds_max=15.0, throttled_seconds=2.0)
@@ -42,27 +38,10 @@ class LambdaCloud:
     that leave us evenly do not arrive so.
     """
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        key: str,
-        clock: Clock,
-        chance: random.Random,
-        transport: httpx.AsyncBaseTransport | None = None,
-        limits: HttpLimits = LIMITS,
-    ) -> None:
-        self._http = CloudHttp(
-            cloud="Lambda",
-            base_url=base_url,
-            key=key,
-            clock=clock,
-            chance=chance,
-            buckets=[Bucket(clock, calls=9, seconds=10)],
-            judge=judge,
-            limits=limits,
-            transport=transport,
-        )
+    def __init__(self, **reach: Unpack[Reach]) -> None:
+        clock = reach["clock"]
+        buckets = [Bucket(clock, calls=9, seconds=10)]
+        self._http = CloudHttp("Lambda", buckets=buckets, judge=judge, usual=LIMITS, **reach)
         self._launches = Bucket(clock, calls=1, seconds=13)
         self._key_names: set[str] = set()  # those seen in the account: spares a call, no more
 

@@ -16,7 +16,9 @@ def open_cloud(settings: CloudSettings, clock: Clock) -> RestRunPod | GraphQLRun
         return None
     key, chance = settings.runpod_api_key.get_secret_value(), random.Random()
     if settings.runpod_api == "graphql":
-        return GraphQLRunPod(url=settings.runpod_graphql_url, key=key, clock=clock, chance=chance)
+        return GraphQLRunPod(
+            base_url=settings.runpod_graphql_url, key=key, clock=clock, chance=chance
+        )
     return RestRunPod(
         base_url=settings.runpod_api_base_url,
         graphql_url=settings.runpod_graphql_url,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
+from typing import Unpack
 
-import httpx
 from gql import GraphQLRequest
 
 from brain.adapters.clouds.buckets import Bucket
 from brain.adapters.clouds.fields import amount, nano, text, whole
-from brain.adapters.clouds.http import CloudHttp, HttpLimits
+from brain.adapters.clouds.http import CloudHttp, Reach
 from brain.adapters.clouds.runpod import queries
 from brain.adapters.clouds.runpod.machines import graphql_endpoints, graphql_machine
 from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, graphql_offers
@@ -46,28 +45,10 @@ def account_buckets(clock: Clock) -> list[Bucket]:
 class GraphQLRunPod:
     """One account at RunPod, over GraphQL."""
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        key: str,
-        clock: Clock,
-        chance: random.Random,
-        transport: httpx.AsyncBaseTransport | None = None,
-        limits: HttpLimits | None = None,
-    ) -> None:
-        self._url = url
-        self._http = CloudHttp(
-            cloud=TITLE,
-            base_url=url,
-            key=key,
-            clock=clock,
-            chance=chance,
-            buckets=account_buckets(clock),
-            judge=graphql_judge,
-            limits=limits,
-            transport=transport,
-        )
+    def __init__(self, **reach: Unpack[Reach]) -> None:
+        self._url = reach["base_url"]
+        buckets = account_buckets(reach["clock"])
+        self._http = CloudHttp(TITLE, buckets=buckets, judge=graphql_judge, **reach)
 
     @property
     def name(self) -> str:

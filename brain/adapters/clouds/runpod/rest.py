@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
+from typing import Unpack
 
-import httpx
 import msgspec
 
 from brain.adapters.clouds.fields import text
-from brain.adapters.clouds.http import CloudHttp, HttpLimits
+from brain.adapters.clouds.http import CloudHttp, Reach
 from brain.adapters.clouds.runpod.graphql import (
     FACTS,
     GraphQLRunPod,
@@ -38,7 +37,6 @@ from brain.clouds import (
     Unreadable,
     Volume,
 )
-from kernel.clock import Clock
 
 LOG_SECONDS_MAX = 3.0  # the stream of a pod's logs has no end: what came by then is the answer
 LOG_LINES_MAX = 5000
@@ -47,36 +45,11 @@ LOG_LINES_MAX = 5000
 class RestRunPod:
     """One account at RunPod, over REST v2."""
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        graphql_url: str,
-        key: str,
-        clock: Clock,
-        chance: random.Random,
-        transport: httpx.AsyncBaseTransport | None = None,
-        limits: HttpLimits | None = None,
-    ) -> None:
-        self._http = CloudHttp(
-            cloud=TITLE,
-            base_url=base_url,
-            key=key,
-            clock=clock,
-            chance=chance,
-            buckets=account_buckets(clock),
-            judge=rest_judge,
-            limits=limits,
-            transport=transport,
-        )
-        self._account = GraphQLRunPod(
-            url=graphql_url,
-            key=key,
-            clock=clock,
-            chance=chance,
-            transport=transport,
-            limits=limits,
-        )
+    def __init__(self, *, graphql_url: str, **reach: Unpack[Reach]) -> None:
+        buckets = account_buckets(reach["clock"])
+        self._http = CloudHttp(TITLE, buckets=buckets, judge=rest_judge, **reach)
+        account: Reach = {**reach, "base_url": graphql_url}
+        self._account = GraphQLRunPod(**account)
 
     @property
     def name(self) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
-import httpx
 import msgspec
 
 from brain.adapters.clouds.buckets import Bucket
 from brain.adapters.clouds.fields import amount, nano, text, whole
-from brain.adapters.clouds.http import CloudHttp, HttpLimits
+from brain.adapters.clouds.http import CloudHttp, HttpLimits, Reach
 from brain.adapters.clouds.vast.machines import endpoints_of, machine_of
 from brain.adapters.clouds.vast.offers import CLOUD, ask_of, offers_of, search
 from brain.adapters.clouds.vast.orders import order_body
@@ -31,7 +29,6 @@ from brain.clouds import (
     OutcomeUnknown,
     Unreadable,
 )
-from kernel.clock import Clock
 
 PAGE_ROWS = 25  # the most that the cloud gives
 PAGES_MAX = 400
@@ -43,26 +40,9 @@ class VastCloud:
     """One account at Vast.ai. Its limits are least intervals between calls of one kind; ours are
     a tenth longer, since calls that leave us evenly do not arrive so."""
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        key: str,
-        clock: Clock,
-        chance: random.Random,
-        transport: httpx.AsyncBaseTransport | None = None,
-        limits: HttpLimits = LIMITS,
-    ) -> None:
-        self._http = CloudHttp(
-            cloud="Vast.ai",
-            base_url=base_url,
-            key=key,
-            clock=clock,
-            chance=chance,
-            judge=judge(clock),
-            limits=limits,
-            transport=transport,
-        )
+    def __init__(self, **reach: Unpack[Reach]) -> None:
+        clock = reach["clock"]
+        self._http = CloudHttp("Vast.ai", judge=judge(clock), usual=LIMITS, **reach)
         self._searches = Bucket(clock, calls=2, seconds=4, burst=2)
         self._creates = Bucket(clock, calls=1, seconds=5)
         self._lists = Bucket(clock, calls=10, seconds=11)

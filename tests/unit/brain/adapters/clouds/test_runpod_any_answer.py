@@ -93,7 +93,7 @@ def opened(which: str, status: int, body: bytes) -> RestRunPod | GraphQLRunPod:
     }
     url = "https://cloud.example"
     if which == "graphql":
-        return GraphQLRunPod(url=url, **given)
+        return GraphQLRunPod(base_url=url, **given)
     return RestRunPod(base_url=url, graphql_url=url, **given)
 
 
