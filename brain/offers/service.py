@@ -47,19 +47,18 @@ async def record(tx: Tx, outcome: Outcome, now_ns: int) -> None:
     """
     place = place_of(outcome)
     await _count(tx, place, outcome, now_ns)
-    scope = breaker.scope_of(outcome)
-    own = None
+    own: dict[Scope, breaker.Block | None] = dict.fromkeys(breaker.scopes_of(outcome))
     for block in await store.blocks_over(tx, place):
-        if block.scope == scope and block.kind is outcome.kind:
-            own = block
+        if block.scope in own and block.kind is outcome.kind:
+            own[block.scope] = block
             continue
         then = breaker.after(block, outcome, now_ns)
         if then is None:
             await store.drop_block(tx, block)
         elif then != block:
             await store.save_block(tx, then)
-    if scope is not None:
-        await store.save_block(tx, breaker.struck(own, outcome, now_ns))
+    for scope, before in own.items():
+        await store.save_block(tx, breaker.struck(before, scope, outcome, now_ns))
 
 
 async def _count(tx: Tx, place: Scope, outcome: Outcome, now_ns: int) -> None:

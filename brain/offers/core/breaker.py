@@ -93,6 +93,9 @@ RESTS: Mapping[OutcomeKind, Rest] = {
     OutcomeKind.CREDENTIALS: Rest(600, 3600),
     OutcomeKind.BROKE: Rest(600, 3600),
 }
+# Places of one cloud that refuse in a row say something of the whole of it: it rests, but never
+# long, so that an account at one cloud alone goes on looking.
+WHOLE_CLOUD = Rest(30, 60, strikes=4)
 STRIKES_WITHOUT_HOST = 3  # where the host is not known, one bad boot says little of the region
 CLEARED_BY_ACCEPTED = frozenset(
     {
@@ -138,8 +141,15 @@ def place_of(outcome: Outcome) -> Scope:
     return Scope(outcome.cloud, outcome.region, outcome.gpu_name, outcome.host, outcome.offer_key)
 
 
-def scope_of(outcome: Outcome) -> Scope | None:
-    """What such an outcome blocks; None for one that blocks nothing."""
+def scopes_of(outcome: Outcome) -> tuple[Scope, ...]:
+    """What such an outcome blocks, the nearest first; empty for one that blocks nothing."""
+    near = _scope_of(outcome)
+    if near is None:
+        return ()
+    return (near, Scope(near.cloud)) if outcome.kind is OutcomeKind.NO_CAPACITY else (near,)
+
+
+def _scope_of(outcome: Outcome) -> Scope | None:
     kind, cloud = outcome.kind, outcome.cloud
     if kind in (OutcomeKind.THROTTLED, OutcomeKind.CREDENTIALS, OutcomeKind.BROKE):
         return Scope(cloud)
@@ -157,10 +167,8 @@ def scope_of(outcome: Outcome) -> Scope | None:
     return None
 
 
-def struck(block: Block | None, outcome: Outcome, now_ns: int) -> Block:
-    """The block after one more such outcome. ``block`` is the one of the same scope and kind."""
-    scope = scope_of(outcome)
-    assert scope is not None, f"{outcome.kind} blocks nothing"
+def struck(block: Block | None, scope: Scope, outcome: Outcome, now_ns: int) -> Block:
+    """The block after one more such outcome. ``block`` is the one of this scope and kind."""
     strikes = 1
     if block is not None and not block.forgotten(now_ns):
         strikes = block.strikes + 1
@@ -187,7 +195,7 @@ def after(block: Block, outcome: Outcome, now_ns: int) -> Block | None:
     if kind is OutcomeKind.ABANDONED:
         return replace(block, probe_until_ns=None)
     # The probe failed in another way: nothing was learned of this block's own reason.
-    rest_ns = RESTS[block.kind].first_seconds * NS
+    rest_ns = _rest_of(block.kind, block.scope).first_seconds * NS
     return replace(block, probe_until_ns=None, until_ns=max(block.until_ns, now_ns + rest_ns))
 
 
@@ -218,15 +226,20 @@ def to_probe(blocks: Iterable[Block], now_ns: int) -> list[Block]:
     return [replace(b, probe_until_ns=until_ns) for b in blocks if b.half_open(now_ns)]
 
 
+def _rest_of(kind: OutcomeKind, scope: Scope) -> Rest:
+    whole = kind is OutcomeKind.NO_CAPACITY and scope == Scope(scope.cloud)
+    return WHOLE_CLOUD if whole else RESTS[kind]
+
+
 def _strikes_needed(kind: OutcomeKind, scope: Scope) -> int:
     boots = (OutcomeKind.BOOT_FAILED, OutcomeKind.BOOT_SLOW)
     if kind in boots and scope.host == ANY:
         return STRIKES_WITHOUT_HOST
-    return RESTS[kind].strikes
+    return _rest_of(kind, scope).strikes
 
 
 def _rest_ns(outcome: Outcome, scope: Scope, strikes: int) -> int:
-    rest = RESTS[outcome.kind]
+    rest = _rest_of(outcome.kind, scope)
     if outcome.retry_after is not None and outcome.retry_after > 0:
         asked_ns = int(min(outcome.retry_after, float(rest.most_seconds)) * NS)
         return max(asked_ns, NS)

@@ -12,6 +12,7 @@ from brain.offers.core.breaker import (
     FORGET_SECONDS,
     PROBE_SECONDS_MAX,
     RESTS,
+    WHOLE_CLOUD,
     Block,
     Outcome,
     OutcomeKind,
@@ -35,10 +36,14 @@ def outcome(kind: OutcomeKind, **changes: object) -> Outcome:
     return Outcome(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def strike(block: Block | None, one: Outcome, now_ns: int) -> Block:
+    return breaker.struck(block, breaker.scopes_of(one)[0], one, now_ns)
+
+
 def struck(kind: OutcomeKind, times: int = 1, **changes: object) -> Block:
     block = None
     for _ in range(times):
-        block = breaker.struck(block, outcome(kind, **changes), NOW)
+        block = strike(block, outcome(kind, **changes), NOW)
     assert block is not None
     return block
 
@@ -65,7 +70,8 @@ SCOPES = [
 @pytest.mark.feature("F2")
 @pytest.mark.parametrize(("kind", "scope"), SCOPES)
 def test_each_outcome_shuts_what_it_speaks_of(kind: OutcomeKind, scope: Scope | None) -> None:
-    assert breaker.scope_of(outcome(kind)) == scope
+    found = breaker.scopes_of(outcome(kind))
+    assert (found[0] if found else None) == scope
 
 
 def test_every_outcome_is_listed_above() -> None:
@@ -127,7 +133,7 @@ def test_what_a_probe_learns_ends_the_block_or_makes_it_rest_again() -> None:
     (probe,) = breaker.to_probe([block], block.until_ns)
     at = block.until_ns + NS
     assert breaker.after(probe, outcome(OutcomeKind.ACCEPTED), at) is None
-    again = breaker.struck(probe, outcome(OutcomeKind.NO_CAPACITY), at)
+    again = strike(probe, outcome(OutcomeKind.NO_CAPACITY), at)
     assert (again.strikes, again.until_ns - at, again.probe_until_ns) == (2, 60 * NS, None)
     freed = breaker.after(probe, outcome(OutcomeKind.ABANDONED), at)
     assert freed is not None
@@ -164,7 +170,7 @@ def test_what_is_said_of_our_account_is_not_for_renters() -> None:
 def test_old_strikes_are_forgotten() -> None:
     block = struck(OutcomeKind.NO_CAPACITY, 6)
     late = block.until_ns + FORGET_SECONDS * NS + 1
-    assert breaker.struck(block, outcome(OutcomeKind.NO_CAPACITY), late).strikes == 1
+    assert strike(block, outcome(OutcomeKind.NO_CAPACITY), late).strikes == 1
 
 
 KINDS = st.sampled_from([kind for kind in OutcomeKind if kind in RESTS])
@@ -180,18 +186,34 @@ def test_no_rest_is_endless_and_what_rests_covers_the_place(
     for kind, seconds, host in told:
         now += seconds * NS
         one = outcome(kind, host=host)
-        scope = breaker.scope_of(one)
-        assert scope is not None
-        block = breaker.struck(kept.get((scope, kind)), one, now)
-        kept[(scope, kind)] = block
-        assert now < block.until_ns <= now + RESTS[kind].most_seconds * NS
-        assert block.scope.covers(breaker.place_of(one))
-        assert ANY not in (block.scope.cloud, "")
+        for scope in breaker.scopes_of(one):
+            block = breaker.struck(kept.get((scope, kind)), scope, one, now)
+            kept[(scope, kind)] = block
+            assert now < block.until_ns <= now + RESTS[kind].most_seconds * NS
+            assert block.scope.covers(breaker.place_of(one))
+            assert ANY not in (block.scope.cloud, "")
+
+
+@pytest.mark.feature("F2")
+def test_a_cloud_that_refuses_at_place_after_place_rests_as_a_whole_and_never_long() -> None:
+    """So that the next cloud is asked before the first one's offers are all tried."""
+    whole, block = Scope("vast"), None
+    for host in range(WHOLE_CLOUD.strikes):
+        one = outcome(OutcomeKind.NO_CAPACITY, host=f"h{host}")
+        assert breaker.scopes_of(one)[1] == whole
+        assert block is None or not block.rests(NOW)
+        block = breaker.struck(block, whole, one, NOW)
+    assert block is not None
+    assert (block.rests(NOW), rest_seconds(block)) == (True, WHOLE_CLOUD.first_seconds)
+    for _ in range(9):
+        block = breaker.struck(block, whole, outcome(OutcomeKind.NO_CAPACITY), NOW)
+    assert rest_seconds(block) == WHOLE_CLOUD.most_seconds
+    assert breaker.after(block, outcome(OutcomeKind.ACCEPTED, host="h77"), NOW) is None
 
 
 @given(st.text(max_size=2000))
 def test_what_a_cloud_says_is_one_short_line(detail: str) -> None:
-    reason = breaker.struck(None, outcome(OutcomeKind.REFUSED, detail=detail), NOW).reason
+    reason = strike(None, outcome(OutcomeKind.REFUSED, detail=detail), NOW).reason
     assert reason.endswith(".")
     assert "\n" not in reason
     assert len(reason) < 300
