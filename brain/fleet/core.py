@@ -78,6 +78,25 @@ def receiving_since(spans: Iterable[Receiving], now_ns: int) -> int | None:
 
 
 @dataclass(frozen=True)
+class Hearing:
+    """``until_ns``: what any brain heard until then is written down; ``since_ns``: from when on
+    no brain stopped that may have heard something and not written it. None when none receives."""
+
+    since_ns: int | None
+    until_ns: int
+
+
+def hearing(spans: Sequence[Receiving], now_ns: int) -> Hearing:
+    """What silence is judged by: each node speaks to one brain, and that one may be slow."""
+    since_ns = receiving_since(spans, now_ns)
+    fresh = [span.until_ns for span in spans if span.until_ns >= now_ns - GAP_NS]
+    if since_ns is None or not fresh:
+        return Hearing(None, now_ns)
+    stopped = [span.until_ns for span in spans if span.until_ns < now_ns - GAP_NS]
+    return Hearing(max([since_ns, *stopped]), min(now_ns, *fresh))
+
+
+@dataclass(frozen=True)
 class LeaseFacts:
     """What decisions need of a lease."""
 
@@ -129,7 +148,7 @@ def silence(nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int) 
 
     When too many fall within one window it is more likely us than them: nobody is evicted.
     """
-    quiet = {n.node_id for n in nodes if _is_silent(n, since_ns, now_ns)}
+    quiet = {n.node_id for n in nodes if is_silent(n, since_ns, now_ns)}
     risen = tuple(
         sorted(
             n.node_id
@@ -152,7 +171,7 @@ def silence(nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int) 
     return Silence(fallen=fresh, risen=risen)
 
 
-def _is_silent(node: NodeLiveness, since_ns: int | None, now_ns: int) -> bool:
+def is_silent(node: NodeLiveness, since_ns: int | None, now_ns: int) -> bool:
     if since_ns is None:
         return False
     return now_ns - max(node.last_seen_ns, since_ns) >= SILENT_NS

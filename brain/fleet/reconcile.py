@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import DBAPIError
 
 from brain.fleet import batch, core, leases, quarantine, store
@@ -44,20 +44,21 @@ async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> 
     watched = watcher or NobodyWatches()
     now_ns = ctx.clock.now_ns()
     async with ctx.db.begin() as tx:
-        since_ns = core.receiving_since(await _reception(tx), now_ns)
+        spans = await _reception(tx)
         nodes = await _liveness(tx)
         await quarantine.judge(tx, now_ns)
         wrong = tuple(await store.contradictions(tx))
         await batch.forget_old_reception(tx, now_ns - RECEPTION_KEPT_NS)
-    found = core.silence(nodes, since_ns, now_ns)
+    since_ns, heard = core.receiving_since(spans, now_ns), core.hearing(spans, now_ns)
+    found = core.silence(nodes, heard.since_ns, heard.until_ns)
     if found.frozen:
         _log.error("evictions_frozen", reason=found.frozen)
     if wrong:
         _log.error("leases_contradict_gpus", found=wrong)
     for node_id in found.fallen:
-        await _mark(ctx, watched, NodeId(node_id), now_ns)
+        await _mark_silent(ctx, watched, NodeId(node_id))
     for node_id in found.risen:
-        await _mark(ctx, watched, NodeId(node_id), None)
+        await _mark_heard(ctx, watched, NodeId(node_id))
     lost = await _close_run_out(ctx, watched, since_ns, now_ns)
     return FleetStep(
         silent=found.fallen, heard=found.risen, lost=lost, frozen=found.frozen, wrong=wrong
@@ -69,29 +70,59 @@ async def _reception(tx: Tx) -> list[Receiving]:
     return [Receiving(row.since_ns, row.until_ns) for row in rows]
 
 
-async def _liveness(tx: Tx) -> list[NodeLiveness]:
-    rows = await tx.execute(
+async def _liveness(tx: Tx, node_id: NodeId | None = None) -> list[NodeLiveness]:
+    """All nodes', or one's."""
+    wanted = (
         select(FleetNode.node_id, NodeBeat.last_seen_ns, FleetNode.silent_since_ns)
         .join(NodeBeat, NodeBeat.node_id == FleetNode.node_id)
         .join(Node, Node.node_id == FleetNode.node_id)
         .where(Node.revoked_at.is_(None))
     )
+    if node_id is not None:
+        wanted = wanted.where(FleetNode.node_id == node_id)
+    rows = await tx.execute(wanted)
     return [NodeLiveness(row.node_id, row.last_seen_ns, row.silent_since_ns) for row in rows]
 
 
-async def _mark(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId, silent_ns: int | None) -> None:
-    """Mark a node silent or heard, and wake whoever has work on it."""
+async def _mark_silent(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> None:
+    """Mark a node silent if it still is: this process may have stood still since it looked."""
     async with ctx.db.begin() as tx:
-        for lease in await store.live_leases(tx, [node_id]):
-            await watcher.lease_changed(tx, lease.replica_id)
-        was_silent = FleetNode.silent_since_ns.is_not(None)
-        await tx.execute(
-            update(FleetNode)
-            .where(FleetNode.node_id == node_id, was_silent == (silent_ns is None))
-            .values(silent_since_ns=silent_ns, xid=store.XID)
-            .execution_options(synchronize_session=False)
-        )
-    _log.warning("node_silent" if silent_ns else "node_heard", node_id=node_id)
+        await _wake(tx, watcher, node_id)
+        now_ns = ctx.clock.now_ns()
+        heard = core.hearing(await _reception(tx), now_ns)
+        for node in await _liveness(tx, node_id):
+            silent = core.is_silent(node, heard.since_ns, heard.until_ns)
+            if node.silent_since_ns is not None or not silent:
+                continue
+            unheard = select(NodeBeat.node_id).where(
+                NodeBeat.node_id == node_id, NodeBeat.last_seen_ns <= node.last_seen_ns
+            )
+            await _set_silent(tx, node_id, heard.until_ns, FleetNode.node_id.in_(unheard))
+            _log.warning("node_silent", node_id=node_id)
+
+
+async def _mark_heard(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> None:
+    async with ctx.db.begin() as tx:
+        await _wake(tx, watcher, node_id)
+        await _set_silent(tx, node_id, None, FleetNode.silent_since_ns.is_not(None))
+    _log.warning("node_heard", node_id=node_id)
+
+
+async def _wake(tx: Tx, watcher: LeaseWatcher, node_id: NodeId) -> None:
+    """Tell whoever has work on the node; before its row is locked, as everywhere."""
+    for lease in await store.live_leases(tx, [node_id]):
+        await watcher.lease_changed(tx, lease.replica_id)
+
+
+async def _set_silent(
+    tx: Tx, node_id: NodeId, silent_ns: int | None, still: ColumnElement[bool]
+) -> None:
+    await tx.execute(
+        update(FleetNode)
+        .where(FleetNode.node_id == node_id, still)
+        .values(silent_since_ns=silent_ns, xid=store.XID)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def _close_run_out(ctx: Ctx, watcher: LeaseWatcher, since_ns: int | None, now_ns: int) -> int:

@@ -110,7 +110,10 @@ def blind_silence() -> list[Swap]:
         fresh = sorted(n.node_id for n in quiet if n.silent_since_ns is None)
         return fleet_core.Silence(fallen=tuple(fresh))
 
-    return [(fleet_core, "silence", all_at_once)]
+    def unseen(node: Any, since_ns: int | None, now_ns: int) -> bool:
+        return bool(now_ns - node.last_seen_ns >= fleet_core.SILENT_NS)
+
+    return [(fleet_core, "silence", all_at_once), (fleet_core, "is_silent", unseen)]
 
 
 def lost_guard() -> list[Swap]:

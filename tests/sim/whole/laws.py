@@ -237,6 +237,8 @@ class Laws:
 def _silenced(world: World, row: Any) -> Iterator[Broken]:
     """A node is called silent only after two missed beats while some brain was receiving."""
     marked = row["silent_since_ns"]
+    if row["last_seen_ns"] >= marked:
+        return  # it is heard again, and will be marked so at the next look
     since = max(row["last_seen_ns"], world.receiving_since(marked, GAP_NS))
     if marked - since < SILENT_NS:
         said = f"{row['node_id']} after {(marked - since) / NS:.1f} s of reception"

@@ -7,6 +7,7 @@ is gone, what the outside was told stays told. A new process starts with nothing
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -168,6 +169,7 @@ class SimDb(Db):
     async def begin(self) -> AsyncIterator[Tx]:
         own, ground = self._process, self._process.ground
         own.check()
+        asked_ns = ground.clock.now_ns()
         if ground.turns.mine:
             async with self._real.begin() as tx:
                 yield tx
@@ -183,7 +185,7 @@ class SimDb(Db):
                 yield tx
                 self._may_die("before a commit")
             if own.doing == FLUSH:
-                ground.flushed_ns.append(ground.clock.now_ns())
+                insort(ground.flushed_ns, asked_ns)  # what was heard until it asked is written
             self._may_die("after a commit")
             if ground.faults.strikes("database_cut_after"):
                 raise ConnectionResetError("the database cut the connection after the commit")

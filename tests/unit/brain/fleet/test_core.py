@@ -195,3 +195,16 @@ def test_a_move_that_is_not_listed_is_refused(state: LeaseState, event: LeaseEve
 
 def test_an_agents_text_is_made_fit_for_the_database() -> None:
     assert core.plain("a\x00b\ud800") == "ab?"
+
+
+@pytest.mark.feature("C5")
+def test_silence_is_judged_by_what_the_slowest_brain_has_written() -> None:
+    """A node speaks to one brain: what that one heard and has not written is not silence."""
+    long_ago = NOW - 600 * NS
+    quick, slow = core.Receiving(long_ago, NOW), core.Receiving(long_ago, NOW - 4 * NS)
+    stopped = core.Receiving(long_ago, NOW - 8 * NS)
+    assert core.hearing([quick], NOW) == core.Hearing(long_ago, NOW)
+    assert core.hearing([quick, slow], NOW) == core.Hearing(long_ago, NOW - 4 * NS)
+    assert core.hearing([quick, stopped], NOW) == core.Hearing(NOW - 8 * NS, NOW)
+    assert core.hearing([stopped], NOW).since_ns is None
+    assert core.hearing([], NOW).since_ns is None
