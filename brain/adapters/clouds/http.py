@@ -105,6 +105,11 @@ T = TypeVar("T")
 Judge = Callable[[Answer], CloudError | None]
 
 
+# Servers close an idle connection after 5 s or more: an order sent on one that just closes has an
+# unknown outcome, and waits until it is proved that it made nothing.
+KEPT_SECONDS = 2.0
+
+
 class Reach(TypedDict):
     """How an account is reached: what each adapter is made with."""
 
@@ -145,7 +150,9 @@ class CloudHttp:
             },
             follow_redirects=False,
             timeout=httpx.Timeout(self._limits.read_seconds, connect=self._limits.connect_seconds),
-            limits=httpx.Limits(max_connections=self._limits.connections_max),
+            limits=httpx.Limits(
+                max_connections=self._limits.connections_max, keepalive_expiry=KEPT_SECONDS
+            ),
             transport=reach.get("transport"),
         )
 
