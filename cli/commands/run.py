@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,6 +101,8 @@ def show_ready(ready: Ready) -> None:
     console.print("\nTry it:\n")
     # Not through rich: a line to be copied is not wrapped or coloured.
     print(curl_line(layout.gateway_url, ready.demo.key, STAND_IN), flush=True)
+    if shutil.which("curl") is None:
+        console.print("\nThis machine has no curl: `make demo` does the whole job without it.")
     console.print("\n[dim]Ctrl-C stops it.[/]")
 
 
