@@ -1,6 +1,7 @@
 // A mock model worker for measuring gateways: one epoll thread, HTTP/1.1 with keep-alive.
 // usage: mock_worker PORT CHUNKS INTERVAL_US
-// A request whose body holds "stream":true gets CHUNKS server-sent events, one every INTERVAL_US,
+// A request whose body holds "stream":true gets CHUNKS server-sent events, the first at once and one
+// at each step of INTERVAL_US, the same steps for all streams, as an engine that batches decodes;
 // each with its send time (CLOCK_MONOTONIC ns) as its text, then usage if it was asked for, then
 // [DONE]. Any other POST gets one fixed chat completion. GET gets "ok". Prints "ready" when it is.
 #define _GNU_SOURCE
@@ -38,6 +39,8 @@ static uint64_t now_ns(void) {
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+static uint64_t step_after(uint64_t t) { return (t / interval_ns + 1) * interval_ns; }
 
 static void watch(Peer *p, uint32_t events) {
   struct epoll_event e = {.events = events, .data.ptr = p};
@@ -112,8 +115,8 @@ static void answer(Peer *p, const char *head_end, const char *body, size_t body_
     say(p, h, sizeof h - 1);
     p->left = chunks_each;
     p->usage = memmem(body, body_len, "include_usage", 13) != NULL;
-    tick(p);  // the first token at once, so that all that waits here waits one interval
-    if (p->left > 0) queue(p, now_ns() + interval_ns);
+    tick(p);  // the first token at once, so that what waits here waits for a step
+    if (p->left > 0) queue(p, step_after(now_ns()));
     return;
   }
   say(p, plain, plain_len);
@@ -196,7 +199,7 @@ int main(int argc, char **argv) {
       if (!head) tail = NULL;
       p->slot = -1;
       tick(p);
-      if (p->left > 0) queue(p, t + interval_ns);
+      if (p->left > 0) queue(p, step_after(t));
       if (push(p)) drop(p);
     }
   }

@@ -181,13 +181,13 @@ class Exchange:
         answer.head(status, kind, length)
         self._stream = answer.stream
 
-    def answer_event(self, framed: bytes, payload: bytes) -> None:
+    def answer_event(self, chunk: bytes, start: int) -> bool:
         stream, send = self._stream, self._pass_on
-        if stream is not None and send is not None and stream.passes(payload):
-            self._heard = True
-            send(framed)
-        else:
-            self.answer_body(b"data: %b\n\n" % payload)
+        if stream is None or send is None or not stream.passes(chunk, start):
+            return False
+        self._heard = True
+        send(chunk)
+        return True
 
     def answer_body(self, received: bytes) -> None:
         self._heard = True

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from inference.sample import CHUNK_END
 from kernel.wire.gateway import LinkRow
 
 CRLF = b"\r\n"
@@ -16,7 +17,6 @@ KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
 FRAME_BYTES_MAX = 4096  # a longer chunk goes through the parser
 EVENT_STREAM = b"text/event-stream"
 DATA = b"data: "
-EVENT_END = b"\n\n\r\n"
 _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
 
 
@@ -55,8 +55,11 @@ class Answering(Protocol):
         ...
 
     def answer_body(self, received: bytes) -> None: ...
-    def answer_event(self, framed: bytes, payload: bytes) -> None:
-        """The same for one event of an event stream: its data, and the whole chunk it came in."""
+    def answer_event(self, chunk: bytes, start: int) -> bool:
+        """The same for a whole chunk with one event of one line, whose data begin at ``start``.
+
+        False when it was not taken: then it comes again as body.
+        """
         ...
 
     def answer_end(self) -> None: ...
@@ -228,12 +231,14 @@ class Link(asyncio.Protocol):
     def data_received(self, received: bytes) -> None:
         if self._between and len(received) < FRAME_BYTES_MAX:
             # The usual case, past the parser: one whole chunk that holds one event of one line.
-            start = _STARTS[len(received)]
-            if received.startswith(start) and received.endswith(EVENT_END):
-                exchange, payload = self.exchange, received[len(start) : -4]
-                if exchange is not None and b"\n" not in payload:
-                    exchange.answer_event(received, payload)
-                    return
+            start, exchange = _STARTS[len(received)], self.exchange
+            if (
+                received.startswith(start)
+                and received.endswith(CHUNK_END)
+                and exchange is not None
+                and exchange.answer_event(received, len(start))
+            ):
+                return
         self._parse(received)
 
     def _parse(self, received: bytes) -> None:

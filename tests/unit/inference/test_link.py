@@ -39,11 +39,14 @@ class Heard:
     def answer_body(self, received: bytes) -> None:
         self.content.append(received)
 
-    def answer_event(self, framed: bytes, payload: bytes) -> None:
-        event = b"data: %b\n\n" % payload
-        assert framed == b"%x\r\n%b\r\n" % (len(event), event)
+    def answer_event(self, chunk: bytes, start: int) -> bool:
+        event = b"data: " + chunk[start:-2]
+        assert chunk == b"%x\r\n%b\r\n" % (len(event), event)
+        if b"\n" in event[:-2]:
+            return False
         self.events += 1
         self.content.append(event)
+        return True
 
     def answer_end(self) -> None:
         self.ended = True
