@@ -148,7 +148,8 @@ class Service:
         """Loss of power costs a second at most."""
         while True:
             await self._clock.sleep(SYNC_SECONDS)
-            await asyncio.to_thread(sync, self.gateway.spool.unsynced())
+            if written := self.gateway.spool.unsynced():
+                await asyncio.to_thread(sync, written)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from inference import admission, body, errors, verdict
 from inference.answer import Answer, NotAnAnswer, State, usage_of
-from inference.client import Client, Write
+from inference.client import Client
 from inference.gateway import Gateway
 from inference.links import Link, Links, Lost
 from inference.meter import Residence, Tokens
 from inference.payment import Payment
+from inference.relay import Relay
 from inference.route import Replica, choose
 from inference.routes import Route
 from inference.snapshot import Account, Deployment
@@ -51,9 +52,9 @@ class Exchange:
     _heard: bool = False  # the worker sent something since the last look
     _link: Link | None = None
     _over: bool = False
-    _pass_on: Write | None = None  # for whole chunks, to a client who gets chunks
     _payment: Payment | None = None
     _paused_ns: int = 0  # since when the client reads too slowly
+    _relay: Relay | None = None  # of a stream to a client who gets chunks
     _replica: Replica[Links] | None = None
     _request: bytes = b""
     _stream: SseStream | None = None  # of the present answer
@@ -181,13 +182,9 @@ class Exchange:
         answer.head(status, kind, length)
         self._stream = answer.stream
 
-    def answer_event(self, chunk: bytes, start: int) -> bool:
-        stream, send = self._stream, self._pass_on
-        if stream is None or send is None or not stream.passes(chunk, start):
-            return False
-        self._heard = True
-        send(chunk)
-        return True
+    def answer_event(self, chunk: bytes, start: int) -> Relay | None:
+        relay = self._relay
+        return relay if relay is not None and relay.take(chunk, start) else None
 
     def answer_body(self, received: bytes) -> None:
         self._heard = True
@@ -228,7 +225,9 @@ class Exchange:
         gateway = self._gateway
         gateway.metrics.began(self._route.name, (gateway.now_ns() - self._started_ns) / NS)
         self._client.begin(self._answer, content, self.request_id)
-        self._pass_on = self._client.chunks()
+        send = self._client.chunks()
+        if self._stream is not None and send is not None:
+            self._relay = Relay(self._stream, send)
 
     def _judge(self, content: bytes) -> None:
         """The worker's part is over, one way or another."""
@@ -320,7 +319,7 @@ class Exchange:
                 self._client.cut()
                 self.client_gone()
             return
-        if self._heard and self._flowing:
+        if self._flowing and (self._heard or (self._relay is not None and self._relay.went_on())):
             self._heard = False
             self._deadline_ns = now_ns + self._gateway.idle_ns
         if now_ns > self._deadline_ns or now_ns - self._started_ns > self._gateway.total_ns:

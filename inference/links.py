@@ -8,28 +8,14 @@ from typing import Protocol, cast
 
 import httptools
 
-from inference.sample import CHUNK_END
+from inference.relay import PLAIN, Relay, data_start
 from kernel.wire.gateway import LinkRow
 
 CRLF = b"\r\n"
 LOOPBACK = "127.0.0.1"
 KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
-FRAME_BYTES_MAX = 4096  # a longer chunk goes through the parser
 EVENT_STREAM = b"text/event-stream"
-DATA = b"data: "
 _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
-
-
-def _starts() -> list[bytes]:
-    """How a chunk of each length begins that holds one event of one line."""
-    found = [b"\0"] * FRAME_BYTES_MAX  # begins no chunk
-    for size in range(len(DATA) + 2, FRAME_BYTES_MAX - 16):
-        head = b"%x\r\n" % size
-        found[len(head) + size + 2] = head + DATA
-    return found
-
-
-_STARTS = _starts()
 
 
 class Lost(Enum):
@@ -55,10 +41,11 @@ class Answering(Protocol):
         ...
 
     def answer_body(self, received: bytes) -> None: ...
-    def answer_event(self, chunk: bytes, start: int) -> bool:
-        """The same for a whole chunk with one event of one line, whose data begin at ``start``.
+    def answer_event(self, chunk: bytes, start: int) -> Relay | None:
+        """The same for a whole chunk with one event, whose data begin at ``start``.
 
-        False when it was not taken: then it comes again as body.
+        Gives what passes on chunks that are like it. ``None`` when it was not taken: then it comes
+        again as body.
         """
         ...
 
@@ -161,6 +148,7 @@ class Link(asyncio.Protocol):
         "_links",
         "_parser",
         "_parts",
+        "_relay",
         "_retry_after",
         "_size",
         "_status",
@@ -186,6 +174,7 @@ class Link(asyncio.Protocol):
         self._interim = False
         self._begun = False  # the exchange was told of the head, and gets the body as it comes
         self._between = False  # the parser stands between two chunks of an event stream
+        self._relay: Relay | None = None  # while the parser stands between two chunks
         self._status = 0
         self._parts: list[bytes] = []
         self._size = 0
@@ -217,7 +206,7 @@ class Link(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once; a worker that still works for this exchange sees the abort."""
-        self.exchange = None
+        self.exchange = self._relay = None
         self._dropped = True
         if self._transport is not None:
             self._transport.abort()
@@ -229,22 +218,24 @@ class Link(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, received: bytes) -> None:
-        if self._between and len(received) < FRAME_BYTES_MAX:
-            # The usual case, past the parser: one whole chunk that holds one event of one line.
-            start, exchange = _STARTS[len(received)], self.exchange
-            if (
-                received.startswith(start)
-                and received.endswith(CHUNK_END)
-                and exchange is not None
-                and exchange.answer_event(received, len(start))
-            ):
+        relay = self._relay
+        if relay is not None:  # the usual case, in as few steps as can be
+            start, size = relay.frames[len(received)]
+            text = received.removeprefix(start).removesuffix(relay.tail)
+            if len(text) == size and not text.translate(None, PLAIN):
+                relay.stream.chunks_since_usage += 1
+                relay.send(received)
+                return
+        if self._between and self.exchange is not None and (at := data_start(received)):
+            self._relay = self.exchange.answer_event(received, at)
+            if self._relay is not None:
                 return
         self._parse(received)
 
     def _parse(self, received: bytes) -> None:
         if self._parser is None:
             return
-        self._between = False
+        self._between, self._relay = False, None
         if self.exchange is None and (self._complete or not self._answered):
             self.drop()  # nobody asked for this
             return

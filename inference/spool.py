@@ -111,6 +111,7 @@ class Spool:
         self.lost = 0  # endings that could not be noted: no room, even on the reserve
         self._unsynced: set[Path] = set()
         self._rotate()
+        self._synced = self.end  # what comes after it was not brought to the disk yet
 
     @property
     def end(self) -> Place:
@@ -157,7 +158,9 @@ class Spool:
 
     def unsynced(self) -> list[Path]:
         """The files written to since the last call, for :func:`sync` in another thread."""
-        self._unsynced.add(self._current.path)
+        if self._synced != self.end:
+            self._unsynced.add(self._current.path)
+            self._synced = self.end
         paths, self._unsynced = list(self._unsynced), set()
         return paths
 

@@ -16,7 +16,6 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from inference.errors import WorkerError, worker_error
-from inference.sample import CHUNK_END, Sample
 
 EVENT_BYTES_MAX = 8 << 20
 HELD_BYTES_MAX = 256 << 10
@@ -95,7 +94,6 @@ class SseStream:
         "_held",
         "_held_bytes",
         "_rest",
-        "_sample",
         "_seen",
         "_show_usage",
         "chunks_since_usage",
@@ -115,7 +113,6 @@ class SseStream:
         self._rest = b""
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._sample = Sample()
         self._seen: set[int] = set()  # choices, by index
         self._ended: set[int] = set()  # those that gave a finish reason
 
@@ -137,28 +134,21 @@ class SseStream:
                 self._event(event, out)
         return b"".join(out) if len(out) != 1 else out[0]
 
-    def passes(self, chunk: bytes, start: int) -> bool:
-        """The usual case, in few steps: one event of content, to go out as it came.
+    def passes(self, payload: bytes) -> bool:
+        """The usual case, in few steps: the data of one event of content, to go out as it came.
 
-        ``chunk`` is a whole HTTP chunk that holds one event of one line, whose data begin at
-        ``start``. False changes nothing: then ``feed`` is to be called.
+        False changes nothing: then ``feed`` is to be called.
         """
         if self.phase is not _FLOWING or self._rest:
-            return False
-        if self._sample.like(chunk, start):
-            self.chunks_since_usage += 1
-            return True
-        payload = chunk[start : -len(CHUNK_END)]
-        if b"\n" in payload:
             return False
         try:
             if not payload.isascii():
                 payload.decode()
-            found = _PASSING(payload)
+            chunk = _PASSING(payload)
         except _DECODE_ERRORS:
             return False
-        choices = found.choices
-        if not choices or found.usage is not UNSET or found.error:
+        choices = chunk.choices
+        if not choices or chunk.usage is not UNSET or chunk.error:
             return False
         for choice in choices:
             if choice.finish_reason:
@@ -167,8 +157,6 @@ class SseStream:
                 self._ended.add(choice.index)
             self._seen.add(choice.index)
         self.chunks_since_usage += 1
-        if len(choices) == 1 and not choices[0].finish_reason:
-            self._sample.learn(chunk, start)
         return True
 
     @property

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.links import Link, Links, Lost
+from inference.relay import Relay
+from inference.stream import SseStream
 from kernel.wire.gateway import LinkRow
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -39,14 +41,14 @@ class Heard:
     def answer_body(self, received: bytes) -> None:
         self.content.append(received)
 
-    def answer_event(self, chunk: bytes, start: int) -> bool:
+    def answer_event(self, chunk: bytes, start: int) -> Relay | None:
         event = b"data: " + chunk[start:-2]
         assert chunk == b"%x\r\n%b\r\n" % (len(event), event)
         if b"\n" in event[:-2]:
-            return False
+            return None
         self.events += 1
         self.content.append(event)
-        return True
+        return Relay(SseStream(show_usage=False), self.content.append)  # nothing is like it yet
 
     def answer_end(self) -> None:
         self.ended = True

@@ -1,0 +1,101 @@
+"""Events of a stream that are passed on in the chunks they came in.
+
+A worker sends one event in a chunk of its own, and one event differs from the last in its text. One
+that was read is the sample; what is like it needs no reading. A chunk's cost is the number of steps
+here (``What a streamed chunk costs`` in docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import re
+
+from inference.client import Write
+from inference.stream import SseStream
+
+CHUNK_BYTES_MAX = 4096  # a longer one is not looked at here
+CHUNK_END = b"\n\n\r\n"  # of the event, and of the chunk that holds it
+SAMPLES_MAX = 8  # a model that thinks changes the name of the member once
+_DATA = b"data: "
+_TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)":\s?"')
+PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # stands in a JSON string as it is
+Frame = tuple[bytes, int]  # how a chunk begins, up to its text; bytes of the text
+_NONE: Frame = (b"", -1)  # no chunk is like it
+
+
+def _starts() -> list[bytes]:
+    """How a chunk of each length begins that holds one event of one line."""
+    found = [b"\0"] * CHUNK_BYTES_MAX  # begins no chunk
+    for size in range(len(_DATA) + 2, CHUNK_BYTES_MAX - 16):
+        head = b"%x\r\n" % size
+        found[len(head) + size + 2] = head + _DATA
+    return found
+
+
+_STARTS = _starts()
+
+
+def data_start(received: bytes) -> int:
+    """Where the event's data begin if this may be a chunk with one event of one line, else 0."""
+    if len(received) >= CHUNK_BYTES_MAX:
+        return 0
+    start = _STARTS[len(received)]
+    return len(start) if received.startswith(start) and received.endswith(CHUNK_END) else 0
+
+
+class _Frames(dict[int, Frame]):
+    """What a chunk of each length that is like the sample begins with; made when first met."""
+
+    def __init__(self, head: bytes, tail: bytes) -> None:
+        self._head, self._tail = head, tail
+
+    def __missing__(self, size: int) -> Frame:
+        if size >= CHUNK_BYTES_MAX or not self._tail:
+            return _NONE
+        start = _STARTS[size] + self._head
+        frame = self[size] = (start, size - len(start) - len(self._tail))
+        return frame
+
+
+class Relay:
+    """One stream's way past all reading. The steps for a chunk stand in ``Link.data_received``.
+
+    A chunk that differs from one that was read in nothing but a text, where both texts are plain
+    (ASCII, nothing escaped), says the same: one JSON string stands for another. In valid JSON
+    ``"content":"`` begins a member's value: inside a string its quotes would be escaped.
+    """
+
+    __slots__ = ("_looked", "_samples", "frames", "send", "stream", "tail")
+
+    def __init__(self, stream: SseStream, send: Write) -> None:
+        self.stream = stream
+        self.send = send
+        self.tail = b""
+        self.frames = _Frames(b"", b"")
+        self._samples = 0
+        self._looked = 0  # chunks at the last look
+
+    def take(self, chunk: bytes, start: int) -> bool:
+        """Read an event whose data begin at ``start``, and pass it on if it is a usual one."""
+        payload = chunk[start : -len(CHUNK_END)]
+        if b"\n" in payload or not self.stream.passes(payload):
+            return False
+        self.send(chunk)
+        self._learn(chunk, start)
+        return True
+
+    def went_on(self) -> bool:
+        """Whether anything was passed on since the last look."""
+        looked, self._looked = self._looked, self.stream.chunks_since_usage
+        return looked != self._looked
+
+    def _learn(self, chunk: bytes, start: int) -> None:
+        """Take an event that was read and found good as the sample."""
+        found = _TEXT.search(chunk, start)
+        if found is None or self._samples == SAMPLES_MAX:
+            return
+        end = chunk.index(b'"', found.end())
+        if chunk[found.end() : end].translate(None, PLAIN):
+            return  # the quote may be an escaped one
+        self._samples += 1
+        self.tail = chunk[end:]
+        self.frames = _Frames(chunk[start : found.end()], self.tail)
