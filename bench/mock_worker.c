@@ -1,8 +1,8 @@
 // A mock model worker for measuring gateways: one epoll thread, HTTP/1.1 with keep-alive.
 // usage: mock_worker PORT CHUNKS INTERVAL_US
-// A request whose body holds "stream":true gets CHUNKS server-sent events, the first at once and one
-// at each step of INTERVAL_US, the same steps for all streams, as an engine that batches decodes;
-// each with its send time (CLOCK_MONOTONIC ns) as its text, then usage if it was asked for, then
+// A request whose body holds "stream":true gets server-sent events, the first at once and one at
+// each step of INTERVAL_US, the same steps for all streams, as an engine that batches decodes; half
+// of CHUNKS to one and a half of it, so that streams which began together do not end together; each with its send time (CLOCK_MONOTONIC ns) as its text, then usage if it was asked for, then
 // [DONE]. Any other POST gets one fixed chat completion. GET gets "ok". Prints "ready" when it is.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,14 +21,14 @@
 
 enum { IN_MAX = 1 << 16, OUT_MAX = 1 << 17 };
 typedef struct Peer {
-  int fd, left, usage, slot;  // left: events still to send; slot: place in the ring, -1 = none
+  int fd, left, told, usage, slot;  // left: events still to send; slot: place in the ring, -1 = none
   size_t in_len, out_len, out_at;
   uint64_t due;
   struct Peer *next;
   char in[IN_MAX], out[OUT_MAX];
 } Peer;
 
-static int poller, chunks_each;
+static int poller, chunks_each, streams;
 static uint64_t interval_ns;
 static Peer *head, *tail;  // streams by due time: one interval for all, so a queue stays sorted
 static char plain[1024];
@@ -95,9 +95,12 @@ static void tick(Peer *p) {  // the next event of a stream
     (unsigned long long)now_ns(), end);
   event(p, json);
   if (--p->left > 0) return;
-  if (p->usage)
-    event(p, "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1760000000,\"model\":\"m\","
-      "\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"total_tokens\":109,\"completion_tokens\":100}}");
+  if (p->usage) {
+    snprintf(json, sizeof json,
+      "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1760000000,\"model\":\"m\","
+      "\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"total_tokens\":%d,\"completion_tokens\":%d}}", 9 + p->told, p->told);
+    event(p, json);
+  }
   event(p, "[DONE]");
   say(p, "0\r\n\r\n", 5);
 }
@@ -113,7 +116,7 @@ static void answer(Peer *p, const char *head_end, const char *body, size_t body_
     static const char h[] = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
                             "transfer-encoding: chunked\r\n\r\n";
     say(p, h, sizeof h - 1);
-    p->left = chunks_each;
+    p->told = p->left = chunks_each / 2 + 1 + streams++ * 37 % (chunks_each + 1);
     p->usage = memmem(body, body_len, "include_usage", 13) != NULL;
     tick(p);  // the first token at once, so that what waits here waits for a step
     if (p->left > 0) queue(p, step_after(now_ns()));
@@ -187,7 +190,7 @@ int main(int argc, char **argv) {
       for (int fd; (fd = accept4(door, NULL, NULL, SOCK_NONBLOCK)) >= 0;) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         Peer *p = malloc(sizeof *p);
-        p->fd = fd; p->left = p->usage = 0; p->slot = -1; p->in_len = p->out_len = p->out_at = 0; p->next = NULL;
+        p->fd = fd; p->left = p->told = p->usage = 0; p->slot = -1; p->in_len = p->out_len = p->out_at = 0; p->next = NULL;
         struct epoll_event a = {.events = EPOLLIN, .data.ptr = p};
         epoll_ctl(poller, EPOLL_CTL_ADD, fd, &a);
       }
