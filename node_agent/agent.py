@@ -223,11 +223,11 @@ class Agent:
 
     def _notice_change(self, doing: Mapping[str, Doing]) -> None:
         """A change of what is seen is told at once, not at the next beat."""
-        view = self._sight.view
+        view, seen = self._sight.view, self._sight.seen(doing)
         shown = (
             [(x.lease_id, x.state, x.reason, x.port, x.restarts) for x in self._lines(doing)],
             view.state,
-            [(gpu.uuid, gpu.lost) for gpu in view.gpus],
+            [(g.uuid, g.lost, g.foreign_use) for g in core.told_gpus(self._state, seen)],
         )
         if shown != self._shown:
             self._shown = shown
@@ -268,7 +268,7 @@ class Agent:
             host_boot_id=self._me.host_boot_id,
             generation=self._state.generation,
             nvml=view.state,
-            gpus=list(view.gpus),
+            gpus=core.told_gpus(self._state, self._sight.seen(doing)),
             host=host,
             leases=self._lines(doing),
             agent_version=self._me.version,

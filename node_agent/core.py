@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from kernel.clock import NS
-from kernel.wire.agent import DesiredLease, DesiredSet, DesiredState, NvmlState
+from kernel.wire.agent import DesiredLease, DesiredSet, DesiredState, GpuReading, NvmlState
 from node_agent.records import (
     Action,
     AgentState,
@@ -27,6 +27,8 @@ from node_agent.records import (
 
 RESTARTS_MAX = 5
 RESTARTS_WINDOW_NS = 600 * NS
+SETTLE_NS = 5 * NS  # after the end of our work its memory may still be shown
+FOREIGN_SHARE = 0.05  # of a GPU's memory: more than a display takes, less than vLLM leaves free
 RESTART_WAIT_NS_MAX = 30 * NS
 UNHEALTHY_SECONDS_MAX = 60
 EXPIRY_DRAIN_SECONDS = 5.0  # the brain sells the GPUs again 10 s after the ttl
@@ -337,9 +339,32 @@ def _gpus_not_free(lease: DesiredLease, seen: Seen) -> str:
         gpu = seen.gpus.get(uuid)
         if gpu is None or gpu.lost:
             return f"GPU {uuid} is not there."
-        if gpu.process_count:
-            return f"GPU {uuid} is used by {gpu.process_count} processes that are not ours."
+        if used := foreign_use(gpu):
+            return used
     return ""
+
+
+def foreign_use(gpu: GpuReading) -> str:
+    """Why a GPU that none of our work is on is not free, as measured; empty when it is."""
+    if gpu.process_count:
+        return f"GPU {gpu.uuid} is used by {gpu.process_count} processes that are not ours."
+    if gpu.memory_used_mib > gpu.memory_total_mib * FOREIGN_SHARE:
+        used = f"{gpu.memory_used_mib:,} of {gpu.memory_total_mib:,} MiB"
+        return f"GPU {gpu.uuid} has {used} in use that is not ours."
+    return ""
+
+
+def told_gpus(state: AgentState, seen: Seen) -> list[GpuReading]:
+    """The readings, with a mark on each GPU that is used by others: nothing is sold on it."""
+    if seen.gpus_at_ns < seen.last_end_ns + SETTLE_NS:
+        return list(seen.gpus.values())  # what our work leaves behind is not another's
+    ours = {uuid for held in state.leases.values() for uuid in held.lease.gpu_uuids}
+    return [
+        replace(gpu, foreign_use=True)
+        if uuid not in ours and not gpu.lost and foreign_use(gpu)
+        else gpu
+        for uuid, gpu in seen.gpus.items()
+    ]
 
 
 def _drain_seconds(state: AgentState, work: Work, now_ns: int) -> float:

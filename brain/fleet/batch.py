@@ -124,8 +124,16 @@ async def write_inventory(ctx: Ctx, node_id: NodeId, inventory: Inventory) -> No
                     "memory_mib": memory_mib,
                     "simulated": simulated,
                     "lost": lost,
+                    "foreign_use": foreign_use,
                 }
-                for position, (uuid, name, memory_mib, simulated, lost) in enumerate(inventory.gpus)
+                for position, (
+                    uuid,
+                    name,
+                    memory_mib,
+                    simulated,
+                    lost,
+                    foreign_use,
+                ) in enumerate(inventory.gpus)
             ]
             statement = insert(NodeGpu).values(rows)
             await tx.execute(statement.on_conflict_do_nothing())

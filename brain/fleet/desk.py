@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 from sqlalchemy import select, text
@@ -23,7 +24,7 @@ from brain.plumbing import Tx
 from kernel.ids import NodeId
 from kernel.wire.agent import DesiredLease, DesiredSet, DesiredState, GpuReading, LaunchSpec
 
-Gpu = tuple[str, str, int, bool, bool]  # uuid, name, MiB, simulated, lost
+Gpu = tuple[str, str, int, bool, bool, bool]  # uuid, name, MiB, simulated, lost, used by others
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,15 @@ class Inventory:
         cls, gpus: Sequence[GpuReading], *, engine: str, nvml: str, agent_version: str
     ) -> Inventory:
         seen = tuple(
-            (plain(g.uuid), plain(g.name), g.memory_total_mib, g.simulated, g.lost) for g in gpus
+            (
+                plain(g.uuid),
+                plain(g.name),
+                g.memory_total_mib,
+                g.simulated,
+                g.lost,
+                g.foreign_use,
+            )
+            for g in gpus
         )
         return cls(seen, plain(engine), nvml, plain(agent_version))
 
@@ -155,12 +164,13 @@ async def _gpus(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, list[Gpu]]:
             NodeGpu.memory_mib,
             NodeGpu.simulated,
             NodeGpu.lost,
+            NodeGpu.foreign_use,
         )
         .where(NodeGpu.node_id.in_(node_ids))
         .order_by(NodeGpu.node_id, NodeGpu.position)
     )
     found: dict[NodeId, list[Gpu]] = {}
     for row in rows:
-        gpu = (row.gpu_uuid, row.name, row.memory_mib, row.simulated, row.lost)
-        found.setdefault(row.node_id, []).append(gpu)
+        _, *gpu = row
+        found.setdefault(row.node_id, []).append(cast(Gpu, tuple(gpu)))
     return found

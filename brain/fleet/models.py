@@ -76,6 +76,7 @@ class NodeGpu(Base):
     memory_mib: Mapped[int] = mapped_column(BigInteger)
     simulated: Mapped[bool] = mapped_column(Boolean)
     lost: Mapped[bool] = mapped_column(Boolean)
+    foreign_use: Mapped[bool] = mapped_column(Boolean)  # measured: others use it, so it is not sold
 
 
 class Lease(Stated, Base):

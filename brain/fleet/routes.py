@@ -98,7 +98,9 @@ def _show(row: NodeRows, last: LastBeat | None, account_id: AccountId, now_ns: i
         price_usd_per_gpu_hour=f"{node.price_nano // NANO}.{node.price_nano % NANO:09d}",
         price_nano_per_gpu_hour=node.price_nano,
         gpus_total=len(row.gpus),
-        gpus_free=sum(1 for g in row.gpus if not g.lost and g.gpu_uuid not in row.held),
+        gpus_free=sum(
+            not g.lost and not g.foreign_use and g.gpu_uuid not in row.held for g in row.gpus
+        ),
         gpus=[
             _gpu(g.gpu_uuid, g.name, g.memory_mib, g.simulated, readings, g.gpu_uuid in row.held)
             for g in row.gpus
@@ -138,7 +140,8 @@ def _gpu(
     now = readings.get(uuid)
     if now is None:
         return view
-    view.free = not held and not now.lost
+    view.foreign_use = now.foreign_use
+    view.free = not held and not now.lost and not now.foreign_use
     view.memory_used_mib = now.memory_used_mib
     view.utilisation_percent = now.utilisation_percent
     view.temperature_c = now.temperature_c

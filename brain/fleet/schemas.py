@@ -23,6 +23,7 @@ class GpuView(BaseModel):
     throttle_reasons: int | None = None
     ecc_uncorrected: int | None = None
     process_count: int | None = None
+    foreign_use: bool = False  # somebody else uses it: not free, and not sold
 
 
 class HostView(BaseModel):

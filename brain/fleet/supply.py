@@ -17,8 +17,9 @@ SELECT n.node_id, n.account_id, n.name AS node_name, n.price_nano, n.region, n.l
   f.engine, f.nvml, f.quarantined, f.silent_since_ns, b.last_seen_ns,
   g.name AS gpu_name, g.memory_mib, g.simulated,
   count(*) FILTER (WHERE NOT g.lost) AS total,
-  count(*) FILTER (WHERE NOT g.lost AND NOT EXISTS (
-    SELECT 1 FROM lease_gpu l WHERE l.live AND l.gpu_uuid = g.gpu_uuid)) AS free
+  count(*) FILTER (WHERE NOT g.lost AND NOT g.foreign_use AND NOT EXISTS (
+    SELECT 1 FROM lease_gpu l WHERE l.live AND l.gpu_uuid = g.gpu_uuid)) AS free,
+  count(*) FILTER (WHERE NOT g.lost AND g.foreign_use) AS foreign_use
 FROM node n
 JOIN fleet_node f ON f.node_id = n.node_id
 JOIN node_beat b ON b.node_id = n.node_id
@@ -67,4 +68,6 @@ def _withheld(row: Any) -> str:
         return "It fell silent."
     if row.nvml == NvmlState.HUNG.value:
         return "Its GPU driver does not answer."
+    if row.foreign_use == row.total > 0:
+        return "Its GPUs are used by work that is not ours."
     return ""

@@ -61,6 +61,7 @@ class GpuReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     process_count: Count = 0
     lost: bool = False
     simulated: bool = False
+    foreign_use: bool = False  # nothing of ours holds it, and somebody computes or keeps memory
 
 
 class HostReading(Struct, forbid_unknown_fields=True, omit_defaults=True):

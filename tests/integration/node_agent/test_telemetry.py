@@ -88,6 +88,23 @@ async def test_a_gpu_that_someone_else_computes_on_gets_no_work(
     assert workers(agent.home) == []
 
 
+async def test_a_gpu_that_others_use_is_told_at_once_and_gets_no_work(
+    brain: AgentBrain, agent: AgentProcess, stub: StubNvml
+) -> None:
+    """Memory alone, with no process to be seen, as from another container or a leak."""
+    await until(lambda: brain.beats and not brain.beats[-1].gpus[0].foreign_use, 15)
+    stub.change("GPU-a", used_mib=9_000)
+    await until(lambda: [g.foreign_use for g in brain.beats[-1].gpus] == [True, False], 15)
+    lease = lease_of(["GPU-a"])
+    brain.want(lease)
+    await until(lambda: (x := brain.seen(lease.lease_id)) and "in use that is not" in x.reason, 15)
+    stub.change("GPU-a", used_mib=0)
+    await brain.shows(lease.lease_id, "ready", 20)
+    stub.change("GPU-a", used_mib=9_000)
+    await until(lambda: brain.beats[-1].gpus[0].memory_used_mib == 9_000, 15)
+    assert not brain.beats[-1].gpus[0].foreign_use  # it is our work's
+
+
 async def test_a_worker_is_shown_its_own_gpus_only(brain: AgentBrain, agent: AgentProcess) -> None:
     uuids = await brain.gpu_uuids(2)
     lease = lease_of(uuids[1:])

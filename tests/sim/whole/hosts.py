@@ -115,7 +115,7 @@ class Host:
             host_boot_id=self.boot_id,
             generation=self.state.generation,
             nvml=NvmlState.OK,
-            gpus=self.gpus,
+            gpus=core.told_gpus(self.state, self.seen(now)),
             host=HostReading(hostname=self.name, os="Debian 12", cpu_count=8),
             leases=report(self.state, self.seen(now), Told(), now),
             agent_version="1",

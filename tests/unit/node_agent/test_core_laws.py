@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kernel.clock import NS
 from kernel.wire.agent import DesiredLease, DesiredState, LeaseSeenState, NvmlState
+from node_agent import core
 from node_agent.records import End, Phase, Start
 from node_agent.report import Told, report
 from tests.unit.node_agent.world import GPUS, World, lease
@@ -124,6 +125,14 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.world.leftover[uuid] = processes
 
     # What always holds.
+
+    @invariant()
+    def others_use_is_told_of_free_gpus_alone(self) -> None:
+        ours = {u for held in self.world.state.leases.values() for u in held.lease.gpu_uuids}
+        for gpu in core.told_gpus(self.world.state, self.world.seen()):
+            if gpu.foreign_use:
+                assert gpu.uuid not in ours
+                assert gpu.process_count, "a free one"
 
     @invariant()
     def one_work_a_gpu(self) -> None:

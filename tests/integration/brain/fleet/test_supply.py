@@ -66,6 +66,22 @@ async def test_a_lost_gpu_is_not_offered(rig: Rig) -> None:
     assert (offer.free, offer.total) == (1, 1)
 
 
+async def test_a_gpu_that_others_use_is_neither_offered_nor_claimed(rig: Rig) -> None:
+    agent = await rig.agent(count=2)
+    agent.gpus[0].foreign_use = True
+    await agent.beat()
+    offer = await only(rig)
+    assert (offer.free, offer.total, offer.withheld) == (1, 2, "")
+    agent.gpus[1].foreign_use = True
+    await agent.beat()
+    assert (await only(rig)).withheld == "Its GPUs are used by work that is not ours."
+    with pytest.raises(NoCapacity):
+        await rig.claim(agent)
+    agent.gpus[0].foreign_use = False
+    await agent.beat()
+    assert (await rig.claim(agent)).gpu_uuids == (agent.gpus[0].uuid,)
+
+
 async def test_simulated_gpus_are_told_as_simulated(rig: Rig) -> None:
     await rig.agent(gpu("SIM-1", "Simulated GPU", simulated=True))
     assert (await only(rig)).simulated
