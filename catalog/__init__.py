@@ -16,7 +16,8 @@ from catalog.fit import (
 from catalog.gpus import GPU_KINDS, GpuKind, gpu_kinds
 from catalog.launch import launch
 from catalog.loader import Catalog, CatalogError, load_catalog
-from catalog.schema import Category, Engine, Kind, Quantisation, Template
+from catalog.measured import Started, surplus
+from catalog.schema import Category, Engine, Kind, Measured, Quantisation, Template
 from catalog.shape import Precision
 from catalog.sums import Line, Use
 
@@ -31,9 +32,11 @@ __all__ = [
     "GpuKind",
     "Kind",
     "Line",
+    "Measured",
     "Need",
     "Precision",
     "Quantisation",
+    "Started",
     "Template",
     "Use",
     "disk_gib",
@@ -45,6 +48,7 @@ __all__ = [
     "need",
     "parallel_choices",
     "smallest_gpu",
+    "surplus",
     "use_of",
     "weight_bytes",
 ]

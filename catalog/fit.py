@@ -6,7 +6,7 @@ each over the tensor-parallel GPUs. Golden cases with measured figures: tests/un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catalog.gpus import GPU_KINDS, GpuKind
 from catalog.kv_cache import cache_lines
@@ -114,7 +114,11 @@ def need(template: Template, use: Use, gpus: int = 1) -> Need:
     """What each of ``gpus`` GPUs needs, with the sum shown. ``BadInput`` when it cannot be split
     over so many."""
     if template.shape is not None:
-        return shape_need(template.shape, use, gpus)
+        found = shape_need(template.shape, use, gpus)
+        seen = next((one for one in template.measured if one.gpus == gpus), None)
+        if seen is None:
+            return found
+        return replace(found, lines=(*found.lines, Line("measured", seen.mib, seen.how)))
     if gpus > 1:
         raise BadInput(f"{template.id} runs on one GPU.", param="gpus")
     if template.memory:

@@ -107,6 +107,14 @@ class MemoryLine(Part):
     source: HttpUrl
 
 
+class Measured(Part):
+    """What starts have shown: so much more (below 0: less) on each of so many GPUs."""
+
+    gpus: Annotated[int, Field(ge=1)]
+    mib: int
+    how: Line
+
+
 class Defaults(Part):
     """What a deployment gets when it does not say."""
 
@@ -180,12 +188,13 @@ class Template(Part):
     format: Literal[1] = 1
     repository: ModelId | None = None  # whose weights are loaded, where that is not the id
     quantisation: str = ""  # which of ``quantisations`` this is; "" in a file
+    measured: tuple[Measured, ...] = ()  # by starts of this installation; empty in a file
 
-    @field_validator("repository", "quantisation")
+    @field_validator("repository", "quantisation", "measured")
     @classmethod
-    def _is_not_written(cls, value: str | None) -> str | None:
+    def _is_not_written(cls, value: object) -> object:
         if value:
-            raise ValueError("is not written in a file; offer it under quantisations")
+            raise ValueError("is not written in a file; quantisations and starts make it")
         return value
 
     @model_validator(mode="after")

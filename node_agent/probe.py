@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import httpx
@@ -13,6 +14,9 @@ GAUGES = {
     "vllm:num_requests_waiting",
     "vllm:kv_cache_usage_perc",
 }
+CACHE_INFO = "vllm:cache_config_info"  # tells by its labels
+KV_CACHE_TOKENS = "kv_cache_tokens"  # our own name for what it tells
+_LABEL = re.compile(r'(\w+)="(\d{1,15})"')
 
 
 class Probe:
@@ -59,6 +63,8 @@ def read_gauges(lines: Iterable[str]) -> dict[str, float]:
     sums: dict[str, float] = {}
     for line in lines:
         name = line.partition("{")[0].partition(" ")[0]
+        if name == CACHE_INFO:
+            sums[KV_CACHE_TOKENS] = float(_cache_tokens(line))
         if name not in GAUGES:
             continue
         try:
@@ -68,3 +74,10 @@ def read_gauges(lines: Iterable[str]) -> dict[str, float]:
         if value == value and abs(value) != float("inf"):  # noqa: PLR0124  not a number, endless
             sums[name] = sums.get(name, 0.0) + value
     return sums
+
+
+def _cache_tokens(line: str) -> int:
+    """Room in the cache of one engine: of several, alike, the last. Older vLLM tells blocks."""
+    told = {name: int(value) for name, value in _LABEL.findall(line)}
+    blocks = told.get("num_gpu_blocks", 0) * told.get("block_size", 0)
+    return told.get("kv_cache_size_tokens", blocks)

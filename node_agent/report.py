@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from kernel.clock import NS
 from kernel.wire.agent import RESTARTS_MAX, DesiredState, LeaseSeen, LeaseSeenState
 from node_agent.core import ASKED, locked_gpus, may_run, released, why_wait
+from node_agent.probe import KV_CACHE_TOKENS
 from node_agent.records import AgentState, Doing, Held, Phase, Seen, Work
 
+KV_CACHE_TOKENS_MAX = 2**40
 FLAP_NS = 3 * NS  # one slow health answer of a ready worker is not a change of state
 
 
@@ -43,6 +45,8 @@ def _line(held: Held, seen: Seen, told: Told, locked: set[str], now_ns: int) -> 
     work = seen.work_of(lease.lease_id)
     state, reason = _state(held, seen, work, locked, now_ns)
     pull = told.pulls.get(lease.lease_id, Progress())
+    metrics = dict(told.metrics.get(lease.lease_id, {}))
+    tokens = metrics.pop(KV_CACHE_TOKENS, 0)
     return LeaseSeen(
         lease_id=lease.lease_id,
         epoch=lease.epoch,
@@ -53,7 +57,8 @@ def _line(held: Held, seen: Seen, told: Told, locked: set[str], now_ns: int) -> 
         pull_done_mib=pull.done_mib,
         pull_total_mib=pull.total_mib,
         gpu_uuids=list(lease.gpu_uuids),
-        metrics=dict(told.metrics.get(lease.lease_id, {})),
+        metrics=metrics,
+        kv_cache_tokens=int(tokens) if 0 < tokens <= KV_CACHE_TOKENS_MAX else 0,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from brain.deployments import catalog_core
+from brain.deployments import catalog_core, measures
 from brain.deployments.catalog_core import Wanted
 from brain.deployments.catalog_schemas import (
     ModelDetailOut,
@@ -84,7 +84,8 @@ async def get_model(
     """
     template = catalog.get(model_id)
     use = use_of(template, context=context, concurrency=concurrency)
-    variants = catalog_core.variants(template)
+    async with ctx.db.begin() as tx:
+        variants = await measures.corrected(tx, *catalog_core.variants(template))
     asked = [(one, request_for_template(one, use)) for one in variants]
     board = await market.board()
     now_ns = ctx.clock.now_ns()

@@ -99,6 +99,19 @@ class Replica(Stated, Work, Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class ModelMeasure(Base):
+    """What a start of a model on so many GPUs showed beside the sum of its memory: the newest."""
+
+    __tablename__ = "model_measure"
+
+    model: Mapped[str] = mapped_column(Text, primary_key=True)
+    gpus: Mapped[int] = mapped_column(Integer, primary_key=True)
+    mib: Mapped[int] = mapped_column(BigInteger)  # on each GPU; below 0: it took less
+    how: Mapped[str] = mapped_column(Text)
+    replica_id: Mapped[ReplicaId] = mapped_column(IdColumn(ReplicaId))
+    measured_ns: Mapped[int] = mapped_column(BigInteger)
+
+
 class DeploymentEvent(Base):
     """What happened, for people: asks, moves of replicas, and why."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from brain import billing, fleet, offers, provisioning
-from brain.deployments import core, store
+from brain.deployments import core, measures, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.deployments.wishes import wishes_of
@@ -142,6 +142,7 @@ async def _asked(tx: Tx, ctx: Ctx, catalog: Catalog, row: Replica) -> PlanReques
         template = catalog.get(deployment.model)
     except NotFound:  # its own step says so
         return None
+    (template,) = await measures.corrected(tx, template)
     return request_for(deployment, template, await _around(tx, ctx, deployment))
 
 
@@ -164,7 +165,7 @@ async def place(
         if row is None or deployment is None:
             return
         around = await _around(tx, ctx, deployment)
-    template = catalog.get(deployment.model)
+        (template,) = await measures.corrected(tx, catalog.get(deployment.model))
     plan = planned or await _plan(ctx, places, deployment, template, around)
     try:
         await _claim(ctx, places, template, plan, replica_id, saved)

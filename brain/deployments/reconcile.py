@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from brain import billing, fleet, offers, provisioning
-from brain.deployments import core, store
+from brain.deployments import core, measures, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.placing import Places, place, plan_batch
 from brain.deployments.service import ask_stop
@@ -30,6 +30,7 @@ HOLD_SECONDS = 30  # a row is another's after this, should we die
 PASS_SECONDS = 5  # one call works no longer than this
 RUNNING_SECONDS = 10  # how often a running deployment is looked at with no news
 STOPPING_SECONDS = 30
+LEARN_NS = 120 * NS  # a ready worker tells of its cache at the next look at its gauges
 FAULT_SECONDS = 5  # until a row whose step failed is tried again
 MOVES_MAX = 4  # states passed in one step, such as CLAIMED to READY to DRAINING
 
@@ -250,10 +251,11 @@ def _deployment_due(
 def _replica_step(turn: Round, replica_id: ReplicaId, planned: Plan | None) -> Step:
     async def step(saved: store.Saved) -> None:
         async with turn.ctx.db.begin() as tx:
-            row, _ = await store.held_replica(tx, replica_id)
+            row, deployment = await store.held_replica(tx, replica_id)
             waits = row.state == ReplicaState.PENDING.value
             if not waits or row.stop_asked_ns is not None:
                 await _follow(tx, turn.ctx, row)
+                await _learn(tx, turn, deployment, row)
                 await saved(tx, row, core.again_seconds(ReplicaState(row.state)))
                 return
         try:
@@ -287,6 +289,16 @@ async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
             await _tell_stage(tx, row, lease)
             return
         await _make(tx, ctx, row, lease, decided)
+
+
+async def _learn(tx: Tx, turn: Round, deployment: Deployment, row: Replica) -> None:
+    """A worker that is ready of late shows what its model takes."""
+    fresh = row.ready_ns is not None and turn.ctx.clock.now_ns() - row.ready_ns < LEARN_NS
+    if not fresh or row.state != ReplicaState.READY.value or row.lease_id is None:
+        return
+    lease = await fleet.lease(tx, row.lease_id)
+    if lease is not None and lease.kv_tokens:
+        await measures.learn(tx, turn.catalog.get(deployment.model), deployment, row, lease)
 
 
 def _count_restarts(row: Replica, lease: fleet.LeaseView | None, now_ns: int) -> None:

@@ -7,7 +7,7 @@ order replica, lease, node, money.
 from brain.fleet.calls import get_telemetry
 from brain.fleet.core import Outcome
 from brain.fleet.front import AgentFront, FrontTerms
-from brain.fleet.leases import claim, lease, stop_lease
+from brain.fleet.leases import claim, gpus_of, lease, stop_lease
 from brain.fleet.logs import lease_logs
 from brain.fleet.metrics import LeaseMetrics, lease_metrics
 from brain.fleet.ports import LeaseWatcher, NobodyWatches
@@ -35,6 +35,7 @@ __all__ = [
     "claim",
     "end_rented",
     "get_telemetry",
+    "gpus_of",
     "lease",
     "lease_logs",
     "lease_metrics",

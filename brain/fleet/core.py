@@ -113,6 +113,7 @@ class LeaseFacts:
     seen_reason: str = ""
     seen_port: int = 0
     seen_restarts: int = 0
+    seen_kv_tokens: int = 0
 
 
 def run_out(lease: LeaseFacts, since_ns: int | None, now_ns: int) -> bool:
@@ -199,6 +200,8 @@ def changes(lease: LeaseFacts, seen: LeaseSeen) -> bool:
         return False
     now = (seen.state.value, plain(seen.reason), seen.port, seen.restarts)
     if now != (lease.seen_state, lease.seen_reason, lease.seen_port, lease.seen_restarts):
+        return True
+    if seen.kv_cache_tokens not in (0, lease.seen_kv_tokens):
         return True
     return read(lease, seen) != Report(lease.lease_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from brain.billing import (
@@ -14,10 +15,10 @@ from brain.billing import (
 )
 from brain.fleet import core, store
 from brain.fleet.core import LeaseFacts, Outcome, at_of
-from brain.fleet.models import Lease
+from brain.fleet.models import Lease, LeaseGpu, NodeGpu
 from brain.fleet.ports import LeaseWatcher
 from brain.fleet.states import LEASE, LeaseEvent, LeaseState
-from brain.fleet.views import Claim, LeaseView
+from brain.fleet.views import Claim, LeasedGpus, LeaseView
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.moves import move
 from kernel.errors import Conflict, NoCapacity
@@ -193,11 +194,28 @@ def terms_of(lease_id: LeaseId, wanted: Claim, node: store.Entry, now_ns: int) -
     )
 
 
+async def gpus_of(tx: Tx, lease_id: LeaseId) -> LeasedGpus | None:
+    """The GPUs that a lease holds; None while they are not known, or not any more."""
+    row = (
+        await tx.execute(
+            select(
+                func.min(NodeGpu.name).label("name"),
+                func.min(NodeGpu.memory_mib).label("memory_mib"),
+                func.bool_or(NodeGpu.simulated).label("simulated"),
+            )
+            .join(LeaseGpu, LeaseGpu.gpu_uuid == NodeGpu.gpu_uuid)
+            .where(LeaseGpu.lease_id == lease_id, LeaseGpu.node_id == NodeGpu.node_id)
+        )
+    ).one()
+    return None if row.name is None else LeasedGpus(row.name, row.memory_mib, row.simulated)
+
+
 def _keep_seen(row: Lease, seen: LeaseSeen, now_ns: int) -> None:
     row.seen_state = seen.state.value
     row.seen_reason = core.plain(seen.reason)
     row.seen_port = seen.port
     row.seen_restarts = seen.restarts
+    row.seen_kv_tokens = seen.kv_cache_tokens or row.seen_kv_tokens
     row.seen_ns = now_ns
 
 
@@ -218,6 +236,7 @@ def view_of(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseVie
         seen_state=None if row.seen_state is None else LeaseSeenState(row.seen_state),
         port=row.seen_port,
         restarts=row.seen_restarts,
+        kv_tokens=row.seen_kv_tokens or 0,
         silent=silent,
         awaits_gpus=row.awaits_mib is not None,
         joined_ns=row.joined_ns,

@@ -112,6 +112,7 @@ class Lease(Stated, Base):
     seen_reason: Mapped[str] = mapped_column(Text)
     seen_port: Mapped[int] = mapped_column(Integer)
     seen_restarts: Mapped[int] = mapped_column(Integer)
+    seen_kv_tokens: Mapped[int | None] = mapped_column(BigInteger)  # room in the worker's cache
     seen_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 

@@ -282,6 +282,7 @@ def facts(row: Lease) -> LeaseFacts:
         seen_reason=row.seen_reason,
         seen_port=row.seen_port,
         seen_restarts=row.seen_restarts,
+        seen_kv_tokens=row.seen_kv_tokens or 0,
     )
 
 

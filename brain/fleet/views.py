@@ -61,10 +61,20 @@ class LeaseView:
     joined_ns: int | None = None
     stop_asked_ns: int | None = None
     drain_seconds: int = 0  # known once its stop is asked
+    kv_tokens: int = 0  # room in the worker's cache, once it has told
 
     @property
     def closed(self) -> bool:
         return self.state is LeaseState.CLOSED
+
+
+@dataclass(frozen=True)
+class LeasedGpus:
+    """What a lease holds: the name of its GPUs, and the memory of the smallest."""
+
+    name: str
+    memory_mib: int
+    simulated: bool
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,7 @@ class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
     pull_total_mib: Count = 0
     gpu_uuids: list[Short] = []
     metrics: dict[str, float] = {}  # the worker's own gauges, by vLLM's names
+    kv_cache_tokens: Count = 0  # room in its cache as it tells, known once it is ready
 
 
 class Beat(Struct, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from node_agent.probe import read_gauges
 from tests.support.gateway import Gateway, launch, snapshot
 from tests.support.vllm import VllmServer
 from tests.support.wait import until
@@ -39,6 +40,12 @@ def gauge(server: VllmServer, name: str) -> float:
     page = httpx.get(f"{server.url}/metrics", timeout=10).text
     lines = [line for line in page.splitlines() if line.startswith(f"vllm:{name}{{")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+@pytest.mark.feature("D2")
+def test_it_tells_the_room_in_its_cache(vllm_server: VllmServer) -> None:
+    page = httpx.get(f"{vllm_server.url}/metrics", timeout=10).text
+    assert read_gauges(page.splitlines())["kv_cache_tokens"] >= 4_096, "one request at least"
 
 
 @pytest.fixture

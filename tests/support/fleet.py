@@ -148,6 +148,7 @@ class Agent:
     gpus: list[GpuReading]
     start_id: str
     boot_id: str = "boot-1"
+    engine: str = "process"
     node_id: NodeId = field(default_factory=lambda: NodeId(""))
     number: int = 0
     nonce: int = 0
@@ -218,7 +219,7 @@ class Agent:
             generation=self.generation,
             nvml=NvmlState.SIMULATED if simulated else NvmlState.OK,
             gpus=self.gpus,
-            host=host(),
+            host=host(self.engine),
             leases=list(leases),
             agent_version="1",
         )

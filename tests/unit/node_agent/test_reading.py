@@ -27,6 +27,23 @@ vllm:num_requests_waiting_by_reason{reason="x"} 99
 vllm:kv_cache_usage_perc{engine="1"} NaN
 python_gc_objects_collected_total 1
 """
+INFO = """
+vllm:cache_config_info{block_size="16",cache_dtype="auto",enable_prefix_caching="True",%s} 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("labels", "tokens"),
+    [
+        ('kv_cache_size_tokens="41000",num_gpu_blocks="2600"', 41_000),
+        ('kv_cache_size_tokens="None",num_gpu_blocks="2600"', 41_600),
+        ('num_gpu_blocks="2600"', 41_600),
+        ('num_gpu_blocks="None"', 0),
+        ('num_gpu_blocks="%s"' % ("9" * 400), 0),
+    ],
+)
+def test_the_room_in_the_cache_is_read_from_labels(labels: str, tokens: int) -> None:
+    assert read_gauges((INFO % labels).splitlines()) == {"kv_cache_tokens": tokens}
 
 
 def order(*gpus: str, simulated: bool = False) -> Order:
