@@ -75,6 +75,40 @@ class PodId(Id):
     prefix = "pod"
 
 
+class VolumeId(Id):
+    prefix = "vol"
+
+
+class SecretId(Id):
+    prefix = "sec"
+
+
+class SshKeyId(Id):
+    prefix = "sshkey"
+
+
+class RegistryId(Id):
+    """Credentials for a registry of images."""
+
+    prefix = "reg"
+
+
+class CheckId(Id):
+    """One seeded check of a node's GPU."""
+
+    prefix = "check"
+
+
+class WindowId(Id):
+    """A maintenance window of a node."""
+
+    prefix = "window"
+
+
+class DisputeId(Id):
+    prefix = "dispute"
+
+
 class RequestId(Id):
     prefix = "req"
 

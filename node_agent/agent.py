@@ -18,6 +18,7 @@ from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState, NvmlS
 from node_agent import core
 from node_agent.bell import Bell
 from node_agent.engine import Engine, EngineAway, Order
+from node_agent.extras import Extra
 from node_agent.files import mark_heard
 from node_agent.gpu import Gpus, is_simulated
 from node_agent.health import HealthBook
@@ -58,6 +59,7 @@ class Parts:
     store: StateFile
     clock: Clock
     boot_ns: Callable[[], int]
+    extras: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Agent:
                 self._log_loop,
             ):
                 tasks.create_task(loop(), name=loop.__name__)
+            for extra in self._parts.extras:
+                tasks.create_task(extra.run(), name=type(extra).__name__)
 
     async def stop_work(self) -> None:
         """End all work of this installation and tell the brain so, within limits."""
@@ -251,6 +255,8 @@ class Agent:
         doing = self._workshop.doing()
         sent_ns = self._parts.boot_ns()
         beat = self._compose(doing, sent_ns)
+        for extra in self._parts.extras:
+            extra.tell(beat)
         answer = await self._parts.brain.beat(beat)
         gone = [x.lease_id for x in beat.leases if x.state is LeaseSeenState.GONE]
         self._apply(answer, gone, sent_ns)
@@ -280,6 +286,8 @@ class Agent:
         if answer.desired is not None:
             state = core.accept(state, answer.desired, sent_ns)
         self._keep(core.renew(state, answer.renewed, sent_ns))
+        for extra in self._parts.extras:
+            extra.hear(answer, sent_ns)
         if not self._sight.heard or answer.desired is not None:
             log.info("heard", generation=state.generation, leases=len(state.leases))
             self._look_bell.ring()

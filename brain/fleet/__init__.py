@@ -10,7 +10,7 @@ from brain.fleet.front import AgentFront, FrontTerms
 from brain.fleet.leases import claim, gpus_of, lease, stop_lease
 from brain.fleet.logs import lease_logs
 from brain.fleet.metrics import LeaseMetrics, lease_metrics
-from brain.fleet.ports import LeaseWatcher, NobodyWatches
+from brain.fleet.ports import BeatPart, LeaseWatcher, NobodyWatches
 from brain.fleet.reconcile import FleetStep, reconcile_leases
 from brain.fleet.rented import end_rented, open_rented, retire_rented
 from brain.fleet.session import session_secret
@@ -21,6 +21,7 @@ from brain.fleet.views import Claim, LeaseView, LogEntry
 
 __all__ = [
     "AgentFront",
+    "BeatPart",
     "Claim",
     "FleetStep",
     "FrontTerms",

@@ -8,7 +8,7 @@ truth: a process that dies loses at most a second of "last seen", which the grac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from brain.fleet import batch, core, desk, leases, rented, sessions
 from brain.fleet.batch import Batch
 from brain.fleet.desk import Desk, Inventory
-from brain.fleet.ports import LeaseWatcher
+from brain.fleet.ports import BeatPart, LeaseWatcher
 from brain.fleet.session import Session, read_session
 from brain.fleet.telemetry import Telemetry
 from brain.plumbing import Ctx
@@ -59,6 +59,7 @@ class AgentFront:
     terms: FrontTerms
     telemetry: Telemetry
     watcher: LeaseWatcher
+    parts: Sequence[BeatPart] = ()
     boot_id: BootId = field(init=False)
     desks: dict[NodeId, Desk] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch)
@@ -73,6 +74,8 @@ class AgentFront:
 
     async def start(self) -> None:
         """Begin to receive: from now on silence counts."""
+        for part in self.parts:
+            await part.start()
         self._tasks = [
             asyncio.create_task(self._every(FLUSH_SECONDS, "flush", self.flush)),
             asyncio.create_task(self._every(WAKE_SECONDS, "look", self.look)),
@@ -95,6 +98,8 @@ class AgentFront:
         self._tasks = []
         with suppress(*_AWAY):
             await self.flush()
+        for part in self.parts:
+            await part.stop()
 
     async def open_session(self, request: SessionRequest) -> SessionAnswer:
         """See ``sessions.open_session``."""
@@ -175,12 +180,15 @@ class AgentFront:
         self._batch.renewed.update(dict.fromkeys(renewed, now_ns))
         self._batch.evidence.update(dict.fromkeys(found.evidence, now_ns))
         self._batch.states[own.node_id] = (now_ns, body)
-        return BeatAnswer(
+        answer = BeatAnswer(
             generation=own.generation,
             desired=own.desired if beat.generation < own.generation else None,
             renewed=renewed,
             beat_seconds=self.terms.beat_seconds,
         )
+        for part in self.parts:
+            part.beat(own.node_id, beat, answer, now_ns)
+        return answer
 
     async def wait(self, own: Desk, generation: int) -> None:
         """Return when the node's generation is above ``generation``, at the stop, or after a

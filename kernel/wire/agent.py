@@ -81,6 +81,11 @@ class HostReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     engine_version: str | None = None
 
 
+class VolumeSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    volume_id: Short
+    used_mib: Count = 0
+
+
 class EnrollRequest(Struct, forbid_unknown_fields=True):
     token: Short
     public_key: Annotated[str, Meta(min_length=64, max_length=64)]  # Ed25519, hex
@@ -155,23 +160,42 @@ class Beat(Struct, forbid_unknown_fields=True):
     leases: Annotated[list[LeaseSeen], Meta(max_length=256)]
     agent_version: Short = "0"
     renewal_sent_boot_ns: Nanoseconds = 0  # agent's boot clock, taken before sending
+    volumes: Annotated[list[VolumeSeen], Meta(max_length=256)] = []
     v: int = VERSION
 
 
-class LaunchSpec(Struct):
-    """How to start one worker. ``{port}`` and ``{model_path}`` in arguments are filled in."""
+class VolumeMount(Struct):
+    """A volume of the node, kept when the container goes; ``path`` is inside the container."""
 
-    engine: str  # "standin" or "vllm"
+    volume_id: str
+    path: str
+    size_gib: int
+
+
+class LaunchSpec(Struct, omit_defaults=True):
+    """How to start one worker or pod. ``{port}`` and ``{model_path}`` in arguments are filled in.
+
+    ``secrets``: environment and registry credentials that are asked for before each start, by
+    POST /agent/v1/secrets, and never written down on the node.
+    """
+
+    engine: str  # "standin", "vllm", ...; "pod" for any image of a renter
     image: str
     arguments: list[str]
     environment: dict[str, str] = {}
     process: list[str] = []  # argv for the process hand; empty = containers only
-    port: int = 8000  # inside the container
-    health_path: str = "/health"
+    port: int = 8000  # inside the container; 0 = none
+    health_path: str = "/health"  # "" = it is ready as soon as it runs
     memory_mib: int = 0  # 0 = no limit
     shm_mib: int = 1024
     start_seconds_max: int = 1800
     drain_seconds_max: int = 300
+    command: list[str] = []  # in the place of the image's entry point
+    ports: list[int] = []  # further ports inside the container, each reached over a link
+    volumes: list[VolumeMount] = []
+    disk_mib: int = 0  # of the container's own writable layer; 0 = no limit
+    secrets: bool = False
+    shell: bool = False  # the renter may open a shell in it (links to port "exec")
 
 
 class DesiredState(StrEnum):
@@ -186,6 +210,7 @@ class DesiredLease(Struct):
     ttl_seconds: int
     state: DesiredState
     launch: LaunchSpec
+    link_key: str = ""  # hex; signs this lease's links to gateways (wire.links)
 
 
 class DesiredSet(Struct):
@@ -193,6 +218,14 @@ class DesiredSet(Struct):
 
     generation: int
     leases: list[DesiredLease]
+    drop_volumes: list[str] = []  # to be removed; named until the node reports them no more
+
+
+class GatewayAddress(Struct):
+    """Where one gateway process takes links from agents."""
+
+    boot_id: str
+    url: str  # http(s)://host:port
 
 
 class BeatAnswer(Struct):
@@ -202,7 +235,8 @@ class BeatAnswer(Struct):
     desired: DesiredSet | None = None
     renewed: list[str] = []  # lease ids whose ttl starts anew from renewal_sent_boot_ns
     beat_seconds: int = 10
-    update_to: str | None = None
+    update_to: str | None = None  # sha256 of the agent's code that this brain hands out
+    gateways: list[GatewayAddress] = []
     v: int = VERSION
 
 
