@@ -16,6 +16,7 @@ def snapshot_digest(snapshot: Snapshot) -> str:
         *sorted(snapshot.accounts, key=lambda a: a.account_id),
         *sorted(snapshot.deployments, key=lambda d: d.deployment_id),
         *sorted(snapshot.replicas, key=lambda r: r.replica_id),
+        *sorted(snapshot.pods, key=lambda p: p.pod_id),
     ):
         seen.update(encode(row))
         seen.update(b"\n")

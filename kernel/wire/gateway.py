@@ -2,6 +2,7 @@
 
 POST /internal/gateway/hello    Hello -> HelloAnswer      fixes this boot's offset to brain time
 GET  /internal/changes?boot_id= NDJSON of ChangeLine      a whole snapshot, then what changed
+     with ``want=pods``: of pods alone, for the front that takes people to them
 POST /internal/gateway/slices   SliceRequest -> SliceAnswer   402 problem when there is no money
 POST /internal/gateway/usage    UsageBatch -> UsageAnswer     acked after the brain's commit
 
@@ -81,11 +82,37 @@ class DeploymentRow(Struct, omit_defaults=True):
     created: int = 0  # Unix seconds
 
 
+class PodState(StrEnum):
+    RUNNING = "running"  # it has a lease and its container runs
+    STOPPED = "stopped"  # it is known, and cannot be reached now
+
+
+class PodRow(Struct, omit_defaults=True):
+    """A pod as its front knows it (``want=pods``); gateways are not told of pods.
+
+    ``slug`` names it in host names and as the user of SSH: ``<slug>-<port>.<domain>``. It stays
+    the same wherever the pod runs; lease, epoch and link are of its present run.
+    """
+
+    pod_id: str
+    slug: str
+    account_id: str
+    lease_id: str = ""
+    epoch: int = 0
+    link: LinkRow = msgspec.field(default_factory=LinkRow)
+    ports: list[int] = []  # of the container: those that may be reached
+    state: PodState = PodState.STOPPED
+    ssh: bool = False  # a shell may be opened in it
+    ssh_keys: list[str] = []  # the account's, each as a line of authorized_keys
+    reason: str = ""  # why it cannot be reached, for people
+
+
 class Snapshot(Struct, omit_defaults=True):
     keys: list[KeyRow] = []
     accounts: list[AccountRow] = []
     deployments: list[DeploymentRow] = []
     replicas: list[ReplicaRow] = []
+    pods: list[PodRow] = []
     v: int = VERSION
 
 
@@ -101,10 +128,12 @@ class ChangeLine(Struct, omit_defaults=True):
     account: AccountRow | None = None
     deployment: DeploymentRow | None = None
     replica: ReplicaRow | None = None
+    pod: PodRow | None = None
     drop_key: str | None = None
     drop_account: str | None = None
     drop_deployment: str | None = None
     drop_replica: str | None = None
+    drop_pod: str | None = None
     digest: str | None = None
     beat: bool = False
 
