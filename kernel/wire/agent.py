@@ -5,6 +5,7 @@ Session:   POST /agent/v1/session     SessionRequest -> SessionAnswer   (Ed25519
 Beat:      POST /agent/v1/beat        Beat -> BeatAnswer                (HMAC headers)
 Wake:      GET  /agent/v1/wake?generation=N   204 at a newer generation or after 25 s (HMAC)
 Logs:      POST /agent/v1/logs        LogBatch -> 204                   (HMAC headers)
+Secrets:   POST /agent/v1/secrets     SecretsRequest -> SecretsAnswer   (HMAC headers)
 
 HMAC headers: ``X-Ganglion-Session: <session id>``, ``X-Ganglion-Seq: <rising integer>`` and
 ``X-Ganglion-Mac: hex(HMAC-SHA256(session key, mac_input(...)))``. A sequence number is used once
@@ -237,6 +238,30 @@ class BeatAnswer(Struct):
     beat_seconds: int = 10
     update_to: str | None = None  # sha256 of the agent's code that this brain hands out
     gateways: list[GatewayAddress] = []
+    v: int = VERSION
+
+
+class SecretsRequest(Struct, forbid_unknown_fields=True):
+    """Asked before each start of work whose launch says ``secrets``."""
+
+    lease_id: Short
+    epoch: Count
+    v: int = VERSION
+
+
+class RegistryLogin(Struct, omit_defaults=True):
+    """Credentials for the registry that the image is pulled from."""
+
+    server: str
+    username: str
+    password: str
+
+
+class SecretsAnswer(Struct, omit_defaults=True):
+    """For the memory of the agent and the work's own environment alone; never written down."""
+
+    environment: dict[str, str] = {}
+    registry: RegistryLogin | None = None
     v: int = VERSION
 
 
