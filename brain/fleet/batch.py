@@ -82,10 +82,19 @@ async def write_beats(ctx: Ctx, boot_id: BootId, gathered: Batch) -> None:
                     "generations": [row.generation for row in rows],
                 },
             )
-        if gathered.renewed:
-            keys = sorted(gathered.renewed)
-            values = [gathered.renewed[key] for key in keys]
-            await tx.execute(_RENEWED, {"leases": keys, "ats": values})
+        await _write_renewals(tx, gathered.renewed)
+
+
+async def renew(ctx: Ctx, renewed: Mapping[str, int]) -> None:
+    """Write these renewals at once. A lease that was closed meanwhile stays so."""
+    async with ctx.db.begin() as tx:
+        await _write_renewals(tx, renewed)
+
+
+async def _write_renewals(tx: Tx, renewed: Mapping[str, int]) -> None:
+    if renewed:
+        keys = sorted(renewed)
+        await tx.execute(_RENEWED, {"leases": keys, "ats": [renewed[key] for key in keys]})
 
 
 async def _mark_reception(tx: Tx, boot_id: BootId, now_ns: int) -> None:

@@ -21,6 +21,7 @@ from brain.fleet.session import Sequence as CallNumbers
 from brain.fleet.states import LeaseState
 from brain.marketplace import Node
 from brain.plumbing import Tx
+from kernel.clock import NS
 from kernel.ids import NodeId
 from kernel.wire.agent import DesiredLease, DesiredSet, DesiredState, GpuReading, LaunchSpec
 
@@ -71,7 +72,14 @@ class Desk:
     last_seen_ns: int
     awaits: bool = False  # a lease of it waits to know this machine's GPUs
     missing_since_ns: dict[str, int] = field(default_factory=dict)
+    renewed_ns: dict[str, int] = field(default_factory=dict)  # by the last beat here
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_late(self, lease_id: str, now_ns: int) -> bool:
+        """Whether a renewal comes after the lease's time, when the brain may be closing it."""
+        lease = self.leases[lease_id]
+        last_ns = max(lease.renewed_ns, lease.opened_ns, self.renewed_ns.get(lease_id, 0))
+        return now_ns >= last_ns + lease.ttl_seconds * NS
 
     def take_over(self, before: Desk) -> None:
         """Keep what only this process knows, when the rest was loaded anew."""
@@ -79,6 +87,7 @@ class Desk:
             self.numbers = before.numbers
             self.beat_number = before.beat_number
         self.last_seen_ns = max(self.last_seen_ns, before.last_seen_ns)
+        self.renewed_ns = before.renewed_ns
         kept = before.missing_since_ns.items()
         self.missing_since_ns = {key: ns for key, ns in kept if key in self.leases}
 

@@ -176,13 +176,19 @@ class AgentFront:
             own = await self._take_up(own)
         can_write = self._can_write()
         renewed = [key for key in found.renewed if key in own.leases] if can_write else []
+        late = [key for key in renewed if own.is_late(key, now_ns)]
+        if late:
+            own = await self._renew_now(own, late, now_ns)
+            renewed = [key for key in renewed if key in own.leases]
+        own.renewed_ns = dict.fromkeys(renewed, now_ns)
         self._batch.add(own.node_id, own.agent_start_id, number, now_ns, beat.generation)
         self._batch.renewed.update(dict.fromkeys(renewed, now_ns))
         self._batch.evidence.update(dict.fromkeys(found.evidence, now_ns))
         self._batch.states[own.node_id] = (now_ns, body)
         answer = BeatAnswer(
             generation=own.generation,
-            desired=own.desired if beat.generation < own.generation else None,
+            # The time of a lease begins with the set that brings it, so that is a renewal too.
+            desired=own.desired if can_write and beat.generation < own.generation else None,
             renewed=renewed,
             beat_seconds=self.terms.beat_seconds,
         )
@@ -257,6 +263,13 @@ class AgentFront:
 
     async def _save_inventory(self, own: Desk, inventory: Inventory) -> Desk:
         await batch.write_inventory(self.ctx, own.node_id, inventory)
+        await self._load([own.node_id])
+        return self.desks[own.node_id]
+
+    async def _renew_now(self, own: Desk, late: list[str], now_ns: int) -> Desk:
+        """Leases that anyone may close for want of a renewal are renewed before that is promised;
+        those that were closed meanwhile are on the desk no more."""
+        await batch.renew(self.ctx, dict.fromkeys(late, now_ns))
         await self._load([own.node_id])
         return self.desks[own.node_id]
 

@@ -108,6 +108,37 @@ async def test_a_lease_that_was_told_late_runs_out_late(rig: Rig) -> None:
 
 
 @pytest.mark.feature("C5")
+@pytest.mark.parametrize("told", [False, True], ids=["handed out now", "renewed now"])
+async def test_a_renewal_after_the_leases_time_is_written_before_it_is_promised(
+    rig: Rig, told: bool
+) -> None:
+    """A tick that runs between the answer and the next write must not call it lost."""
+    agent, other = await rig.agent(), await rig.agent()
+    lease = await (rig.running(agent) if told else rig.claim(agent))
+    await rig.pass_time(611, other)
+    await (agent.beat(agent.seen(lease)) if told else agent.beat())
+    assert agent.told is not None
+    assert agent.told.renewed == [lease.lease_id]
+    assert (await rig.reconcile()).lost == 0
+    assert (await rig.lease(lease.lease_id)).state == "open"
+
+
+@pytest.mark.feature("C5")
+async def test_a_lease_that_was_lost_a_moment_ago_is_not_handed_out(rig: Rig) -> None:
+    agent, other = await rig.agent(), await rig.agent()
+    lease = await rig.running(agent)
+    await rig.pass_time(611, other)
+    desk = rig.front.desks[agent.node_id]
+    assert (await fleet.reconcile_leases(rig.ctx)).lost == 1  # this process did not look since
+    assert lease.lease_id in desk.leases
+    await agent.beat(agent.seen(lease))
+    assert agent.told is not None
+    assert agent.told.renewed == []
+    assert agent.told.desired is not None
+    assert agent.told.desired.leases == []
+
+
+@pytest.mark.feature("C5")
 async def test_a_brain_that_did_not_look_hands_out_nothing_that_is_over(rig: Rig) -> None:
     agent = await rig.agent()
     lease = await rig.claim(agent)  # this process has it in memory
