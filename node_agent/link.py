@@ -28,6 +28,8 @@ from kernel.wire.agent import (
     EnrollAnswer,
     EnrollRequest,
     LogBatch,
+    SecretsAnswer,
+    SecretsRequest,
     SessionAnswer,
     SessionRequest,
     mac,
@@ -62,6 +64,7 @@ class Brain(Protocol):
     async def beat(self, beat: Beat) -> BeatAnswer: ...
     async def wake(self, generation: int) -> None: ...
     async def ship(self, batch: LogBatch) -> None: ...
+    async def secrets(self, request: SecretsRequest) -> SecretsAnswer: ...
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ class BrainLink:
 
     async def ship(self, batch: LogBatch) -> None:
         await self._call("POST", "/agent/v1/logs", encode(batch))
+
+    async def secrets(self, request: SecretsRequest) -> SecretsAnswer:
+        """The secrets of one lease's launch; the caller keeps them in memory alone."""
+        content = await self._call("POST", "/agent/v1/secrets", encode(request))
+        return decode(content, SecretsAnswer)
 
     async def _call(
         self, method: str, path: str, body: bytes, *, seconds: float = CALL_SECONDS_MAX

@@ -32,6 +32,9 @@ class Work:
     port: int = 0
     ttl_seconds: int = 600
     exit_reason: str = ""
+    ports: Mapping[int, int] = field(default_factory=dict)  # inside -> published on loopback
+    volumes: frozenset[str] = frozenset()
+    shell: bool = False  # its renter may open a shell in it
 
 
 class Fence(Struct, frozen=True):

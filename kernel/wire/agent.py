@@ -135,6 +135,19 @@ class LeaseSeenState(StrEnum):
     FAILED = "failed"
 
 
+class WorkUsage(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What one container uses. Bytes count from the start of this run of it."""
+
+    cpu_percent: Annotated[float, Meta(ge=0)] = 0.0  # 100 = one core, since the last sample
+    memory_used_mib: Count = 0  # without the page cache that could be given back
+    memory_limit_mib: Count = 0  # 0 = none
+    net_rx_bytes: Count = 0
+    net_tx_bytes: Count = 0
+    block_read_bytes: Count = 0
+    block_write_bytes: Count = 0
+    pids: Count = 0
+
+
 class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
     lease_id: Short
     epoch: Count
@@ -147,6 +160,7 @@ class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
     gpu_uuids: list[Short] = []
     metrics: dict[str, float] = {}  # the worker's own gauges, by vLLM's names
     kv_cache_tokens: Count = 0  # room in its cache as it tells, known once it is ready
+    usage: WorkUsage | None = None  # of a running container; absent where it is not sampled
 
 
 class Beat(Struct, forbid_unknown_fields=True):
@@ -250,11 +264,14 @@ class SecretsRequest(Struct, forbid_unknown_fields=True):
 
 
 class RegistryLogin(Struct, omit_defaults=True):
-    """Credentials for the registry that the image is pulled from."""
+    """Credentials for the registry that the image is pulled from, ``docker.io`` for Docker's."""
 
-    server: str
+    server: str  # host or host:port; it is told to no other
     username: str
     password: str
+
+    def __repr__(self) -> str:
+        return f"RegistryLogin(server={self.server!r}, username={self.username!r})"
 
 
 class SecretsAnswer(Struct, omit_defaults=True):
@@ -263,6 +280,10 @@ class SecretsAnswer(Struct, omit_defaults=True):
     environment: dict[str, str] = {}
     registry: RegistryLogin | None = None
     v: int = VERSION
+
+    def __repr__(self) -> str:
+        names = sorted(self.environment)
+        return f"SecretsAnswer(environment={names!r}, registry={self.registry!r})"
 
 
 class LogLine(Struct, forbid_unknown_fields=True):
