@@ -246,7 +246,7 @@ class MeterLease(Base):
 
     __tablename__ = "meter_lease"
     __table_args__ = (
-        CheckConstraint("mode IN ('dedicated', 'pool')", name="mode"),
+        CheckConstraint("mode IN ('dedicated', 'pool', 'pod')", name="mode"),
         Index("ix_meter_lease_live", "settled_ns", postgresql_where=text("NOT finished")),
     )
 

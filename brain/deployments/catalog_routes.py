@@ -16,7 +16,8 @@ from brain.deployments.catalog_schemas import (
     show_need,
     show_place,
 )
-from brain.deployments.placing import request_for_template, show_candidate
+from brain.deployments.placing import show_candidate
+from brain.deployments.recipes import request_for_template
 from brain.deployments.routes import CatalogIn, CtxIn, Reader
 from brain.deployments.schemas import CandidateOut
 from brain.edge import Page, PageQuery, page_of, page_query

@@ -61,6 +61,8 @@ class Deployment(Work, Base):
     idle_stop_seconds: Mapped[int | None] = mapped_column(Integer)
     budget_nano: Mapped[int | None] = mapped_column(BigInteger)  # the most it may ever cost
     wishes: Mapped[dict[str, Any]] = mapped_column(JSONB)  # as in ``wishes.Wishes``
+    # As in ``recipes.OwnLaunch``; None: it runs the model of the catalog.
+    own_launch: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     broken_reason: Mapped[str | None] = mapped_column(Text)
     broken_ns: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

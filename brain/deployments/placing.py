@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from brain import billing, fleet, offers, provisioning
-from brain.deployments import core, measures, store
+from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
+from brain.deployments.recipes import EXPECTED_SECONDS, Recipe, recipe_of
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.deployments.wishes import wishes_of
 from brain.plumbing import Ctx, Tx
@@ -19,27 +20,14 @@ from brain.scheduling import (
     Choice,
     Plan,
     PlanRequest,
-    Shape,
     plan_together,
 )
-from catalog import (
-    Catalog,
-    Template,
-    Use,
-    disk_gib,
-    launch,
-    need,
-    parallel_choices,
-    use_of,
-    weight_bytes,
-)
+from catalog import Catalog
 from kernel.errors import Conflict, NoCapacity, NotFound, OutOfCredit
 from kernel.ids import ReplicaId
 from kernel.money import Money
 
-EXPECTED_SECONDS = 3600  # what a deployment with no longest duration is planned for
 CREDIT_AGAIN_SECONDS = 15
-FETCH_BYTES_SECOND = 125_000_000  # one gigabit a second
 
 
 @dataclass(frozen=True)
@@ -68,12 +56,11 @@ class Around:
     budget_nano: int | None = None
 
 
-def request_for(deployment: Deployment, template: Template, around: Around) -> PlanRequest:
+def request_for(deployment: Deployment, recipe: Recipe, around: Around) -> PlanRequest:
     """What the planner is asked for a deployment. A budget is reckoned with where it is known how
     long the work lasts; else it ends the work when it is spent."""
-    use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
     lasts = deployment.max_duration_seconds is not None
-    request = wishes_of(deployment.wishes).ask(request_for_template(template, use), around.beside)
+    request = wishes_of(deployment.wishes).ask(recipe.request, around.beside)
     return replace(
         request,
         gpu_names=frozenset({deployment.gpu}) if deployment.gpu else frozenset(),
@@ -82,28 +69,6 @@ def request_for(deployment: Deployment, template: Template, around: Around) -> P
         avoid=around.avoid,
         budget_nano=around.budget_nano if lasts else None,
     )
-
-
-def request_for_template(template: Template, use: Use) -> PlanRequest:
-    """What the model alone asks of a place. Only what needs no real GPU runs on a simulated one."""
-    return PlanRequest(
-        shapes=tuple(
-            Shape(gpus, need(template, use, gpus).memory_mib) for gpus in parallel_choices(template)
-        ),
-        simulated=template.fixed_memory_mib is not None,
-        containers=not template.start.process,
-        seconds=EXPECTED_SECONDS,
-        storage_gib=disk_gib(template),
-        model=template.id,
-        fetch_seconds=_fetch_seconds(template),
-    )
-
-
-def _fetch_seconds(template: Template) -> int:
-    """How long a place without the model's files needs to get them."""
-    if template.shape is None:
-        return 0
-    return -(-weight_bytes(template.shape) // FETCH_BYTES_SECOND)
 
 
 async def plan_batch(
@@ -139,11 +104,10 @@ async def _asked(tx: Tx, ctx: Ctx, catalog: Catalog, row: Replica) -> PlanReques
     if deployment is None:
         return None
     try:
-        template = catalog.get(deployment.model)
+        recipe = await recipe_of(tx, catalog, deployment)
     except NotFound:  # its own step says so
         return None
-    (template,) = await measures.corrected(tx, template)
-    return request_for(deployment, template, await _around(tx, ctx, deployment))
+    return request_for(deployment, recipe, await _around(tx, ctx, deployment))
 
 
 async def place(
@@ -165,10 +129,10 @@ async def place(
         if row is None or deployment is None:
             return
         around = await _around(tx, ctx, deployment)
-        (template,) = await measures.corrected(tx, catalog.get(deployment.model))
-    plan = planned or await _plan(ctx, places, deployment, template, around)
+        recipe = await recipe_of(tx, catalog, deployment)
+    plan = planned or await _plan(ctx, places, deployment, recipe, around)
     try:
-        await _claim(ctx, places, template, plan, replica_id, saved)
+        await _claim(ctx, places, recipe, plan, replica_id, saved)
     except (NoCapacity, Conflict) as lost:
         places.forget()
         await _wait(ctx, plan, replica_id, saved, lost.detail)
@@ -177,15 +141,15 @@ async def place(
 
 
 async def _plan(
-    ctx: Ctx, places: Places, deployment: Deployment, template: Template, around: Around
+    ctx: Ctx, places: Places, deployment: Deployment, recipe: Recipe, around: Around
 ) -> Plan:
     """Nodes on which it failed of late are used only when nothing else will do."""
     board = await places.board()
     now_ns = ctx.clock.now_ns()
-    plan = board.plan(request_for(deployment, template, around), now_ns)
+    plan = board.plan(request_for(deployment, recipe, around), now_ns)
     if plan.chosen is None and around.avoid:
         free = replace(around, avoid={})
-        return board.plan(request_for(deployment, template, free), now_ns)
+        return board.plan(request_for(deployment, recipe, free), now_ns)
     return plan
 
 
@@ -211,7 +175,7 @@ async def _around(tx: Tx, ctx: Ctx, deployment: Deployment) -> Around:
 async def _claim(
     ctx: Ctx,
     places: Places,
-    template: Template,
+    recipe: Recipe,
     plan: Plan,
     replica_id: ReplicaId,
     saved: store.Saved,
@@ -225,7 +189,7 @@ async def _claim(
             return
         if deployment.asked != Asked.RUNNING.value:
             return  # the deployment's own step is about to say so to this replica
-        lease = await _open(tx, places, template, deployment, row, plan.chosen)
+        lease = await _open(tx, places, recipe, deployment, row, plan.chosen)
         await ctx.reach("deployments.claimed")
         row.lease_id, row.epoch, row.node_id = lease.lease_id, lease.epoch, lease.node_id
         row.gpus = plan.chosen.gpus
@@ -241,14 +205,13 @@ async def _claim(
 async def _open(
     tx: Tx,
     places: Places,
-    template: Template,
+    recipe: Recipe,
     deployment: Deployment,
     row: Replica,
     chosen: Choice,
 ) -> fleet.LeaseView:
-    use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
     if chosen.offer.cloud:
-        return await _rent(tx, places, template, deployment, row, chosen)
+        return await _rent(tx, places, recipe, deployment, row, chosen)
     return await fleet.claim(
         tx,
         fleet.Claim(
@@ -256,11 +219,11 @@ async def _open(
             deployment_id=row.deployment_id,
             node_id=chosen.node_id,
             gpu_count=chosen.gpus,
-            launch=launch(template, use, chosen.gpus),
+            launch=recipe.launch(chosen.gpus),
             payer=deployment.account_id,
             vram_mib=chosen.offer.vram_mib,
             price_nano_max=chosen.offer.price_nano,
-            mode="pool" if deployment.pool else "dedicated",
+            mode=recipe.mode,
             pool_rate_nano=deployment.rate_nano,
             ceiling_prompt_nano=deployment.ceiling_prompt_nano,
             ceiling_completion_nano=deployment.ceiling_completion_nano,
@@ -274,14 +237,12 @@ async def _open(
 async def _rent(
     tx: Tx,
     places: Places,
-    template: Template,
+    recipe: Recipe,
     deployment: Deployment,
     row: Replica,
     chosen: Choice,
 ) -> fleet.LeaseView:
     """The claim of a machine that is yet to be rented is the wish for it."""
-    use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
-    least = need(template, use, chosen.gpus)
     return await provisioning.rent(
         tx,
         provisioning.Rent(
@@ -290,17 +251,17 @@ async def _rent(
             cloud=chosen.offer.cloud,
             offer_key=chosen.offer.offer_key,
             gpu_count=chosen.gpus,
-            launch=launch(template, use, chosen.gpus),
+            launch=recipe.launch(chosen.gpus),
             payer=deployment.account_id,
-            vram_mib=least.memory_mib,
-            model=template.id,
+            vram_mib=recipe.vram_mib(chosen.gpus),
+            model=recipe.request.model,
             price_nano_max=_dearest(deployment, chosen),
-            mode="pool" if deployment.pool else "dedicated",
+            mode=recipe.mode,
             pool_rate_nano=deployment.rate_nano,
             ceiling_prompt_nano=deployment.ceiling_prompt_nano,
             ceiling_completion_nano=deployment.ceiling_completion_nano,
             ttl_seconds=places.lease_ttl_seconds,
-            disk_gib=disk_gib(template),
+            disk_gib=recipe.request.storage_gib,
         ),
         now_ns=places.ctx.clock.now_ns(),
         ids=places.ctx.ids,

@@ -13,6 +13,7 @@ from brain import billing, fleet, offers, provisioning
 from brain.deployments import core, measures, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.placing import Places, place, plan_batch
+from brain.deployments.recipes import recipe_of
 from brain.deployments.service import ask_stop
 from brain.deployments.states import TERMINAL, Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx, changes, work
@@ -223,15 +224,15 @@ async def _apply(
         await tx.flush()
         await work.nudge(tx, Replica, replica_id, ctx.clock.now())
     if decision.add:
-        start = turn.catalog.get(row.model).start
+        recipe = await recipe_of(tx, turn.catalog, row)
         for _ in range(decision.add):
             await store.add_replica(
                 tx,
                 ctx,
                 row,
                 due_ns=decision.add_due_ns,
-                start_max=start.start_seconds_max,
-                drain_max=start.drain_seconds_max,
+                start_max=recipe.start_seconds_max,
+                drain_max=recipe.drain_seconds_max,
             )
 
 
@@ -254,7 +255,7 @@ def _replica_step(turn: Round, replica_id: ReplicaId, planned: Plan | None) -> S
             row, deployment = await store.held_replica(tx, replica_id)
             waits = row.state == ReplicaState.PENDING.value
             if not waits or row.stop_asked_ns is not None:
-                await _follow(tx, turn.ctx, row)
+                await _follow(tx, turn.ctx, deployment, row)
                 await _learn(tx, turn, deployment, row)
                 await saved(tx, row, core.again_seconds(ReplicaState(row.state)))
                 return
@@ -267,7 +268,7 @@ def _replica_step(turn: Round, replica_id: ReplicaId, planned: Plan | None) -> S
     return step
 
 
-async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
+async def _follow(tx: Tx, ctx: Ctx, deployment: Deployment, row: Replica) -> None:
     """Move a replica as far as what is asked of it and seen of its lease goes."""
     if row.state == ReplicaState.PENDING.value:
         await store.move_replica(tx, ctx, row, ReplicaEvent.CANCEL, row.stop_reason)
@@ -278,9 +279,7 @@ async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
             return
         assert row.lease_id is not None, "a replica that is placed holds a lease"
         lease = await fleet.lease(tx, row.lease_id)
-        drained = state is ReplicaState.DRAINING and await billing.drained(
-            tx, row.replica_id, row.state_ns
-        )
+        drained = state is ReplicaState.DRAINING and await _drained(tx, deployment, row)
         _count_restarts(row, lease, ctx.clock.now_ns())
         seen = _seen(row, lease)
         decided = core.step(_replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns())
@@ -291,11 +290,20 @@ async def _follow(tx: Tx, ctx: Ctx, row: Replica) -> None:
         await _make(tx, ctx, row, lease, decided)
 
 
+async def _drained(tx: Tx, deployment: Deployment, row: Replica) -> bool:
+    """Gateways know only workers of models; what is a launch of its own ends at once."""
+    if deployment.own_launch is not None:
+        return True
+    return await billing.drained(tx, row.replica_id, row.state_ns)
+
+
 async def _learn(tx: Tx, turn: Round, deployment: Deployment, row: Replica) -> None:
     """A worker that is ready of late shows what its model takes."""
     fresh = row.ready_ns is not None and turn.ctx.clock.now_ns() - row.ready_ns < LEARN_NS
     if not fresh or row.state != ReplicaState.READY.value or row.lease_id is None:
         return
+    if deployment.own_launch is not None:
+        return  # no model of the catalog: there is nothing to learn of
     lease = await fleet.lease(tx, row.lease_id)
     if lease is not None and lease.kv_tokens:
         await measures.learn(tx, turn.catalog.get(deployment.model), deployment, row, lease)

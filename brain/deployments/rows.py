@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 
 from brain.deployments.models import Deployment, Replica
@@ -18,9 +20,13 @@ def _told() -> object:
     serving = select(Replica.replica_id).where(
         Replica.deployment_id == Deployment.deployment_id, Replica.state.in_(_SERVING)
     )
-    return Deployment.deleted_at.is_(None) & (
-        (Deployment.asked == Asked.RUNNING.value) | serving.exists()
-    )
+    told = Deployment.deleted_at.is_(None) & Deployment.own_launch.is_(None)
+    return told & ((Deployment.asked == Asked.RUNNING.value) | serving.exists())
+
+
+def _served() -> tuple[Any, ...]:
+    """Workers of models; what runs a launch of its own is not reached by ``/v1``."""
+    return Replica.state.in_(_SERVING), Deployment.own_launch.is_(None)
 
 
 async def deployment_row(tx: Tx, deployment_id: str) -> wire.DeploymentRow | None:
@@ -42,7 +48,7 @@ async def replica_row(tx: Tx, replica_id: str) -> wire.ReplicaRow | None:
         await tx.execute(
             select(Replica, Deployment.model)
             .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
-            .where(Replica.replica_id == replica_id, Replica.state.in_(_SERVING))
+            .where(Replica.replica_id == replica_id, *_served())
         )
     ).one_or_none()
     return None if found is None else _replica(found[0], found[1])
@@ -52,7 +58,7 @@ async def all_replica_rows(tx: Tx) -> list[wire.ReplicaRow]:
     found = await tx.execute(
         select(Replica, Deployment.model)
         .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
-        .where(Replica.state.in_(_SERVING))
+        .where(*_served())
     )
     return [_replica(replica, model) for replica, model in found]
 

@@ -56,6 +56,7 @@ async def load(
         Deployment.deployment_id == deployment_id,
         Deployment.account_id.in_(owners),
         Deployment.deleted_at.is_(None),
+        Deployment.own_launch.is_(None),  # what has its own is shown as what it is
     )
     if lock:
         query = query.with_for_update()
@@ -103,7 +104,9 @@ async def by_name(tx: Tx, account_id: AccountId, name: str) -> Deployment | None
 async def page(tx: Tx, account_id: AccountId, *, after: str | None, limit: int) -> list[Deployment]:
     """Newest first (ids sort by birth); one more than ``limit`` when there is more."""
     query = select(Deployment).where(
-        Deployment.account_id == account_id, Deployment.deleted_at.is_(None)
+        Deployment.account_id == account_id,
+        Deployment.deleted_at.is_(None),
+        Deployment.own_launch.is_(None),
     )
     if after is not None:
         query = query.where(Deployment.deployment_id < after)
@@ -224,6 +227,9 @@ async def move_replica(tx: Tx, ctx: Ctx, row: Replica, event: ReplicaEvent, reas
     if before in _TOLD or after in _TOLD:
         await changes.mark(tx, "replica", row.replica_id)
         await changes.mark(tx, "deployment", row.deployment_id)
+        deployment = await find(tx, row.deployment_id)
+        if deployment is not None and deployment.own_launch is not None:
+            await changes.mark(tx, "pod", deployment.own_launch["pod_id"])
 
 
 async def note(

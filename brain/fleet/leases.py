@@ -174,7 +174,7 @@ def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:
 
 def terms_of(lease_id: LeaseId, wanted: Claim, node: store.Entry, now_ns: int) -> LeaseTerms:
     """What the meter is told: who pays what to whom for this lease."""
-    if wanted.mode not in ("dedicated", "pool"):
+    if wanted.mode not in ("dedicated", "pool", "pod"):
         raise Conflict(f"There is no billing mode {wanted.mode!r}.")
     return LeaseTerms(
         lease_id=lease_id,

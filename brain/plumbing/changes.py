@@ -40,7 +40,8 @@ class Marks:
 
 
 async def mark(tx: Tx, entity: str, entity_id: str) -> None:
-    """Mark a row as changed: ``key``, ``account``, ``deployment`` or ``replica``.
+    """Mark a row as changed: ``key``, ``account``, ``deployment``, ``replica`` or
+    ``pod``.
 
     One row per entity, so the table does not grow with the number of changes. Wakes readers.
     """

@@ -127,6 +127,17 @@ FILTERS: tuple[Filter, ...] = (
         lambda r, o, n: o.place in r.avoid,
         lambda r, o, n: r.avoid[o.place],
     ),
+    Filter(
+        "only",
+        lambda r, o, n: r.only not in ("", o.place),
+        lambda r, o, n: r.only_why,
+    ),
+    Filter(
+        "clouds",
+        lambda r, o, n: o.cloud != "" and not r.clouds,
+        lambda r, o, n: "It is a cloud's machine, on which no image of a renter's own can run.",
+        by_kind=True,
+    ),
     Filter("withheld", _withheld, _withheld_why),
     Filter("freshness", _stale, _stale_why),
     Filter(

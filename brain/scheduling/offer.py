@@ -122,6 +122,9 @@ class PlanRequest:
     age_seconds_max: int = 25
     cloud_age_seconds_max: int = 600
     avoid: Mapping[str, str] = field(default_factory=dict)
+    only: str = ""  # the one place where it may stand; "" = any
+    only_why: str = ""  # why it may stand nowhere else, as a sentence
+    clouds: bool = True  # machines of clouds may be used
     prefer: Prefer = Prefer.CHEAPEST
     beside: Mapping[str, int] = field(default_factory=dict)
     model: str = ""

@@ -18,7 +18,7 @@ from brain.scheduling.offer import Choice, Offer, Plan, PlanRequest, Shape, Trus
 from brain.scheduling.shelves import Rank, Shelf, sorted_out
 from brain.scheduling.why import explain, why
 
-Asked = tuple[tuple[Shape, ...], frozenset[str], frozenset[str], bool, bool, bool, Trust]
+Asked = tuple[tuple[Shape, ...], frozenset[str], frozenset[str], bool, bool, bool, bool, Trust]
 REMEMBERED = 1000
 
 
@@ -77,6 +77,7 @@ class Board:
             request.spot,
             request.simulated,
             request.containers,
+            request.clouds,
             request.trust_min,
         )
         known = self._fitting.get(asked)

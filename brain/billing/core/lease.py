@@ -18,6 +18,7 @@ POST_NS = 3600 * 1_000_000_000  # an accruing lease is posted once an hour
 class LeaseMode(StrEnum):
     DEDICATED = "dedicated"  # the owner pays for the time
     POOL = "pool"  # requests pay for their shares, the platform pays for the time
+    POD = "pod"  # the owner pays for the time, and from ready to its stop all of it is busy
 
 
 class LeaseMark(StrEnum):
@@ -116,7 +117,8 @@ def buckets(lease: Lease) -> dict[Bucket, int]:
     """GPU-ns per bucket of a closed lease; they sum to gpus x (closed - opened) exactly.
 
     Time after the last evidence is lost. Busy time, which settlement has clipped to
-    [ready, evidence), is taken out of the ready and drain phases in which it fell.
+    [ready, evidence), is taken out of the ready and drain phases in which it fell. A pod has no
+    requests: it is busy from when it is ready to its end.
     """
     assert lease.closed_ns is not None, "only a closed lease has its buckets"
     end, opened, gpus = lease.closed_ns, lease.terms.opened_ns, lease.terms.gpus
@@ -125,6 +127,15 @@ def buckets(lease: Lease) -> dict[Bucket, int]:
     ready = min(lease.ready_ns, seen) if lease.ready_ns is not None else seen
     drain = min(lease.draining_ns, seen) if lease.draining_ns is not None else seen
     load, ready, drain = max(load, opened), max(ready, load), max(drain, ready)
+    if lease.terms.mode == LeaseMode.POD:
+        return {
+            Bucket.PROVISION: (load - opened) * gpus,
+            Bucket.LOAD: (ready - load) * gpus,
+            Bucket.BUSY: (seen - ready) * gpus,
+            Bucket.IDLE: 0,
+            Bucket.DRAIN: 0,
+            Bucket.LOST: (end - seen) * gpus,
+        }
     return {
         Bucket.PROVISION: (load - opened) * gpus,
         Bucket.LOAD: (ready - load) * gpus,

@@ -33,7 +33,7 @@ async def lease_opened(tx: Tx, terms: LeaseTerms, ids: Ids) -> None:
     Raises ``OutOfCredit`` when the payer's free balance does not cover it (or it is stopped).
     A lease that is on the meter already is left as it is.
     """
-    held = terms.mode == LeaseMode.DEDICATED and terms.payer != PLATFORM_ACCOUNT
+    held = terms.mode != LeaseMode.POOL and terms.payer != PLATFORM_ACCOUNT
     hold = ids.new(HoldId) if held else None
     at = datetime.fromtimestamp(terms.opened_ns // NS, UTC)
     if await leases.insert(tx, terms, hold, at) and hold is not None:

@@ -248,7 +248,7 @@ async def covered(tx: Tx, payer: AccountId) -> bool:
 
 async def spent(tx: Tx, deployment: DeploymentId) -> tuple[int, list[MeterLease]]:
     """Nano-dollars posted for a deployment's dedicated leases, and those that accrue still."""
-    mine = (MeterLease.deployment_id == deployment, MeterLease.mode == LeaseMode.DEDICATED.value)
+    mine = (MeterLease.deployment_id == deployment, MeterLease.mode != LeaseMode.POOL.value)
     posted = await tx.scalar(
         select(func.coalesce(func.sum(MeterLease.billed_nano), 0)).where(*mine)
     )

@@ -6,7 +6,7 @@ import pytest
 
 from brain.adapters.clouds.gpus import gpu
 from brain.deployments.catalog_core import Place, Wanted, find, places, variants
-from brain.deployments.placing import request_for_template
+from brain.deployments.recipes import request_for_template
 from brain.scheduling import Offer
 from catalog import GPU_KINDS, Category, Engine, GpuKind, Kind, load_catalog, use_of
 from kernel.clock import NS

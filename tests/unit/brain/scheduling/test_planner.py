@@ -61,6 +61,8 @@ def test_a_choice_holds_what_was_asked_for(wanted: PlanRequest, offers: list[Off
 
 REJECTED = [
     ("avoided", {"avoid": {node_id(1): "It failed a minute ago."}}, {}),
+    ("only", {"only": node_id(2), "only_why": "What it needs lies elsewhere."}, {}),
+    ("clouds", {"clouds": False}, {"node_id": None, "cloud": "a-cloud", "offer_key": "k"}),
     ("withheld", {}, {"withheld": "It fell silent."}),
     ("freshness", {}, {"seen_ns": NOW - 26 * NS}),
     ("simulated", {}, {"simulated": True}),
