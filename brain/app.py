@@ -23,6 +23,7 @@ from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
 from brain.edge.limits import AddressLimits
 from brain.fleet import routes as fleet_routes
+from brain.fleet.door import BEAT_PATH, BeatDoor
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
 from brain.marketplace import routes as marketplace_routes
@@ -30,6 +31,7 @@ from brain.offers import Market
 from brain.offers import routes as offer_routes
 from brain.plumbing import Ctx
 from brain.provisioning import routes as provisioning_routes
+from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.wiring import ModelsNear, Parts, assemble
 
@@ -58,6 +60,7 @@ def create_app(
     app.state.identity = parts.identity
     app.state.limits = parts.limits
     app.state.agents = parts.agents
+    app.state.vault = parts.vault
     app.state.join_terms = parts.join_terms
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
@@ -81,6 +84,7 @@ def _routers() -> tuple[APIRouter, ...]:
         pages.router,
         health.router,
         identity_routes.router,
+        secret_routes.router,
         billing_routes.router,
         marketplace_routes.router,
         provisioning_routes.router,
@@ -98,7 +102,7 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(parts.settings.cors_origins),
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key"],
             expose_headers=["x-request-id", "retry-after"],
             max_age=600,
@@ -109,6 +113,12 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
         ids=parts.ctx.ids,
         metrics=parts.metrics,
         https_only=parts.settings.environment is Environment.PRODUCTION,
+    )
+    app.add_middleware(
+        BeatDoor,
+        front=parts.agents,
+        clock=parts.ctx.clock,
+        answered=parts.metrics.counted("POST", BEAT_PATH, 200),
     )
 
 

@@ -7,12 +7,13 @@ nothing in a body is believed about that.
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brain.fleet import logs
+from brain.fleet import given, logs
 from brain.fleet.front import AgentFront
 from brain.fleet.session import Session
 from brain.fleet.telemetry import Telemetry
@@ -24,6 +25,7 @@ from kernel.wire.agent import (
     SESSION_HEADER,
     VERSION,
     LogBatch,
+    SecretsRequest,
     SessionRequest,
     beat_decoder,
     mac,
@@ -32,8 +34,21 @@ from kernel.wire.agent import (
 SESSION_BYTES_MAX = 4 << 10
 BEAT_BYTES_MAX = 256 << 10
 LOG_BYTES_MAX = 1 << 20
+SECRETS_BYTES_MAX = 1 << 10
 SESSION_ID_CHARS_MAX = 1200
 NUMBER_MAX = 2**53
+REFUSED = "refused_at_the_door"  # in the request's state
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCall:
+    """What a call's signature covers beside its body, and the signature."""
+
+    method: str
+    path: str  # with its query
+    session_id: str
+    number: str
+    mac: str
 
 
 def get_front(request: Request) -> AgentFront:
@@ -55,23 +70,31 @@ async def session(request: Request) -> Response:
 
 
 async def beat(request: Request) -> Response:
-    """POST /agent/v1/beat"""
-    front = get_front(request)
+    """POST /agent/v1/beat, where the door (``fleet.door``) did not answer it."""
+    refused: Exception | None = request.scope.get("state", {}).get(REFUSED)
+    if refused is not None:
+        raise refused
     body = await bounded_body(request, BEAT_BYTES_MAX)
-    caller, number = _check_mac(request, front, body)
+    answer = await take_beat(get_front(request), _signed_call(request), body)
+    return Response(answer, media_type="application/json")
+
+
+async def take_beat(front: AgentFront, call: SignedCall, body: bytes) -> bytes:
+    """The answer to a beat, as JSON. Raises what the caller is refused for."""
+    caller, number = _check_mac(front, call, body)
     try:
         message = beat_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Malformed(f"Not a valid Beat message: {error}.") from None
     if message.v != VERSION:
         raise BadInput(f"This brain speaks agent protocol {VERSION}; update the agent.", param="v")
-    return _json(await front.beat(caller, number, message, body))
+    return encode(await front.beat(caller, number, message, body))
 
 
 async def wake(request: Request) -> Response:
     """GET /agent/v1/wake?generation=N"""
     front = get_front(request)
-    caller, number = _check_mac(request, front, b"")
+    caller, number = check_mac(request, front, b"")
     text = request.query_params.get("generation", "")
     if not text.isascii() or not text.isdigit() or len(text) > 16:
         raise BadInput("generation must be a whole number.", param="generation")
@@ -84,11 +107,21 @@ async def log_lines(request: Request) -> Response:
     """POST /agent/v1/logs"""
     front = get_front(request)
     body = await bounded_body(request, LOG_BYTES_MAX)
-    caller, number = _check_mac(request, front, body)
+    caller, number = check_mac(request, front, body)
     batch = decode(body, LogBatch)
     await front.admit(caller, number)
-    await logs.add_lines(front.ctx, caller.node_id, batch)
+    await logs.add_lines(front.ctx, front.vault, caller.node_id, batch, front.terms.log_terms)
     return Response(status_code=204)
+
+
+async def secrets(request: Request) -> Response:
+    """POST /agent/v1/secrets"""
+    front = get_front(request)
+    body = await bounded_body(request, SECRETS_BYTES_MAX)
+    caller, number = check_mac(request, front, body)
+    asked = decode(body, SecretsRequest)
+    await front.admit(caller, number)
+    return _json(await given.give_secrets(front.ctx, front.vault, caller.node_id, asked))
 
 
 async def bounded_body(request: Request, bytes_max: int) -> bytes:
@@ -105,10 +138,27 @@ async def bounded_body(request: Request, bytes_max: int) -> bytes:
     return body
 
 
-def _check_mac(request: Request, front: AgentFront, body: bytes) -> tuple[Session, int]:
+def check_mac(request: Request, front: AgentFront, body: bytes) -> tuple[Session, int]:
+    """Who calls, and the call's number. Raises ``Unauthenticated`` or ``Malformed``."""
+    return _check_mac(front, _signed_call(request), body)
+
+
+def _signed_call(request: Request) -> SignedCall:
     headers = request.headers
-    session_id = headers.get(SESSION_HEADER, "")
-    number_text = headers.get(SEQ_HEADER, "")
+    path, query = request.scope["path"], request.scope["query_string"]
+    if query:
+        path = f"{path}?{query.decode('latin-1')}"
+    return SignedCall(
+        request.method,
+        path,
+        headers.get(SESSION_HEADER, ""),
+        headers.get(SEQ_HEADER, ""),
+        headers.get(MAC_HEADER, ""),
+    )
+
+
+def _check_mac(front: AgentFront, call: SignedCall, body: bytes) -> tuple[Session, int]:
+    session_id, number_text = call.session_id, call.number
     if not session_id or len(session_id) > SESSION_ID_CHARS_MAX:
         raise Unauthenticated(
             f"Send {SESSION_HEADER}, {SEQ_HEADER} and {MAC_HEADER}.", code="unsigned"
@@ -119,12 +169,8 @@ def _check_mac(request: Request, front: AgentFront, body: bytes) -> tuple[Sessio
     if not 1 <= number <= NUMBER_MAX:
         raise Malformed(f"{SEQ_HEADER} must be between 1 and 2**53.")
     caller = front.session(session_id)
-    path, query = request.scope["path"], request.scope["query_string"]
-    if query:
-        path = f"{path}?{query.decode('latin-1')}"
-    wanted = mac(caller.key, request.method, path, number, body)
-    given = headers.get(MAC_HEADER, "")
-    if not hmac.compare_digest(wanted.encode(), given.encode("latin-1", "replace")):
+    wanted = mac(caller.key, call.method, call.path, number, body)
+    if not hmac.compare_digest(wanted.encode(), call.mac.encode("latin-1", "replace")):
         raise Unauthenticated(
             "The signature of this call is wrong; open a new session.", code="bad_mac"
         )

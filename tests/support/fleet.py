@@ -17,11 +17,14 @@ from brain import fleet
 from brain.edge import problems
 from brain.fleet import AgentFront, Claim, FrontTerms, LeaseView, NobodyWatches, Telemetry
 from brain.fleet import routes as fleet_routes
+from brain.fleet.door import BeatDoor
 from brain.fleet.ports import LeaseWatcher
 from brain.identity import PLATFORM_ACCOUNT
 from brain.marketplace import JoinTerms, service
 from brain.marketplace import routes as marketplace_routes
 from brain.plumbing import Ctx, valkey
+from brain.plumbing.sealing import Sealer
+from brain.secrets import Vault
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, DeploymentId, LeaseId, NodeId, ReplicaId
 from kernel.wire import encode
@@ -46,6 +49,7 @@ from kernel.wire.agent import (
 
 BASE = "http://brain.test"
 SECRET = b"s" * 32
+VAULT = Vault(Sealer(b"m" * 32))
 LAUNCH = LaunchSpec(engine="standin", image="standin", arguments=["--port", "{port}"])
 STEP_SECONDS_MAX = 4.0  # below what breaks off a brain's reception
 
@@ -68,6 +72,7 @@ class Rig:
     http: httpx.AsyncClient
     account: AccountId
     agents: list[Agent] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
 
     async def agent(self, *gpus: GpuReading, count: int = 1) -> Agent:
         """A node that is enrolled, has a session and has beaten once."""
@@ -277,6 +282,7 @@ async def brain_front(
         terms=FrontTerms(installation_id="test", secret=SECRET),
         telemetry=Telemetry(cache),
         watcher=watcher or NobodyWatches(),
+        vault=VAULT,
     )
     app = FastAPI()
     app.state.ctx = ctx
@@ -285,8 +291,10 @@ async def brain_front(
     problems.install(app)
     app.include_router(marketplace_routes.router)
     app.include_router(fleet_routes.router)
+    answered: list[float] = []  # beats that the door took by itself
+    app.add_middleware(BeatDoor, front=front, clock=clock, answered=answered.append)
     await front.flush()
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-        yield Rig(ctx, clock, front, http, ctx.ids.new(AccountId))
+        yield Rig(ctx, clock, front, http, ctx.ids.new(AccountId), answered=answered)
     await cache.aclose()
