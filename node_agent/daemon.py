@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -23,13 +24,15 @@ from node_agent.agent import Agent, Parts, Self
 from node_agent.engine import Engine
 from node_agent.engine_process import ProcessEngine, ProcessPlaces
 from node_agent.gpu import Gpus, SimulatedGpus
-from node_agent.host import boot_id, read_host
+from node_agent.gpu_xids import XidBook
+from node_agent.host import HostMeter, boot_id, read_host
 from node_agent.identity import Home, Identity, NodeKey
 from node_agent.link import BrainLink, brain_client, is_local
 from node_agent.logs import LogShelf
 from node_agent.probe import Probe
 from node_agent.settings import EngineKind, Settings, read
 from node_agent.state import StateFile
+from node_agent.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -103,7 +106,9 @@ async def run(settings: Settings) -> None:
             clock = SystemClock()
             shelf = LogShelf(home.work, clock)
             store = StateFile(home.state_file)
-            parts = Parts(link, engine, gpus, probe, shelf, store, clock, boot_ns)
+            telemetry = Telemetry(gpus, HostMeter(boot_ns, docker_root(settings)), clock)
+            extras = (telemetry,)
+            parts = Parts(link, engine, telemetry, probe, shelf, store, clock, boot_ns, extras)
             await _serve(
                 Agent(parts, Self(identity, boot_id(), home.path, version())), settings, stop
             )
@@ -201,7 +206,14 @@ def make_gpus(settings: Settings, key: NodeKey | None) -> Gpus:
         return SimulatedGpus(settings.simulate_gpus, seed=seed, boot_ns=boot_ns)
     from node_agent.gpu_nvml import NvmlGpus
 
-    return NvmlGpus(boot_ns=boot_ns, seconds_max=settings.nvml_seconds_max)
+    kept = None if key is None else settings.agent_home.absolute() / "xids.json"
+    return NvmlGpus(
+        boot_ns=boot_ns, seconds_max=settings.nvml_seconds_max, xids=XidBook(kept, boot_id())
+    )
+
+
+def docker_root(settings: Settings) -> Path | None:
+    return settings.docker_root if settings.agent_engine is EngineKind.DOCKER else None
 
 
 def make_engine(settings: Settings, home: Home) -> Engine:

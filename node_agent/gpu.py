@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,14 @@ from kernel.wire.agent import GpuReading, NvmlState
 
 SIMULATED_MEMORY_MIB = 24_576
 SIMULATED_NAME = "Simulated GPU 24 GB"
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """Who computes on a GPU, as the host's NVML tells. ``mib`` None: it does not tell."""
+
+    pid: int
+    mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class GpuView:
     read_ns: int = 0
     driver_version: str | None = None
     reason: str = field(default="", compare=False)
+    processes: Mapping[str, tuple[GpuProcess, ...]] = field(default_factory=dict)  # by UUID
 
 
 class Gpus(Protocol):

@@ -1,116 +1,149 @@
 """The child process that alone talks to NVML, so that a hung driver hangs nobody else.
 
-It answers each line on stdin with one line of JSON on stdout, and ends with its parent.
+It answers each line on stdin with one line of JSON on stdout, and ends with its parent. The line
+``all`` asks for everything; any other for what changes from second to second, the rest as it was.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pynvml
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.wire.agent import GpuReading
+from node_agent.gpu_fields import Process, asked, processes, quick, slow, text
 
-MIB = 1 << 20
+XIDS_A_READING_MAX = 64
+WHOLE = b"all\n"
 
 
 class ChildAnswer(Struct):
-    """``absent`` tells why there is nothing to read; empty = it was read."""
+    """``absent`` tells why there is nothing to read; empty = it was read.
+
+    ``xids``: by UUID, the numbers of the XIDs since the answer before, in their order.
+    """
 
     absent: str = ""
     driver_version: str = ""
     gpus: list[GpuReading] = []
+    processes: dict[str, list[Process]] = {}
+    xids: dict[str, list[int]] = {}
 
 
 class Nvml:
-    """One session with the library; remembers who was at which index."""
+    """One session with the library; remembers who was at which index.
+
+    A GPU that fell off the bus comes back only to a new session, so a session that lost one is
+    closed and opened anew at the next whole reading.
+    """
 
     def __init__(self) -> None:
         self._open = False
         self._known: dict[int, GpuReading] = {}
+        self._slow: dict[str, dict[str, Any]] = {}
+        self._events: Any = None
+        self._watched: dict[int, str] = {}  # UUID by the handle's address
+        self._incomplete = False
+        self._most = 0  # GPUs that were here once
 
-    def read(self) -> ChildAnswer:
+    def read(self, *, whole: bool) -> ChildAnswer:
+        if whole and self._incomplete:
+            self._close()
         try:
             if not self._open:
                 pynvml.nvmlInit()
                 self._open = True
+                self._incomplete = False
+                self._known.clear()
             count = int(pynvml.nvmlDeviceGetCount())
-            driver = _text(pynvml.nvmlSystemGetDriverVersion())
+            driver = text(pynvml.nvmlSystemGetDriverVersion())
         except pynvml.NVMLError as error:
             self._close()
             return ChildAnswer(absent=str(error))
-        readings = [self._gpu(index) for index in range(count)]
-        return ChildAnswer("", driver, [reading for reading in readings if reading is not None])
+        answer = ChildAnswer("", driver)
+        for index in range(count):
+            self._read_one(index, answer, whole=whole)
+        self._most = max(self._most, count)
+        self._incomplete |= count < self._most
+        answer.xids = self._new_xids()
+        return answer
 
-    def _gpu(self, index: int) -> GpuReading | None:
+    def _read_one(self, index: int, answer: ChildAnswer, *, whole: bool) -> None:
         try:
-            reading = _read(pynvml.nvmlDeviceGetHandleByIndex(index))
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            reading = quick(handle)
+            if whole or reading.uuid not in self._slow:
+                self._slow[reading.uuid] = slow(handle)
+                self._watch(handle, reading.uuid)
+            answer.processes[reading.uuid] = found = processes(handle)
         except pynvml.NVMLError:
-            known = self._known.get(index)
-            return msgspec.structs.replace(known, lost=True) if known is not None else None
+            self._incomplete = True
+            if (known := self._known.get(index)) is not None:
+                answer.gpus.append(replace(known, lost=True))
+            return
+        kept = self._slow[reading.uuid]
+        reading = replace(reading, process_count=len(found), **kept)
         self._known[index] = reading
-        return reading
+        answer.gpus.append(reading)
+
+    def _watch(self, handle: Any, uuid: str) -> None:
+        """Ask to be told of XIDs from now on. Cards and drivers that have none are left alone."""
+        address = _address(handle)
+        if self._watched.get(address) == uuid:
+            return
+        kinds = asked(pynvml.nvmlDeviceGetSupportedEventTypes, handle) or 0
+        if not kinds & pynvml.nvmlEventTypeXidCriticalError:
+            return
+        if self._events is None:
+            self._events = asked(pynvml.nvmlEventSetCreate)
+        if self._events is None:
+            return
+        wanted = pynvml.nvmlEventTypeXidCriticalError
+        try:
+            pynvml.nvmlDeviceRegisterEvents(handle, wanted, self._events)
+        except pynvml.NVMLError:
+            return
+        self._watched[address] = uuid
+
+    def _new_xids(self) -> dict[str, list[int]]:
+        """What has gathered since the last time; never waits."""
+        found: dict[str, list[int]] = {}
+        for _ in range(XIDS_A_READING_MAX if self._events is not None else 0):
+            try:
+                event = pynvml.nvmlEventSetWait_v2(self._events, 0)
+            except pynvml.NVMLError as error:
+                if error.value != pynvml.NVML_ERROR_TIMEOUT:
+                    self._incomplete = True  # such as "GPU is lost": the set is of no more use
+                break
+            uuid = self._watched.get(_address(event.device))
+            if uuid is not None and event.eventType & pynvml.nvmlEventTypeXidCriticalError:
+                found.setdefault(uuid, []).append(int(event.eventData))
+        return found
 
     def _close(self) -> None:
+        if self._events is not None:
+            asked(pynvml.nvmlEventSetFree, self._events)
+        self._events = None
+        self._watched.clear()
         if self._open:
-            _asked(pynvml.nvmlShutdown)
+            asked(pynvml.nvmlShutdown)
         self._open = False
 
 
-def _read(handle: Any) -> GpuReading:
-    """One GPU. What a card does not support is left out; a lost card raises."""
-    memory = _memory(handle)
-    use = _asked(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    volatile, uncorrected = (
-        pynvml.NVML_VOLATILE_ECC,
-        pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-    )
-    return GpuReading(
-        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
-        name=_text(pynvml.nvmlDeviceGetName(handle)),
-        memory_total_mib=int(memory.total) // MIB,
-        memory_used_mib=int(memory.used) // MIB,
-        utilisation_percent=min(int(use.gpu), 100) if use is not None else None,
-        temperature_c=_asked(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-        power_mw=_asked(pynvml.nvmlDeviceGetPowerUsage, handle),
-        power_limit_mw=_asked(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
-        energy_mj=_asked(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle),
-        sm_clock_mhz=_asked(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        memory_clock_mhz=_asked(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-        throttle_reasons=_asked(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle),
-        ecc_uncorrected=_asked(pynvml.nvmlDeviceGetTotalEccErrors, handle, uncorrected, volatile),
-        process_count=len(_asked(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()),
-    )
-
-
-def _memory(handle: Any) -> Any:
-    """Version 2 tells used memory without what the driver reserves; old drivers have 1 only."""
-    found = _asked(pynvml.nvmlDeviceGetMemoryInfo, handle, version=pynvml.nvmlMemory_v2)
-    return found if found is not None else pynvml.nvmlDeviceGetMemoryInfo(handle)
-
-
-def _asked(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """The answer, or None where this card or driver cannot tell. A lost GPU is passed on."""
-    try:
-        return call(*arguments, **named)
-    except pynvml.NVMLError as error:
-        if error.value == pynvml.NVML_ERROR_GPU_IS_LOST:
-            raise
-        return None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+def _address(handle: Any) -> int:
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
 
 def main() -> None:
     nvml = Nvml()
-    for _ in sys.stdin.buffer:
-        sys.stdout.buffer.write(msgspec.json.encode(nvml.read()) + b"\n")
+    for line in sys.stdin.buffer:
+        answer = nvml.read(whole=line == WHOLE)
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
 
 

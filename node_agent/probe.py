@@ -1,4 +1,4 @@
-"""Asks workers how they are: their health, and their own gauges by vLLM's names."""
+"""Asks workers how they are: their health, their gauges and token counters by vLLM's names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ GAUGES = {
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
     "vllm:kv_cache_usage_perc",
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
 }
 CACHE_INFO = "vllm:cache_config_info"  # tells by its labels
 KV_CACHE_TOKENS = "kv_cache_tokens"  # our own name for what it tells

@@ -34,12 +34,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     agent_engine: EngineKind = EngineKind.DOCKER
     docker_host: str | None = None
     docker_runtime: str | None = None  # such as runsc, where the host has it
+    docker_root: Path = Path("/var/lib/docker")  # whose disk is told of
     simulate_gpus: Annotated[int, Meta(ge=0, le=64)] = 0
     agent_vllm: str = "vllm"
     agent_models_dir: Path | None = None
     agent_stop_work_on_exit: bool = False
     agent_one_lease: bool = False  # a rented machine: end when its lease did
     agent_away_seconds_max: Annotated[int, Meta(ge=1)] = 1200  # of one lease: without the brain
+    agent_key_days: Annotated[int, Meta(ge=0, le=3650)] = 30  # then a new key; 0: when asked
+    agent_root: Path | None = None  # set by its launcher: where its versions lie
+    agent_file: Annotated[str, Meta(max_length=64)] = ""  # and which of them this is
     nvml_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 5.0
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import structlog
 from kernel.wire.agent import NvmlState
 from node_agent.engine import Engine, EngineAway
 from node_agent.gpu import Gpus, GpuView
+from node_agent.gpu_owners import attributed
 from node_agent.health import HealthBook, Patient
 from node_agent.records import AgentState, Doing, Phase, Seen, Work
 
@@ -59,7 +60,7 @@ class Sight:
         view = await self._gpus.read()
         if view.state is not self.view.state:
             log.info("nvml", state=view.state.value, gpus=len(view.gpus), reason=view.reason)
-        self.view = view
+        self.view = attributed(view, self.own_works())
 
     def seen(self, doing: Mapping[str, Doing]) -> Seen:
         """The look for the core. ``doing`` must be older than the newest look at the engine:

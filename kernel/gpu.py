@@ -1,0 +1,46 @@
+"""Words for what NVML tells in numbers: reasons for lower clocks, compute modes.
+
+Bits as in NVML's ``nvmlClocksEventReasons`` (the same as the older ``nvmlClocksThrottleReasons``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GPU_IDLE: Final = 0x1
+POWER_CAP: Final = 0x4
+HW_SLOWDOWN: Final = 0x8
+SW_THERMAL_SLOWDOWN: Final = 0x20
+HW_THERMAL_SLOWDOWN: Final = 0x40
+HW_POWER_BRAKE: Final = 0x80
+
+THROTTLE_WORDS: Final[dict[int, str]] = {
+    GPU_IDLE: "idle",
+    0x2: "application clocks",
+    POWER_CAP: "power cap",
+    HW_SLOWDOWN: "hardware slowdown",
+    0x10: "sync boost",
+    SW_THERMAL_SLOWDOWN: "thermal slowdown by the driver",
+    HW_THERMAL_SLOWDOWN: "thermal slowdown by the hardware",
+    HW_POWER_BRAKE: "power brake",
+    0x100: "display clocks",
+    0x200: "board limit",
+    0x400: "reliability voltage",
+}
+COMPUTE_MODES: Final = ("default", "exclusive thread", "prohibited", "exclusive process")
+
+
+def throttle_words(bits: int | None) -> list[str]:
+    """Each reason that is set, in the order of its bit; bits that nobody knows by their number."""
+    if not bits:
+        return []
+    known = [word for bit, word in THROTTLE_WORDS.items() if bits & bit]
+    rest = bits & ~sum(THROTTLE_WORDS)
+    unknown = [f"bit {n}" for n in range(rest.bit_length()) if rest >> n & 1]
+    return known + unknown
+
+
+def compute_mode_word(mode: int | None) -> str | None:
+    if mode is None:
+        return None
+    return COMPUTE_MODES[mode] if mode < len(COMPUTE_MODES) else f"mode {mode}"
