@@ -73,7 +73,9 @@ class Service:
         loop = asyncio.get_running_loop()
         if self._snapshot_file is not None:
             self.gateway.tables.replace(read_snapshot(self._snapshot_file))
-        else:
+        if self.settings.takes_links:
+            await self.gateway.link_listener.start()
+        if self._snapshot_file is None:
             self._join_brain()
         self._start(self._sweep())
         self._start(self._sync())
@@ -111,6 +113,7 @@ class Service:
         """Let requests end, cut those that do not, ship what was counted."""
         gateway, clock = self.gateway, self._clock
         gateway.draining = True
+        gateway.link_listener.drain()
         for connection in list(gateway.connections):
             connection.shut()
         deadline_ns = clock.monotonic_ns() + round(self.settings.gateway_drain_seconds * 1e9)
@@ -119,6 +122,7 @@ class Service:
         for exchange in list(gateway.exchanges):
             exchange.shut_down()
         await clock.sleep(0)
+        await gateway.link_listener.close()
         shipped = await self._flush()
         for task in self._tasks:
             task.cancel()

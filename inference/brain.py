@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -50,9 +51,12 @@ class Brain:
         """
         return await self._post("/internal/gateway/usage", message, UsageAnswer)
 
-    async def changes(self, boot_id: str) -> AsyncIterator[ChangeLine]:
-        """A whole snapshot, then what changes, for as long as the connection stands."""
-        path = f"/internal/changes?boot_id={boot_id}"
+    async def changes(self, boot_id: str, link_url: str = "") -> AsyncIterator[ChangeLine]:
+        """A whole snapshot, then what changes, for as long as the connection stands.
+
+        For as long, too, agents are told to open links to ``link_url``.
+        """
+        path = f"/internal/changes?boot_id={boot_id}&link_url={quote(link_url, safe='')}"
         try:
             async for line in http.lines(
                 self._url, path, headers=self._headers, silence_seconds_max=SILENCE_SECONDS_MAX

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from inference.http import call
-from inference.links import LOOPBACK, Links
+from inference.links import Link, Links, Lost
+from inference.relay import Relay
 from inference.snapshot import Deployment
 
 WAIT_SECONDS_MAX = 1.0
 _OWN_FIELDS = frozenset(("id", "object", "created", "owned_by", "parent"))
+_REQUEST = b"GET /v1/models HTTP/1.1\r\nhost: worker\r\naccept: application/json\r\n\r\n"
 
 
 class _List(msgspec.Struct):
@@ -30,18 +31,63 @@ class Cards:
                 task.cancel()
 
 
+class _Question:
+    """One request over a worker's link, for its whole answer; a long one is not read."""
+
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._link: Link | None = None
+
+    def link_ready(self, link: Link) -> None:
+        if self.answered.done():
+            link.give_back()
+            return
+        self._link = link
+        link.send(_REQUEST)
+
+    def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
+        self._link = None
+        self._settle(content if status == 200 else b"")
+
+    def answer_head(self, status: int, kind: bytes, length: int) -> None:
+        self.stop()
+
+    def answer_body(self, received: bytes) -> None: ...
+
+    def answer_event(self, chunk: bytes, start: int) -> Relay | None:
+        return None
+
+    def answer_end(self) -> None: ...
+
+    def answer_lost(self, why: Lost) -> None:
+        self._link = None
+        self._settle(b"")
+
+    def stop(self) -> None:
+        """Nobody waits for it any more."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.drop()
+        self._settle(b"")
+
+    def _settle(self, content: bytes) -> None:
+        if not self.answered.done():
+            self.answered.set_result(content)
+
+
 async def _ask(deployment: Deployment[Links]) -> None:
     for replica in deployment.replicas:
         if not replica.ready:
             continue
+        question = _Question()
+        replica.links.borrow(question)
         try:
-            status, content = await call(
-                f"http://{LOOPBACK}:{replica.links.port}", "GET", "/v1/models"
-            )
-            if status != 200:
-                continue
+            content = await question.answered
+        finally:
+            question.stop()
+        try:
             cards = msgspec.json.decode(content, type=_List).data
-        except (OSError, ValueError, asyncio.IncompleteReadError):
+        except ValueError:
             continue
         wanted = replica.row.upstream_model or deployment.row.model
         card = next((card for card in cards if card.get("id") == wanted), None)

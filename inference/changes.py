@@ -65,7 +65,7 @@ class Follower:
     async def _follow(self) -> AsyncIterator[None]:
         """Apply lines until the stream ends or the copies differ."""
         gateway = self._gateway
-        async for line in self._brain.changes(gateway.boot_id):
+        async for line in self._brain.changes(gateway.boot_id, gateway.link_listener.url):
             gateway.heard()
             if line.digest is not None and line.digest != gateway.tables.digest():
                 self._log.warning("snapshot_differs")

@@ -134,7 +134,7 @@ class Exchange:
         """A connection stands: the request is resident from here on."""
         replica, gateway, ask = self._replica, self._gateway, self._ask
         if replica is None or ask is None:  # the client left while we dialled
-            link.drop()
+            link.give_back()
             return
         self._link = link
         now_ns = gateway.now_ns()

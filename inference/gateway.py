@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from inference.link_listener import LinkListener
+from inference.link_reverse import ReverseLinks
 from inference.links import Links
 from inference.meter import Residence, Target
 from inference.metrics import Metrics
@@ -16,7 +18,7 @@ from inference.spool import Spool
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError, Unavailable
 from kernel.ids import BootId, Ids
-from kernel.wire.gateway import KeyRow, LinkRow
+from kernel.wire.gateway import REVERSE, KeyRow, ReplicaRow
 
 if TYPE_CHECKING:
     from inference.exchange import Exchange
@@ -62,7 +64,8 @@ class Gateway:
         self.wall_ns = clock.now_ns()  # as of the last sweep
         self._clock = clock
         self.metrics = Metrics()
-        self.tables: Tables[Links] = Tables(self._make_links)
+        self.link_listener = LinkListener(self.boot_id, settings.link_terms(), clock)
+        self.tables: Tables[Links] = Tables(self._make_links, self._retire_links)
         self.exchanges: set[Exchange] = set()
         self.connections: set[ClientConnection] = set()
         self.alone = alone
@@ -87,7 +90,6 @@ class Gateway:
         self._target_number = 0
         self._window = self.tick_ns // self.window_ns
         self._ticked_ns = 0
-        self._retired: list[Links] = []
         self.spool = Spool(
             settings.gateway_spool_dir,
             boot_id,
@@ -176,6 +178,7 @@ class Gateway:
             "snapshot_age_seconds": 0 if self.alone else (self.now_ns() - self.heard_ns) / NS,
             "replicas": len(self.tables.replicas),
             "usage_lost": self.spool.lost,
+            **self.link_listener.gauges(),
         }
 
     def _sweep_links(self, now_ns: int) -> None:
@@ -183,8 +186,17 @@ class Gateway:
         for replica in self.tables.replicas.values():
             replica.links.sweep(now_ns, idle_ns)
 
-    def _make_links(self, row: LinkRow) -> Links:
-        return Links(row, connect_seconds_max=self.settings.gateway_connect_seconds_max)
+    def _make_links(self, row: ReplicaRow) -> Links:
+        seconds_max = self.settings.gateway_connect_seconds_max
+        if row.link.kind != REVERSE:
+            return Links(row.link, connect_seconds_max=seconds_max)
+        lease = self.link_listener.expect(row.lease_id, row.epoch, row.link.key)
+        return ReverseLinks(row.link, lease, connect_seconds_max=seconds_max, now_ns=self.now_ns)
+
+    def _retire_links(self, row: ReplicaRow, links: Links, superseded: bool) -> None:
+        links.close()
+        if row.link.kind == REVERSE:
+            self.link_listener.forget(row.lease_id, row.epoch, cut=superseded)
 
     def _residences(self) -> list[Residence]:
         return [one.residence for one in self.exchanges if one.residence is not None]

@@ -204,6 +204,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.resume_reading()
 
+    def give_back(self) -> None:
+        """Nothing was sent over it: it can carry another exchange."""
+        self.exchange = None
+        self._links.put_back(self)
+
     def drop(self) -> None:
         """Close at once; a worker that still works for this exchange sees the abort."""
         self.exchange = self._relay = None

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference.link_listener import LinkTerms
+
 MIB = 1 << 20
 
 
@@ -23,6 +25,16 @@ class Settings(BaseSettings):
     gateway_reuse_port: bool = False
     gateway_spool_dir: Path = Path(".ganglion/gateway/spool")
     snapshot_stale_seconds: float = Field(default=600, gt=0)
+
+    # Where agents' links come in, and what they are told of it (docs/gateway.md, "Links").
+    gateway_link_host: str = "127.0.0.1"
+    gateway_link_port: int = Field(default=0, ge=0, le=65535)
+    gateway_link_url: str = Field(default="", max_length=500, pattern=r"^(https?://.+)?$")
+    gateway_link_certificate: Path | None = None
+    gateway_link_certificate_key: Path | None = None
+    gateway_link_lease_max: int = Field(default=1024, ge=8)
+    gateway_link_address_max: int = Field(default=8192, ge=8)
+    gateway_link_unverified_max: int = Field(default=1024, ge=8)
 
     # What a client may send, and how slowly.
     gateway_connections_max: int = Field(default=10_000, ge=1)
@@ -57,3 +69,20 @@ class Settings(BaseSettings):
     def name(self) -> str:
         """A stable name of this gateway for the brain."""
         return self.gateway_name or f"{self.gateway_host}:{self.gateway_port}"
+
+    def link_terms(self) -> LinkTerms:
+        return LinkTerms(
+            host=self.gateway_link_host,
+            port=self.gateway_link_port,
+            url=self.gateway_link_url,
+            certificate=self.gateway_link_certificate,
+            certificate_key=self.gateway_link_certificate_key,
+            lease_max=self.gateway_link_lease_max,
+            address_max=self.gateway_link_address_max,
+            unverified_max=self.gateway_link_unverified_max,
+        )
+
+    @property
+    def takes_links(self) -> bool:
+        """Always with a brain, which tells agents where; alone, where the settings say so."""
+        return bool(self.brain_url) or "gateway_link_port" in self.model_fields_set

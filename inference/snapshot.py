@@ -14,6 +14,8 @@ from inference.slices import Purse
 from kernel.errors import BadInput
 from kernel.wire.digest import snapshot_digest
 from kernel.wire.gateway import (
+    LOOPBACK,
+    REVERSE,
     AccountRow,
     ChangeLine,
     DeploymentRow,
@@ -46,10 +48,16 @@ class Deployment(Generic[LinksT]):
 
 
 class Tables(Generic[LinksT]):
-    """``make_links`` turns a replica's link row into whatever reaches it."""
+    """``make_links`` gives whatever reaches a replica; ``retire`` ends that when the replica
+    goes, and is told whether a higher epoch takes its place."""
 
-    def __init__(self, make_links: Callable[[LinkRow], LinksT]) -> None:
+    def __init__(
+        self,
+        make_links: Callable[[ReplicaRow], LinksT],
+        retire: Callable[[ReplicaRow, LinksT, bool], None] = lambda row, links, superseded: None,
+    ) -> None:
         self._make_links = make_links
+        self._retire = retire
         self.keys: dict[str, KeyRow] = {}  # by digest of the secret
         self.accounts: dict[str, Account] = {}
         self.deployments: dict[str, Deployment[LinksT]] = {}
@@ -165,18 +173,19 @@ class Tables(Generic[LinksT]):
             known.row = row
             return
         if known is not None:
-            self.drop_replica(row.replica_id)
-        replica = Replica(row=row, links=self._make_links(row.link))
+            self.drop_replica(row.replica_id, superseded=row.epoch > known.row.epoch)
+        replica = Replica(row=row, links=self._make_links(row))
         self.replicas[row.replica_id] = replica
         deployment = self.deployments.get(row.deployment_id)
         if deployment is not None:
             deployment.replicas.append(replica)
 
-    def drop_replica(self, replica_id: str) -> None:
+    def drop_replica(self, replica_id: str, *, superseded: bool = False) -> None:
         replica = self.replicas.pop(replica_id, None)
         if replica is None:
             return
         replica.gone = True
+        self._retire(replica.row, replica.links, superseded)
         deployment = self.deployments.get(replica.row.deployment_id)
         if deployment is not None:
             deployment.replicas.remove(replica)
@@ -216,8 +225,17 @@ def check(snapshot: Snapshot) -> None:
                 f"Replica {replica.replica_id} names deployment {replica.deployment_id},"
                 " which is not listed."
             )
-        if replica.gpus < 1 or not 0 < replica.link.port < 65536:
-            raise BadInput(f"Replica {replica.replica_id} needs gpus >= 1 and a link with a port.")
+        if replica.gpus < 1 or not _reachable(replica.link):
+            raise BadInput(
+                f"Replica {replica.replica_id} needs gpus >= 1 and a link: with a port, or of kind"
+                " reverse with a key of 64 hex digits."
+            )
+
+
+def _reachable(link: LinkRow) -> bool:
+    if link.kind == REVERSE:
+        return len(link.key) == 64 and not link.key.strip("0123456789abcdef")
+    return link.kind == LOOPBACK and 0 < link.port < 65536
 
 
 def _same_worker(old: ReplicaRow, new: ReplicaRow) -> bool:

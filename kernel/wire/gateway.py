@@ -44,11 +44,19 @@ class AccountRow(Struct, omit_defaults=True):
     cache_salt: str = ""
 
 
-class LinkRow(Struct, omit_defaults=True):
-    """``loopback``: dial 127.0.0.1:port. (``reverse`` joins with community nodes.)"""
+LOOPBACK, REVERSE = "loopback", "reverse"  # kinds of links
 
-    kind: str = "loopback"
-    port: int = 0
+
+class LinkRow(Struct, omit_defaults=True):
+    """``loopback``: dial 127.0.0.1:port. ``reverse``: the node's agent dials (``wire.links``),
+    and proves each link with ``key`` (64 hex digits, of this lease and epoch alone)."""
+
+    kind: str = LOOPBACK
+    port: int = 0  # of loopback links
+    key: str = ""  # of reverse links
+
+    def __repr__(self) -> str:
+        return f"LinkRow(kind={self.kind!r}, port={self.port})"  # never the key
 
 
 class ReplicaState(StrEnum):

@@ -35,7 +35,7 @@ def tables() -> Tables[LinkRow]:
         deployment_row("pool-p", 3, **{**pool, "model": "p"}),
     ]
     start.replicas += [replica_row(2, 2, 2), replica_row(3, 3, 3)]
-    made: Tables[LinkRow] = Tables(lambda row: row)
+    made: Tables[LinkRow] = Tables(lambda row: row.link)
     made.replace(start)
     return made
 

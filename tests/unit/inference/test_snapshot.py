@@ -24,7 +24,7 @@ from tests.support.gateway import (
 
 
 def tables(start: Snapshot | None = None) -> Tables[LinkRow]:
-    made: Tables[LinkRow] = Tables(lambda row: row)
+    made: Tables[LinkRow] = Tables(lambda row: row.link)
     if start is not None:
         made.replace(start)
     return made

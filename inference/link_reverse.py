@@ -1,0 +1,80 @@
+"""Links to a worker that its node's agent opened: the same to an exchange as links that we dial."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from inference.link_lease import LeaseLinks, Shelf
+from inference.links import Answering, Link, Links, Lost
+from kernel.clock import NS
+from kernel.wire.gateway import LinkRow
+from kernel.wire.links import WORKER
+
+
+class ReverseLinks(Links):
+    """Kept-alive links come first, as always; then fresh ones from the shelf, then the line."""
+
+    def __init__(
+        self,
+        row: LinkRow,
+        lease: LeaseLinks,
+        *,
+        connect_seconds_max: float,
+        now_ns: Callable[[], int],
+    ) -> None:
+        super().__init__(row, connect_seconds_max=connect_seconds_max)
+        self._lease = lease
+        self._shelf: Shelf = lease.shelf(WORKER)
+        self._wait_ns = round(connect_seconds_max * NS)
+        self._clock_ns = now_ns
+
+    def borrow(self, exchange: Answering) -> None:
+        idle = self._idle
+        while idle:
+            link = idle.pop()
+            if link.is_open():
+                link.used = True
+                link.exchange = exchange
+                exchange.link_ready(link)
+                return
+        # One that lay on the shelf may have been lost on its way without a word: then the
+        # exchange may try once more, as with a kept one.
+        self._fetch(exchange, lay_idle=True)
+
+    def dial(self, exchange: Answering) -> None:
+        """Over a connection that has not carried anything."""
+        self._fetch(exchange, lay_idle=False)
+
+    def _fetch(self, exchange: Answering, *, lay_idle: bool) -> None:
+        transport = self._shelf.take()
+        if transport is not None:
+            self._hand_over(transport, exchange, used=lay_idle)
+            return
+        absent = self._lease.silent_ns() > self._wait_ns
+        if absent or not self._shelf.wait(
+            _InLine(self, exchange), self._clock_ns() + self._wait_ns
+        ):
+            asyncio.get_running_loop().call_soon(exchange.answer_lost, Lost.REFUSED)
+
+    def _hand_over(self, transport: asyncio.Transport, exchange: Answering, *, used: bool) -> None:
+        link = Link(self)
+        transport.set_protocol(link)
+        link.connection_made(transport)
+        link.used = used
+        link.exchange = exchange
+        exchange.link_ready(link)
+
+
+class _InLine:
+    """An exchange that waits for a link."""
+
+    def __init__(self, links: ReverseLinks, exchange: Answering) -> None:
+        self._links = links
+        self._exchange = exchange
+
+    def link_served(self, transport: asyncio.Transport) -> None:
+        self._links._hand_over(transport, self._exchange, used=False)
+
+    def link_refused(self, reason: str) -> None:
+        self._exchange.answer_lost(Lost.REFUSED)
