@@ -71,12 +71,40 @@ class Home:
 
     def key(self) -> NodeKey:
         """The node's key; made, for its owner's eyes only, where there is none."""
-        path = self.path / "node.key"
+        path = self._key_file
+        return self._read_key(path) or _new_key(path)
+
+    def spare_key(self) -> NodeKey | None:
+        """The key of a rotation whose end is not known yet."""
+        return self._read_key(self._spare_file)
+
+    def make_spare_key(self) -> NodeKey:
+        return _new_key(self._spare_file)
+
+    def promote_spare_key(self) -> None:
+        """The brain knows the spare key alone: it takes the place of the old one."""
+        if self._spare_file.exists():
+            os.utime(self._spare_file)
+            self._spare_file.replace(self._key_file)
+
+    def key_made_at(self) -> float:
+        """Seconds since 1970 at which the key came into use, by this machine's clock."""
+        return self._key_file.stat().st_mtime
+
+    def rotation_asked(self) -> bool:
+        return self._asked_file.exists()
+
+    def ask_rotation(self, asked: bool) -> None:
+        """A person's wish, for the agent that runs; it takes the wish away when it is done."""
+        if asked:
+            self._asked_file.touch(mode=0o600)
+        else:
+            self._asked_file.unlink(missing_ok=True)
+
+    def _read_key(self, path: Path) -> NodeKey | None:
         content = read_if_there(path)
         if content is None:
-            made = Ed25519PrivateKey.generate()
-            write_private(path, made.private_bytes_raw().hex().encode())
-            return NodeKey(made)
+            return None
         try:
             private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(content.decode()))
         except (ValueError, UnicodeDecodeError) as error:
@@ -96,9 +124,27 @@ class Home:
         except msgspec.MsgspecError as error:
             raise BadInput(f"{self._identity_file} is damaged: {error}.") from error
 
+    @property
+    def _key_file(self) -> Path:
+        return self.path / "node.key"
+
+    @property
+    def _spare_file(self) -> Path:
+        return self.path / "node.key.next"
+
+    @property
+    def _asked_file(self) -> Path:
+        return self.path / "rotate.asked"
+
     def save_identity(self, identity: Identity) -> None:
         write_private(self._identity_file, msgspec.json.encode(identity))
 
     @property
     def _identity_file(self) -> Path:
         return self.path / "identity.json"
+
+
+def _new_key(path: Path) -> NodeKey:
+    made = Ed25519PrivateKey.generate()
+    write_private(path, made.private_bytes_raw().hex().encode())
+    return NodeKey(made)

@@ -35,6 +35,7 @@ from kernel.wire.agent import (
     mac,
     session_input,
 )
+from kernel.wire.keys import LeaveAnswer, LeaveRequest, RotateAnswer, RotateRequest, rotate_input
 from node_agent.identity import Identity, NodeKey
 
 ANSWER_BYTES_MAX = 8 << 20
@@ -110,8 +111,11 @@ class BrainLink:
         host_boot_id: str,
         agent_version: str,
         boot_ns: Callable[[], int],
+        spare: NodeKey | None = None,
+        on_spare: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
+        self._spare, self._on_spare = spare, on_spare
         self._identity = identity
         self._key = key
         self._host_boot_id = host_boot_id
@@ -137,6 +141,32 @@ class BrainLink:
         """The secrets of one lease's launch; the caller keeps them in memory alone."""
         content = await self._call("POST", "/agent/v1/secrets", encode(request))
         return decode(content, SecretsAnswer)
+
+    async def rotate(self, new: NodeKey) -> None:
+        """Give the node this key. The session of the old one is over; may be repeated."""
+        if new.public_hex == self._key.public_hex:
+            return
+        node_id = self._identity.node_id
+        text = rotate_input(node_id, new.public_hex)
+        request = RotateRequest(
+            node_id=node_id,
+            public_key=new.public_hex,
+            signature=self._key.sign(text).hex(),
+            proof=new.sign(text).hex(),
+        )
+        content = await _send(self._client, "POST", "/agent/v1/rotate", encode(request), {})
+        decode(content, RotateAnswer)
+        self._take_key(new)
+
+    async def leave(self, reason: str) -> LeaveAnswer:
+        """Revoke this node: its key opens nothing any more."""
+        content = await self._call("POST", "/agent/v1/leave", encode(LeaveRequest(reason)))
+        return decode(content, LeaveAnswer)
+
+    def _take_key(self, key: NodeKey) -> None:
+        """What the old key opened is over: a new start, with numbers of its own."""
+        self._key, self._spare, self._session = key, None, None
+        self._start_id, self._seq = secrets.token_hex(16), 0
 
     async def _call(
         self, method: str, path: str, body: bytes, *, seconds: float = CALL_SECONDS_MAX
@@ -172,6 +202,19 @@ class BrainLink:
     async def _open_session(self) -> _Session:
         if self._session is not None and self._boot_ns() < self._session.renew_ns:
             return self._session
+        try:
+            return await self._new_session()
+        except Unauthenticated as refused:
+            spare = self._spare
+            if spare is None or refused.error_code != "node_unknown":
+                raise
+        # The brain may have taken the new key of a rotation whose answer never came.
+        self._take_key(spare)
+        session = await self._new_session()
+        self._on_spare()
+        return session
+
+    async def _new_session(self) -> _Session:
         began_ns = self._boot_ns()
         request = SessionRequest(
             node_id=self._identity.node_id,

@@ -3,6 +3,7 @@
 The door. A node's live state (beats, leases) belongs to the fleet, one floor up.
 """
 
+from brain.marketplace.agent_file import AgentFile, agent_file, agent_sources, stored
 from brain.marketplace.models import Node
 from brain.marketplace.prices import default_price_nano
 from brain.marketplace.rented import give_join_token, make_rented_node
@@ -17,9 +18,12 @@ from brain.marketplace.service import (
 )
 
 __all__ = [
+    "AgentFile",
     "JoinTerms",
     "Node",
     "NodeTerms",
+    "agent_file",
+    "agent_sources",
     "default_price_nano",
     "give_join_token",
     "make_join_token",
@@ -28,4 +32,5 @@ __all__ = [
     "node_terms",
     "nodes_of_account",
     "revoke_node",
+    "stored",
 ]
