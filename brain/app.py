@@ -62,6 +62,7 @@ def create_app(
     app.state.agents = parts.agents
     app.state.vault = parts.vault
     app.state.join_terms = parts.join_terms
+    app.state.agent_updates = parts.updates
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
     app.state.market = Market(parts.ctx, ModelsNear())

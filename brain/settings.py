@@ -115,6 +115,25 @@ class Settings(CloudSettings):
         default=600, ge=30, le=86_400, description="An agent stops work not renewed for so long."
     )
     beat_seconds: int = Field(default=10, ge=1, le=60, description="Pace of agents' heartbeats.")
+    agent_wheels_dir: str = Field(
+        default="",
+        description="Wheels of the agent's file for several Pythons and machines"
+        " (tools/agent_wheels.py); empty: for the brain's own alone.",
+    )
+    agent_update_percent_per_hour: float = Field(
+        default=25,
+        ge=0,
+        description="Share of the nodes that are brought to this brain's agent each hour; 0: none.",
+    )
+    log_lines_per_lease: int = Field(
+        default=10_000, ge=100, le=1_000_000, description="Lines that are kept of one lease's log."
+    )
+    log_bytes_per_lease: int = Field(
+        default=4 << 20, ge=64 << 10, le=1 << 30, description="Bytes that are kept of one."
+    )
+    log_days: int = Field(
+        default=7, ge=1, le=365, description="A lease's log is kept so long after its last line."
+    )
     meter_window_seconds: int = Field(
         default=10, ge=1, le=60, description="Length of a settlement window."
     )

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 from redis.asyncio import Redis
@@ -20,8 +21,10 @@ from brain.edge.idempotency import forget_old
 from brain.edge.limits import Limits, Rate, Rates
 from brain.edge.metrics import Metrics
 from brain.identity import Identity, Passwords, Tokens
-from brain.marketplace import JoinTerms
+from brain.marketplace import AgentUpdates, JoinTerms, agent_file
 from brain.plumbing import Ctx, Db, Tx, valkey
+from brain.plumbing.sealing import Sealer
+from brain.secrets import Vault
 from brain.settings import Settings
 from catalog import Catalog, load_catalog
 from kernel.clock import SystemClock
@@ -110,6 +113,8 @@ class Parts:
     metrics: Metrics
     limits: Limits
     identity: Identity
+    vault: Vault
+    updates: AgentUpdates
     agents: fleet.AgentFront
     join_terms: JoinTerms
     catalog: Catalog
@@ -147,17 +152,25 @@ def assemble(
     made = ctx or system_ctx(settings)
     redis = valkey.connect(settings.redis_url.get_secret_value())
     master_key = bytes.fromhex(settings.master_key.get_secret_value())
+    updates = AgentUpdates(
+        made,
+        lambda: agent_file(settings.agent_wheels_dir),
+        settings.agent_update_percent_per_hour,
+    )
     return Parts(
         settings=settings,
         ctx=made,
         valkey=redis,
         metrics=Metrics(),
         limits=Limits(redis, made.clock, _rates(settings)),
-        agents=_agents(settings, made, redis, master_key),
+        vault=vault_of(settings),
+        updates=updates,
+        agents=_agents(settings, made, redis, master_key, (updates,)),
         join_terms=JoinTerms(
             installation_id=settings.installation_id,
             brain_url=settings.public_brain_url,
             beat_seconds=settings.beat_seconds,
+            wheels_dir=settings.agent_wheels_dir,
         ),
         catalog=load_catalog(),
         feed=Feed(made, sources(master_key)),
@@ -183,16 +196,27 @@ def _rates(settings: Settings) -> Rates:
     )
 
 
-def _agents(settings: Settings, ctx: Ctx, redis: Redis, master_key: bytes) -> fleet.AgentFront:
+def _agents(
+    settings: Settings,
+    ctx: Ctx,
+    redis: Redis,
+    master_key: bytes,
+    parts: Sequence[fleet.BeatPart],
+) -> fleet.AgentFront:
     return fleet.AgentFront(
         ctx=ctx,
         terms=fleet.FrontTerms(
             installation_id=settings.installation_id,
             secret=fleet.session_secret(master_key),
             beat_seconds=settings.beat_seconds,
+            log_terms=fleet.LogTerms(
+                lines_max=settings.log_lines_per_lease, bytes_max=settings.log_bytes_per_lease
+            ),
         ),
         telemetry=fleet.Telemetry(redis),
         watcher=DeploymentWatch(ctx),
+        vault=vault_of(settings),
+        parts=parts,
     )
 
 
@@ -213,9 +237,17 @@ class WorkerParts:
         ttl = self.settings.lease_ttl_seconds
         market = offers.Market(ctx, ModelsNear())
 
+        vault = vault_of(self.settings)
+
         async def reconcile() -> object:
             return await deployments.reconcile_due(
-                ctx, self.catalog, owner=owner, lease_ttl_seconds=ttl, market=market, halt=halt
+                ctx,
+                self.catalog,
+                vault,
+                owner=owner,
+                lease_ttl_seconds=ttl,
+                market=market,
+                halt=halt,
             )
 
         async def leases() -> object:
@@ -232,7 +264,9 @@ class WorkerParts:
 
         async def tidy() -> object:
             async with ctx.db.begin() as tx:
-                return await forget_old(tx, now=ctx.clock.now())
+                await forget_old(tx, now=ctx.clock.now())
+                old = ctx.clock.now() - timedelta(days=self.settings.log_days)
+                return await fleet.forget_logs(tx, old)
 
         return {
             tasks.DEPLOYMENTS: reconcile,
@@ -280,6 +314,11 @@ def rent_terms(settings: Settings) -> provisioning.Terms:
         secret=hmac.new(master_key, b"join tokens of rented machines", hashlib.sha256).digest(),
         boot_image=settings.cloud_boot_image,
     )
+
+
+def vault_of(settings: Settings) -> Vault:
+    """What seals and opens accounts' secrets in this process."""
+    return Vault(Sealer(bytes.fromhex(settings.master_key.get_secret_value())))
 
 
 def meter_policy(settings: Settings) -> billing.MeterPolicy:

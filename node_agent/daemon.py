@@ -1,4 +1,8 @@
-"""Puts the agent together: settings in, hands behind their Protocols, signals to a clean stop."""
+"""Puts the agent together: settings in, hands behind their Protocols, signals to a clean stop.
+
+It ends with 0 when it was told to stop, and with 75 when its launcher should start the version
+that was laid ready.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-import msgspec
 import structlog
 
 from kernel.clock import SystemClock
@@ -23,6 +26,7 @@ from node_agent import enroll
 from node_agent.agent import Agent, Parts, Self
 from node_agent.engine import Engine
 from node_agent.engine_process import ProcessEngine, ProcessPlaces
+from node_agent.extras import Extra
 from node_agent.gpu import Gpus, SimulatedGpus
 from node_agent.gpu_xids import XidBook
 from node_agent.host import HostMeter, boot_id, read_host
@@ -30,32 +34,48 @@ from node_agent.identity import Home, Identity, NodeKey
 from node_agent.link import BrainLink, brain_client, is_local
 from node_agent.logs import LogShelf
 from node_agent.probe import Probe
+from node_agent.rotation import Rotation
 from node_agent.settings import EngineKind, Settings, read
 from node_agent.state import StateFile
 from node_agent.telemetry import Telemetry
+from node_agent.update import Updates
+from node_agent.versions import Root
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 END_LOOK_SECONDS = 1.0
+UPDATED = 75
+CHORE_WORDS = {
+    "once": "print what the agent sees, and exit",
+    "enrol": "become a node with JOIN_TOKEN if it is none yet, and exit",
+    "rotate": "give the node a new key, and exit",
+    "leave": "end this node's work, revoke it at the brain, and exit",
+}
 
 
 def serve(arguments: list[str]) -> int:
     """Runs the agent until SIGTERM or SIGINT; 0 after a clean stop, 1 with one clear sentence."""
     write_json_logs()
     try:
-        settings, once = read_settings(arguments)
-        asyncio.run(_look_once(settings) if once else run(settings))
+        settings, chore = read_settings(arguments)
+        if chore:
+            from node_agent.chores import CHORES
+
+            return asyncio.run(CHORES[chore](settings))
+        return UPDATED if asyncio.run(run(settings)) else 0
     except GanglionError as error:
         print(error.detail, file=sys.stderr)  # noqa: T201  the last word to a person
         return 1
     except Exception:
         log.exception("agent_failed")  # work goes on, and the next agent adopts it
         return 1
-    return 0
 
 
-def read_settings(arguments: list[str]) -> tuple[Settings, bool]:
-    """Settings from the environment and the command line; ``BadInput`` names the wrong one."""
+def read_settings(arguments: list[str]) -> tuple[Settings, str]:
+    """Settings from the environment and the command line, and the chore in the agent's place.
+
+    ``BadInput`` names the setting that is wrong.
+    """
     parser = argparse.ArgumentParser(
         prog="ganglion agent", description="Offers this machine's GPUs."
     )
@@ -67,15 +87,18 @@ def read_settings(arguments: list[str]) -> tuple[Settings, bool]:
     parser.add_argument(
         "--engine", dest="agent_engine", choices=[kind.value for kind in EngineKind]
     )
-    parser.add_argument("--once", action="store_true", help="print what the agent sees, and exit")
+    for chore, words in CHORE_WORDS.items():
+        parser.add_argument(
+            f"--{chore}", dest="chore", action="store_const", const=chore, help=words
+        )
     given = vars(parser.parse_args(arguments))
-    once = bool(given.pop("once"))
+    chore = given.pop("chore") or ""
     chosen = {name: value for name, value in given.items() if value is not None}
-    return read(os.environ, chosen), once
+    return read(os.environ, chosen), chore
 
 
-async def run(settings: Settings) -> None:
-    """Join if needed, then be the agent until told to stop."""
+async def run(settings: Settings) -> bool:
+    """Join if needed, then be the agent until told to stop. True: a new version is laid ready."""
     home = Home(settings.agent_home.absolute())
     home.open()
     key = home.key()
@@ -89,40 +112,80 @@ async def run(settings: Settings) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for part in (gpus.close, probe.close, client.aclose):
                 stack.push_async_callback(part)
-            joining = asyncio.create_task(_join(settings, home, client, gpus))
+            joining = asyncio.create_task(join(settings, home, client, gpus))
             identity = await _unless(stop, joining)
             if identity is None:
-                return
+                return False
             engine = make_engine(settings, home)
             stack.push_async_callback(engine.close)
-            link = BrainLink(
-                client,
-                identity=identity,
-                key=key,
-                host_boot_id=boot_id(),
-                agent_version=version(),
-                boot_ns=boot_ns,
-            )
+            link = brain_link(settings, client, home, identity)
             clock = SystemClock()
             shelf = LogShelf(home.work, clock)
             store = StateFile(home.state_file)
             telemetry = Telemetry(gpus, HostMeter(boot_ns, docker_root(settings)), clock)
-            extras = (telemetry,)
-            parts = Parts(link, engine, telemetry, probe, shelf, store, clock, boot_ns, extras)
-            await _serve(
-                Agent(parts, Self(identity, boot_id(), home.path, version())), settings, stop
+            updated = asyncio.Event()
+            extras = (
+                telemetry,
+                *upkeep(settings, home, client, link, clock, stop=stop, updated=updated),
             )
+            parts = Parts(link, engine, telemetry, probe, shelf, store, clock, boot_ns, extras)
+            me = Self(identity, boot_id(), home.path, version(settings.agent_file))
+            await _serve(Agent(parts, me), settings, stop, updated)
+            return updated.is_set()
     finally:
         log.info("agent_stopped")
 
 
-async def _serve(agent: Agent, settings: Settings, stop: asyncio.Event) -> None:
+def brain_link(
+    settings: Settings, client: httpx.AsyncClient, home: Home, identity: Identity
+) -> BrainLink:
+    """The node's way to the brain, with the key of a rotation that was broken off, if any."""
+    return BrainLink(
+        client,
+        identity=identity,
+        key=home.key(),
+        host_boot_id=boot_id(),
+        agent_version=version(settings.agent_file),
+        boot_ns=boot_ns,
+        spare=home.spare_key(),
+        on_spare=home.promote_spare_key,
+    )
+
+
+def upkeep(
+    settings: Settings,
+    home: Home,
+    client: httpx.AsyncClient,
+    link: BrainLink,
+    clock: SystemClock,
+    *,
+    stop: asyncio.Event,
+    updated: asyncio.Event,
+) -> tuple[Extra, ...]:
+    """What keeps the agent itself in order. A rented machine is too short-lived for it."""
+    if settings.agent_one_lease:
+        return ()
+    rotation = Rotation(home, link, clock, days=settings.agent_key_days)
+    if settings.agent_root is None or not settings.agent_file:
+        return (rotation,)
+
+    def ready() -> None:
+        updated.set()
+        stop.set()
+
+    root = Root(settings.agent_root)
+    return (rotation, Updates(client, root, settings.agent_file, clock, on_ready=ready))
+
+
+async def _serve(
+    agent: Agent, settings: Settings, stop: asyncio.Event, updated: asyncio.Event
+) -> None:
     log.info("agent_ready", engine=settings.agent_engine.value, brain=settings.brain_url)
     running = asyncio.create_task(agent.run())
     watching = asyncio.create_task(_end_with_lease(agent, settings, stop))
     await _unless(stop, running)
     watching.cancel()
-    if settings.agent_stop_work_on_exit:
+    if settings.agent_stop_work_on_exit and not updated.is_set():
         await agent.stop_work()
     await agent.close()
 
@@ -139,7 +202,7 @@ async def _end_with_lease(agent: Agent, settings: Settings, stop: asyncio.Event)
         await clock.sleep(END_LOOK_SECONDS)
 
 
-async def _join(settings: Settings, home: Home, client: httpx.AsyncClient, gpus: Gpus) -> Identity:
+async def join(settings: Settings, home: Home, client: httpx.AsyncClient, gpus: Gpus) -> Identity:
     view = await gpus.read()
     host = read_host(
         home.path,
@@ -154,7 +217,7 @@ async def _join(settings: Settings, home: Home, client: httpx.AsyncClient, gpus:
         token=settings.join_token,
         host=host,
         gpus=view.gpus,
-        agent_version=version(),
+        agent_version=version(settings.agent_file),
         name=settings.agent_name,
         clock=SystemClock(),
     )
@@ -172,32 +235,6 @@ async def _unless(stop: asyncio.Event, task: asyncio.Task[T]) -> T | None:
         return None
     finally:
         stopping.cancel()
-
-
-async def _look_once(settings: Settings) -> None:
-    """Print what a beat would tell, without a brain."""
-    gpus = make_gpus(settings, None)
-    try:
-        view = await gpus.read()
-    finally:
-        await gpus.close()
-    settings.agent_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    host = read_host(
-        settings.agent_home,
-        engine=settings.agent_engine.value,
-        engine_version=None,
-        driver_version=view.driver_version,
-    )
-    shown = {
-        "agent_version": version(),
-        "host_boot_id": boot_id(),
-        "nvml": view.state,
-        "reason": view.reason,
-        "gpus": view.gpus,
-        "host": host,
-    }
-    content = msgspec.json.format(msgspec.json.encode(shown), indent=2)
-    print(content.decode())  # noqa: T201  what was asked for
 
 
 def make_gpus(settings: Settings, key: NodeKey | None) -> Gpus:
@@ -241,11 +278,13 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def version() -> str:
+def version(agent_file: str) -> str:
+    """As the brain is told it: with the start of the SHA-256 of the file that it runs from."""
     try:
-        return metadata.version("ganglion")
+        number = metadata.version("ganglion")
     except metadata.PackageNotFoundError:
-        return "0.1.0"
+        number = "0.1.0"
+    return f"{number}+{agent_file[:12]}" if agent_file else number
 
 
 def write_json_logs() -> None:

@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brain.fleet import given, logs
+from brain.fleet import given, keys, logs
 from brain.fleet.front import AgentFront
 from brain.fleet.session import Session
 from brain.fleet.telemetry import Telemetry
@@ -30,6 +30,7 @@ from kernel.wire.agent import (
     beat_decoder,
     mac,
 )
+from kernel.wire.keys import LeaveRequest, RotateRequest
 
 SESSION_BYTES_MAX = 4 << 10
 BEAT_BYTES_MAX = 256 << 10
@@ -122,6 +123,27 @@ async def secrets(request: Request) -> Response:
     asked = decode(body, SecretsRequest)
     await front.admit(caller, number)
     return _json(await given.give_secrets(front.ctx, front.vault, caller.node_id, asked))
+
+
+async def rotate(request: Request) -> Response:
+    """POST /agent/v1/rotate"""
+    front = get_front(request)
+    body = await bounded_body(request, SESSION_BYTES_MAX)
+    answer = await keys.rotate(front.ctx, decode(body, RotateRequest))
+    await front.look()
+    return _json(answer)
+
+
+async def leave(request: Request) -> Response:
+    """POST /agent/v1/leave"""
+    front = get_front(request)
+    body = await bounded_body(request, SESSION_BYTES_MAX)
+    caller, number = check_mac(request, front, body)
+    asked = decode(body, LeaveRequest)
+    await front.admit(caller, number)
+    answer = await keys.leave(front.ctx, front.watcher, caller.node_id, asked)
+    await front.look()
+    return _json(answer)
 
 
 async def bounded_body(request: Request, bytes_max: int) -> bytes:

@@ -276,3 +276,9 @@ def _stops_for_ever(lease: LeaseFacts, now_ns: int) -> bool:
     asked = lease.stop_asked_ns
     longest = (lease.drain_seconds + lease.ttl_seconds) * NS
     return asked is not None and now_ns > asked + longest
+
+
+def is_outdated(version: str, latest: str) -> bool:
+    """Whether an agent runs from another file than the newest. One run from source does not
+    say, and is left to whoever runs it."""
+    return bool(latest) and "+" in version and version != latest

@@ -10,23 +10,27 @@ from starlette.requests import Request
 from brain.edge import Page, PageQuery, get_ctx, page_of, page_query
 from brain.fleet import calls, nodes
 from brain.fleet.calls import get_front
-from brain.fleet.core import SILENT_NS
+from brain.fleet.core import SILENT_NS, is_outdated
 from brain.fleet.front import AgentFront
 from brain.fleet.nodes import NodeRows
-from brain.fleet.schemas import GpuView, HostView, NodeView, RevokedView
+from brain.fleet.schemas import NodeView, RevokedView
+from brain.fleet.showing import show_gpu, show_host
 from brain.fleet.telemetry import LastBeat
 from brain.identity import Principal, account_user, anyone
+from brain.marketplace import latest_agent
 from brain.plumbing import Ctx
 from kernel.clock import NS
 from kernel.ids import AccountId, NodeId
 from kernel.money import NANO
-from kernel.wire.agent import GpuReading
 
 router = APIRouter(tags=["nodes"])
 router.add_route("/agent/v1/session", calls.session, methods=["POST"])
 router.add_route("/agent/v1/beat", calls.beat, methods=["POST"])
+router.add_route("/agent/v1/rotate", calls.rotate, methods=["POST"])
+router.add_route("/agent/v1/leave", calls.leave, methods=["POST"])
 router.add_route("/agent/v1/wake", calls.wake, methods=["GET"])
 router.add_route("/agent/v1/logs", calls.log_lines, methods=["POST"])
+router.add_route("/agent/v1/secrets", calls.secrets, methods=["POST"])
 
 CtxIn = Annotated[Ctx, Depends(get_ctx)]
 QueryIn = Annotated[PageQuery, Depends(page_query)]
@@ -39,22 +43,23 @@ def _front(request: Request) -> AgentFront:
 
 
 FrontIn = Annotated[AgentFront, Depends(_front)]
+LatestIn = Annotated[str, Depends(latest_agent)]
 
 
 @router.get("/api/v1/nodes")
 async def list_nodes(
-    ctx: CtxIn, front: FrontIn, query: QueryIn, principal: ReaderIn
+    ctx: CtxIn, front: FrontIn, query: QueryIn, principal: ReaderIn, latest: LatestIn
 ) -> Page[NodeView]:
     """Nodes that are on offer, and your own, with what they last reported."""
-    return await _page(ctx, front, query, principal.account_id, own=False)
+    return await _page(ctx, front, query, principal.account_id, latest, own=False)
 
 
 @router.get("/api/v1/provider/nodes")
 async def list_own_nodes(
-    ctx: CtxIn, front: FrontIn, query: QueryIn, principal: UserIn
+    ctx: CtxIn, front: FrontIn, query: QueryIn, principal: UserIn, latest: LatestIn
 ) -> Page[NodeView]:
     """Your own nodes, listed or not."""
-    return await _page(ctx, front, query, principal.account_id, own=True)
+    return await _page(ctx, front, query, principal.account_id, latest, own=True)
 
 
 @router.delete("/api/v1/provider/nodes/{node_id}")
@@ -66,7 +71,7 @@ async def revoke_node(ctx: CtxIn, front: FrontIn, principal: UserIn, node_id: st
 
 
 async def _page(
-    ctx: Ctx, front: AgentFront, query: PageQuery, account_id: AccountId, *, own: bool
+    ctx: Ctx, front: AgentFront, query: PageQuery, account_id: AccountId, latest: str, *, own: bool
 ) -> Page[NodeView]:
     async with ctx.db.begin() as tx:
         rows = await nodes.visible_nodes(
@@ -78,11 +83,13 @@ async def _page(
         rows,
         query,
         key=lambda row: row.node.node_id,
-        show=lambda row: _show(row, last.get(row.node.node_id), account_id, now_ns),
+        show=lambda row: _show(row, last.get(row.node.node_id), account_id, now_ns, latest),
     )
 
 
-def _show(row: NodeRows, last: LastBeat | None, account_id: AccountId, now_ns: int) -> NodeView:
+def _show(
+    row: NodeRows, last: LastBeat | None, account_id: AccountId, now_ns: int, latest: str
+) -> NodeView:
     node, fleet = row.node, row.fleet
     state, reason, age = _state(row, now_ns)
     readings = {} if last is None else {gpu.uuid: gpu for gpu in last.beat.gpus}
@@ -99,17 +106,16 @@ def _show(row: NodeRows, last: LastBeat | None, account_id: AccountId, now_ns: i
         price_nano_per_gpu_hour=node.price_nano,
         gpus_total=len(row.gpus),
         gpus_free=sum(
-            not g.lost and not g.foreign_use and g.gpu_uuid not in row.held for g in row.gpus
-        ),
-        gpus=[
-            _gpu(g.gpu_uuid, g.name, g.memory_mib, g.simulated, readings, g.gpu_uuid in row.held)
+            not g.lost and not g.foreign_use and not g.unhealthy and g.gpu_uuid not in row.held
             for g in row.gpus
-        ],
+        ),
+        gpus=[show_gpu(g, readings, held=g.gpu_uuid in row.held) for g in row.gpus],
         age_seconds=age,
         nvml="" if fleet is None else fleet.nvml,
         engine="" if fleet is None else fleet.engine,
         agent_version="" if fleet is None else fleet.agent_version,
-        host=_host(last),
+        agent_outdated=is_outdated("" if fleet is None else fleet.agent_version, latest),
+        host=show_host(last),
         leases=row.leases,
     )
 
@@ -124,51 +130,3 @@ def _state(row: NodeRows, now_ns: int) -> tuple[str, str, float | None]:
     if row.fleet.silent_since_ns is not None or age_ns >= SILENT_NS:
         return "silent", f"last heard {age:.0f} s ago", age
     return "online", "", age
-
-
-def _gpu(
-    uuid: str,
-    name: str,
-    memory_mib: int,
-    simulated: bool,
-    readings: dict[str, GpuReading],
-    held: bool,
-) -> GpuView:
-    view = GpuView(
-        uuid=uuid, name=name, memory_total_mib=memory_mib, simulated=simulated, free=not held
-    )
-    now = readings.get(uuid)
-    if now is None:
-        return view
-    view.foreign_use = now.foreign_use
-    view.free = not held and not now.lost and not now.foreign_use
-    view.memory_used_mib = now.memory_used_mib
-    view.utilisation_percent = now.utilisation_percent
-    view.temperature_c = now.temperature_c
-    view.power_watts = None if now.power_mw is None else now.power_mw / 1000
-    view.power_limit_watts = None if now.power_limit_mw is None else now.power_limit_mw / 1000
-    view.sm_clock_mhz = now.sm_clock_mhz
-    view.memory_clock_mhz = now.memory_clock_mhz
-    view.throttle_reasons = now.throttle_reasons
-    view.ecc_uncorrected = now.ecc_uncorrected
-    view.process_count = now.process_count
-    return view
-
-
-def _host(last: LastBeat | None) -> HostView | None:
-    if last is None:
-        return None
-    host = last.beat.host
-    return HostView(
-        os=host.os,
-        cpu_count=host.cpu_count,
-        cpu_percent=host.cpu_percent,
-        load_1m=host.load_1m,
-        memory_total_mib=host.memory_total_mib,
-        memory_used_mib=host.memory_used_mib,
-        disk_total_mib=host.disk_total_mib,
-        disk_free_mib=host.disk_free_mib,
-        driver_version=host.driver_version,
-        engine=host.engine,
-        engine_version=host.engine_version,
-    )

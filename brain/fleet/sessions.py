@@ -99,6 +99,14 @@ async def _admit(tx: Tx, ctx: Ctx, node_id: NodeId, request: SessionRequest) -> 
     )
 
 
+async def end_start(tx: Tx, node: FleetNode) -> None:
+    """Every session of the node is over; its agent opens the next one as a new start."""
+    await _forget_nonces(tx, node.node_id, node.agent_start_id)
+    node.agent_start_id = ""
+    await tx.flush()
+    await store.touch_node(tx, node.node_id)
+
+
 async def _use_nonce(tx: Tx, ctx: Ctx, node: FleetNode, request: SessionRequest) -> None:
     if node.agent_start_id != request.agent_start_id:
         known = await tx.scalar(

@@ -4,9 +4,11 @@ The door. A node's live state (beats, leases) belongs to the fleet, one floor up
 """
 
 from brain.marketplace.agent_file import AgentFile, agent_file, agent_sources, stored
+from brain.marketplace.keys import key_before, replace_key
 from brain.marketplace.models import Node
 from brain.marketplace.prices import default_price_nano
 from brain.marketplace.rented import give_join_token, make_rented_node
+from brain.marketplace.routes import latest_agent
 from brain.marketplace.service import (
     JoinTerms,
     NodeTerms,
@@ -16,9 +18,11 @@ from brain.marketplace.service import (
     nodes_of_account,
     revoke_node,
 )
+from brain.marketplace.updates import AgentUpdates
 
 __all__ = [
     "AgentFile",
+    "AgentUpdates",
     "JoinTerms",
     "Node",
     "NodeTerms",
@@ -26,11 +30,14 @@ __all__ = [
     "agent_sources",
     "default_price_nano",
     "give_join_token",
+    "key_before",
+    "latest_agent",
     "make_join_token",
     "make_rented_node",
     "node_of_account",
     "node_terms",
     "nodes_of_account",
+    "replace_key",
     "revoke_node",
     "stored",
 ]

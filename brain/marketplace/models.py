@@ -59,3 +59,39 @@ class Node(Base):
     region: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class NodeKey(Base):
+    """Every key that a node ever had: none comes back, neither here nor at another node."""
+
+    __tablename__ = "node_key"
+    __table_args__ = (Index("ix_node_key_node_id", "node_id"),)
+
+    public_key: Mapped[str] = mapped_column(Text, primary_key=True)
+    node_id: Mapped[NodeId] = mapped_column(IdColumn(NodeId), ForeignKey("node.node_id"))
+    replaced: Mapped[str] = mapped_column(Text)  # the key before it; "" for the first
+    since_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class AgentRelease(Base):
+    """An agent's file that this installation hands out, and since when: waves count from there."""
+
+    __tablename__ = "agent_release"
+
+    sha256: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[str] = mapped_column(Text)
+    since_ns: Mapped[int] = mapped_column(BigInteger)
+
+
+class NodeUpdate(Base):
+    """How a node's update to a release went: told, done or failed."""
+
+    __tablename__ = "node_update"
+
+    node_id: Mapped[NodeId] = mapped_column(
+        IdColumn(NodeId), ForeignKey("node.node_id"), primary_key=True
+    )
+    sha256: Mapped[str] = mapped_column(Text, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    since_ns: Mapped[int] = mapped_column(BigInteger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -10,7 +11,8 @@ from starlette.responses import Response
 
 from brain.edge import get_ctx
 from brain.identity import Principal, account_user
-from brain.marketplace import core, service
+from brain.marketplace import core, install, service
+from brain.marketplace.agent_file import AgentFile, agent_file
 from brain.marketplace.models import Node
 from brain.marketplace.schemas import (
     JoinTokenView,
@@ -53,9 +55,13 @@ async def make_join_token(
 ) -> JoinTokenView:
     """A token for one node, good for 30 minutes and one use. It is shown this once."""
     made = await service.make_join_token(ctx, principal.account_id)
-    command = f"BRAIN_URL={terms.brain_url} JOIN_TOKEN={made.secret} ganglion agent"
+    commands = install.commands(terms.brain_url, made.secret)
     return JoinTokenView(
-        token_id=made.token_id, token=made.secret, expires_at=made.expires_at, command=command
+        token_id=made.token_id,
+        token=made.secret,
+        expires_at=made.expires_at,
+        command=commands["curl"],
+        commands=commands,
     )
 
 
@@ -95,6 +101,37 @@ async def enrol(request: Request) -> Response:
     return Response(encode(answer), media_type="application/json")
 
 
+async def install_script(request: Request) -> Response:
+    """GET /install: the script that makes a host a node. No secret in it, nor in its address."""
+    terms = get_join_terms(request)
+    text = install.render(
+        await _packed(request), brain_url=terms.brain_url, installation_id=terms.installation_id
+    )
+    return Response(text, media_type="text/x-shellscript", headers={"cache-control": "no-cache"})
+
+
+async def agent_file_itself(request: Request) -> Response:
+    """GET /agent/file: the agent as one file. Who runs it has its SHA-256 from elsewhere."""
+    made = await _packed(request)
+    headers = {"etag": f'"{made.sha256}"', "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(made.content, media_type="application/zip", headers=headers)
+
+
+async def _packed(request: Request) -> AgentFile:
+    """Packed at the first call, in a thread: it takes a second or two."""
+    return await asyncio.to_thread(agent_file, get_join_terms(request).wheels_dir)
+
+
+def latest_agent(request: Request) -> str:
+    """How agents of this brain's file tell their version; empty while it is not known."""
+    updates = getattr(request.app.state, "agent_updates", None)
+    return "" if updates is None else str(updates.latest)
+
+
+router.add_route("/install", install_script, methods=["GET"])
+router.add_route("/agent/file", agent_file_itself, methods=["GET"])
 router.add_route("/agent/v1/enroll", enrol, methods=["POST"])
 
 

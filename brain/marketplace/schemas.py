@@ -30,7 +30,8 @@ class JoinTokenView(BaseModel):
     token_id: str
     token: str
     expires_at: datetime
-    command: str
+    command: str  # to be run on the host, where it has curl
+    commands: dict[str, str]  # the same with curl, wget or python3
 
 
 class NodePatch(_Body):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from brain.marketplace import core, store
+from brain.marketplace import agent_store, core, store
 from brain.marketplace.models import JoinToken, Node, Provider
 from brain.marketplace.prices import default_price_nano
 from brain.plumbing import Ctx, Tx, audit
@@ -21,6 +21,7 @@ class JoinTerms:
     installation_id: str
     brain_url: str
     beat_seconds: int
+    wheels_dir: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,12 @@ async def enrol(ctx: Ctx, request: EnrollRequest) -> NodeId:
             region="",
             created_at=now,
         )
-        if not await store.add_node(tx, node):
+        if not await store.add_node(tx, node) or not await agent_store.add_key(
+            tx, node_id, node.public_key, replaced="", at=now
+        ):
             raise Conflict(
-                "This public key belongs to another node. Remove the agent's state and enrol"
-                " again with a new key.",
+                "This public key belongs, or belonged, to a node. Remove the agent's state and"
+                " enrol again with a new key.",
                 code="key_in_use",
             )
         await audit.record(tx, ctx, account_id, "node.enrolled", node_id)
@@ -130,7 +133,10 @@ async def _enrol_rented(
 ) -> NodeId:
     """The agent of a machine that was rented for one node, made before: its key, once."""
     key = request.public_key.lower()
-    if not await store.give_key(tx, node_id, key):
+    given = await store.give_key(tx, node_id, key)
+    if not given or not await agent_store.add_key(
+        tx, node_id, key, replaced="", at=ctx.clock.now()
+    ):
         raise Conflict("This machine's node has an agent already.", code="key_in_use")
     await audit.record(tx, ctx, account_id, "node.enrolled", node_id)
     return node_id
