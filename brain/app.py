@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from brain import health, pages
 from brain.billing import routes as billing_routes
-from brain.deployments import catalog_routes, feed_routes
+from brain.deployments import catalog_routes, change_routes, feed_routes, log_routes
 from brain.deployments import routes as deployment_routes
 from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
@@ -90,6 +90,8 @@ def _routers() -> tuple[APIRouter, ...]:
         marketplace_routes.router,
         provisioning_routes.router,
         deployment_routes.router,
+        change_routes.router,
+        log_routes.router,
         catalog_routes.router,
         offer_routes.router,
         feed_routes.router,

@@ -2,6 +2,7 @@
 
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
 from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.core.storage import Stored
 from brain.billing.service.accrue import accrue_due, release_due
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import (
@@ -18,15 +19,20 @@ from brain.billing.service.grants import (
 from brain.billing.service.group_commit import post
 from brain.billing.service.leases import (
     drained,
+    in_flight,
     last_used_ns,
     lease_closed,
     lease_evidence,
     lease_mark,
     lease_opened,
+    lease_price,
     spending,
+    taken_up,
 )
+from brain.billing.service.payers import lease_payers
 from brain.billing.service.proofs import prove
 from brain.billing.service.settle import settle_due
+from brain.billing.service.storage import storage_accrued, storage_cost, storage_price
 from brain.billing.store.proofs import Proof
 from brain.billing.store.rates import cloud_markup
 
@@ -42,6 +48,7 @@ __all__ = [
     "MeterPolicy",
     "Posting",
     "Proof",
+    "Stored",
     "account_row",
     "account_stopped",
     "accrue_due",
@@ -50,11 +57,14 @@ __all__ = [
     "cloud_markup",
     "drained",
     "grant",
+    "in_flight",
     "last_used_ns",
     "lease_closed",
     "lease_evidence",
     "lease_mark",
     "lease_opened",
+    "lease_payers",
+    "lease_price",
     "post",
     "prove",
     "purchased_credits",
@@ -62,4 +72,8 @@ __all__ = [
     "settle_due",
     "spending",
     "stopped_accounts",
+    "storage_accrued",
+    "storage_cost",
+    "storage_price",
+    "taken_up",
 ]

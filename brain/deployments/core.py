@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from brain.deployments import rollout_core
 from brain.deployments.states import (
     TERMINAL,
     Asked,
@@ -23,14 +24,8 @@ CRASH_WINDOW_NS = 600 * NS
 BACK_OFF_SECONDS = (0, 1, 5, 15, 30)
 # Seconds until a waiting replica looks for a place again, by how often it has looked.
 PLACE_AGAIN_SECONDS = (1, 1, 2, 3, 5)
+ROLLING_NS = NS  # how often a rollout is looked at with no news: gateways tell no one
 CLAIM_SECONDS_MAX = 90  # an agent takes up a lease within a few beats, or another node may
-# The order in which surplus replicas go: those that cost least to lose first.
-SURPLUS_ORDER = (
-    ReplicaState.PENDING,
-    ReplicaState.CLAIMED,
-    ReplicaState.LOADING,
-    ReplicaState.READY,
-)
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,12 @@ class DeploymentView:
     ready_ns: int | None = None  # when the newest worker of this run was; None: none was yet
     budget_nano: int | None = None
     spent_nano: int = 0  # until the next look at it, as far as is known
+    revision: int = 1  # what is asked for
+    stable: int | None = None  # the last revision whose workers all were ready; None: none was
+    max_surge: int = 1
+    max_unavailable: int = 0
+    rollout_ns: int = 0  # when the revision was asked for, or the deployment to run or to grow
+    progress_seconds: int = 3600  # a rollout that does not move for so long is given up
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,28 @@ class ReplicaView:
     claimed_ns: int = 0
     start_seconds_max: int = 1800
     drain_seconds_max: int = 300
+    revision: int = 1
+    told: bool = True  # every gateway has taken it up
+    in_flight: int = 0
+    ready_ns: int | None = None  # for the first time
+    ended_ns: int | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do for a deployment. ``again_ns`` is when to look at the latest."""
+    """What to do for a deployment. ``again_ns`` is when to look at the latest.
+
+    ``completes``: all workers of the revision asked for are ready, and no other goes on.
+    ``rolls_back``: why the revision asked for is given up for the last good one.
+    """
 
     add: int = 0
     add_due_ns: int = 0
     stop: tuple[tuple[ReplicaId, str], ...] = ()
     ask_stop: str | None = None
     breaks: str | None = None
+    completes: bool = False
+    rolls_back: str | None = None
     again_ns: int | None = None
 
 
@@ -130,20 +142,70 @@ def decide(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -
         return Decision(ask_stop=halt, stop=_all(wanted, halt))
     if view.broken:
         return Decision(stop=_not_ready(wanted), again_ns=_guard_due(view, now_ns))
-    since_ns = now_ns - CRASH_WINDOW_NS
-    recent = [r for r in replicas if r.crashed_ns is not None and r.crashed_ns > since_ns]
-    crashes = sum(r.crashes for r in recent)
+    crashes, due_ns = _crashes(view, replicas, now_ns)
+    rolling = view.stable is not None and view.stable != view.revision
+    if rolling:
+        why = _given_up(view, replicas, crashes, now_ns)
+        if why is not None:
+            return Decision(rolls_back=why, again_ns=now_ns)
     if crashes >= CRASHES_MAX:
         reason = f"{crashes} starts of its workers failed within 10 minutes"
         return Decision(breaks=reason, stop=_not_ready(wanted), again_ns=now_ns)
+    workers = [_worker(replica) for replica in replicas]
+    bounds = rollout_core.Bounds(view.revision, view.replicas, view.max_surge, view.max_unavailable)
+    completes = view.stable != view.revision and rollout_core.is_complete(bounds, workers)
+    again_ns = _guard_due(view, now_ns)
+    if rollout_core.rolls(workers, view.revision):
+        turn = rollout_core.turn(bounds, workers)
+        reason = f"revision {view.revision} takes its place"
+        stop = tuple((replica_id, reason) for replica_id in turn.stop)
+        again_ns = min(again_ns or now_ns + ROLLING_NS, now_ns + ROLLING_NS)
+        return Decision(add=turn.add, add_due_ns=due_ns, stop=stop, again_ns=again_ns)
+    if rolling and not completes:
+        again_ns = min(again_ns or now_ns + ROLLING_NS, now_ns + ROLLING_NS)
     surplus = len(wanted) - view.replicas
     if surplus > 0:
-        return Decision(stop=_surplus(wanted, surplus), again_ns=_guard_due(view, now_ns))
-    due = now_ns
-    if crashes:
-        last = max(r.crashed_ns or 0 for r in recent)
-        due = max(now_ns, last + BACK_OFF_SECONDS[crashes] * NS)
-    return Decision(add=-surplus, add_due_ns=due, again_ns=_guard_due(view, now_ns))
+        return Decision(stop=_surplus(wanted, surplus), completes=completes, again_ns=again_ns)
+    return Decision(add=-surplus, add_due_ns=due_ns, completes=completes, again_ns=again_ns)
+
+
+def _crashes(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -> tuple[int, int]:
+    """Failed starts of the revision asked for within the window, and when the next may be."""
+    since_ns = now_ns - CRASH_WINDOW_NS
+    own = [r for r in replicas if r.revision == view.revision]
+    recent = [r for r in own if r.crashed_ns is not None and r.crashed_ns > since_ns]
+    crashes = sum(r.crashes for r in recent)
+    if not crashes:
+        return 0, now_ns
+    last = max(r.crashed_ns or 0 for r in recent)
+    waits = BACK_OFF_SECONDS[min(crashes, len(BACK_OFF_SECONDS) - 1)]
+    return crashes, max(now_ns, last + waits * NS)
+
+
+def _given_up(
+    view: DeploymentView, replicas: Sequence[ReplicaView], crashes: int, now_ns: int
+) -> str | None:
+    """Why a rollout goes back. What gets ready, or makes room for it, gives it new time."""
+    if crashes >= CRASHES_MAX:
+        return f"{crashes} starts of its workers failed within 10 minutes"
+    if view.replicas == 0:
+        return None
+    moved = [r.ready_ns or 0 for r in replicas if r.revision == view.revision]
+    moved += [r.ended_ns or 0 for r in replicas if r.revision != view.revision]
+    return rollout_core.stuck(max([view.rollout_ns, *moved]), view.progress_seconds, now_ns)
+
+
+def _worker(view: ReplicaView) -> rollout_core.Worker:
+    return rollout_core.Worker(
+        replica_id=view.replica_id,
+        state=view.state,
+        revision=view.revision,
+        stop_asked=view.stop_asked,
+        told=view.told,
+        was_ready=view.ready_ns is not None,
+        faulted=view.crashed_ns is not None and view.state is ReplicaState.STOPPING,
+        in_flight=view.in_flight,
+    )
 
 
 def guard(view: DeploymentView, now_ns: int) -> str | None:
@@ -306,8 +368,6 @@ def _not_ready(replicas: Sequence[ReplicaView]) -> tuple[tuple[ReplicaId, str], 
 
 
 def _surplus(replicas: Sequence[ReplicaView], count: int) -> tuple[tuple[ReplicaId, str], ...]:
-    """Those that cost least to lose: not yet placed first, then the youngest."""
-    rank = {state: place for place, state in enumerate(SURPLUS_ORDER)}
-    ordered = sorted(replicas, key=lambda r: r.replica_id, reverse=True)
-    ordered.sort(key=lambda r: rank.get(r.state, len(rank)))
-    return _all(ordered[:count], "scaled down")
+    """Those that cost least to lose: not yet placed first, then the least busy and youngest."""
+    ordered = rollout_core.cheapest_first([_worker(replica) for replica in replicas])
+    return tuple((one.replica_id, "scaled down") for one in ordered[:count])

@@ -63,6 +63,19 @@ class Deployment(Work, Base):
     wishes: Mapped[dict[str, Any]] = mapped_column(JSONB)  # as in ``wishes.Wishes``
     # As in ``recipes.OwnLaunch``; None: it runs the model of the catalog.
     own_launch: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # Names of the account's secrets that each lease is given, and what is added to the engine's own
+    # arguments.
+    secrets: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list)
+    arguments: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list)
+    # The revision that the settings above are, and the last one whose workers all were ready.
+    revision: Mapped[int] = mapped_column(Integer, default=1)
+    stable_revision: Mapped[int | None] = mapped_column(Integer)
+    rollout_ns: Mapped[int] = mapped_column(BigInteger, default=0)  # when it was asked for
+    rollout_reason: Mapped[str] = mapped_column(Text, default="")  # of the last one given up
+    max_surge: Mapped[int] = mapped_column(Integer, default=1)
+    max_unavailable: Mapped[int] = mapped_column(Integer, default=0)
+    progress_seconds: Mapped[int | None] = mapped_column(Integer)
+    drain_seconds: Mapped[int | None] = mapped_column(Integer)
     broken_reason: Mapped[str | None] = mapped_column(Text)
     broken_ns: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
@@ -79,6 +92,8 @@ class Replica(Stated, Work, Base):
     deployment_id: Mapped[DeploymentId] = mapped_column(
         IdColumn(DeploymentId), ForeignKey("deployment.deployment_id")
     )
+    revision: Mapped[int] = mapped_column(Integer)
+    model: Mapped[str] = mapped_column(Text)  # of its revision: what its worker is asked for
     lease_id: Mapped[LeaseId | None] = mapped_column(IdColumn(LeaseId), unique=True)
     epoch: Mapped[int] = mapped_column(BigInteger)
     node_id: Mapped[NodeId | None] = mapped_column(IdColumn(NodeId))
@@ -99,6 +114,23 @@ class Replica(Stated, Work, Base):
     restarts_ns: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # the newest, when seen
     ended_ns: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class DeploymentRevision(Base):
+    """What one revision runs, as in ``revisions.Settings``; ``outcome`` None: it is being rolled
+    out, or waits for its first workers."""
+
+    __tablename__ = "deployment_revision"
+
+    deployment_id: Mapped[DeploymentId] = mapped_column(
+        IdColumn(DeploymentId), ForeignKey("deployment.deployment_id"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    asked_ns: Mapped[int] = mapped_column(BigInteger)
+    outcome: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    ended_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ModelMeasure(Base):

@@ -10,6 +10,7 @@ from typing import Any
 from brain import billing, fleet, offers, provisioning
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
+from brain.deployments.ports import NoOwnWork, OwnWork
 from brain.deployments.recipes import EXPECTED_SECONDS, Recipe, recipe_of
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.deployments.wishes import wishes_of
@@ -22,6 +23,7 @@ from brain.scheduling import (
     PlanRequest,
     plan_together,
 )
+from brain.secrets import LeaseSecrets, Vault
 from catalog import Catalog
 from kernel.errors import Conflict, NoCapacity, NotFound, OutOfCredit
 from kernel.ids import ReplicaId
@@ -37,6 +39,8 @@ class Places:
     ctx: Ctx
     lease_ttl_seconds: int
     market: offers.Market
+    vault: Vault
+    own_work: OwnWork = field(default_factory=NoOwnWork)
 
     async def board(self) -> Board:
         return await self.market.board()
@@ -189,7 +193,15 @@ async def _claim(
             return
         if deployment.asked != Asked.RUNNING.value:
             return  # the deployment's own step is about to say so to this replica
+        if row.revision != deployment.revision:
+            await saved(tx, row, core.again_seconds(ReplicaState.PENDING))
+            return  # another revision was asked for since; the deployment's own step ends this one
+        given = await places.vault.opened(tx, deployment.account_id, deployment.secrets)
         lease = await _open(tx, places, recipe, deployment, row, plan.chosen)
+        if given:
+            await places.vault.give(tx, lease.lease_id, LeaseSecrets(given))
+        if deployment.own_launch is not None:
+            await places.own_work.claimed(tx, deployment.own_launch["pod_id"], lease)
         await ctx.reach("deployments.claimed")
         row.lease_id, row.epoch, row.node_id = lease.lease_id, lease.epoch, lease.node_id
         row.gpus = plan.chosen.gpus

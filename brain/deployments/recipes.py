@@ -7,7 +7,7 @@ worker is started on so many GPUs, how long its start and its end may take.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -88,7 +88,23 @@ async def recipe_of(tx: Tx, catalog: Catalog, deployment: Deployment) -> Recipe:
     (template,) = await measures.corrected(tx, catalog.get(deployment.model))
     mode = "pool" if deployment.pool else "dedicated"
     use = use_of(template, context=deployment.context, concurrency=deployment.concurrency)
-    return template_recipe(template, use, mode)
+    return with_asked(template_recipe(template, use, mode), deployment)
+
+
+def with_asked(recipe: Recipe, deployment: Deployment) -> Recipe:
+    """The recipe with what its owner added: arguments of the engine, and secrets."""
+
+    def asked(gpus: int) -> LaunchSpec:
+        spec = recipe.launch(gpus)
+        added = list(deployment.arguments)
+        return msgspec.structs.replace(
+            spec,
+            arguments=[*spec.arguments, *added],
+            process=[*spec.process, *added] if spec.process else [],
+            secrets=bool(deployment.secrets),
+        )
+
+    return replace(recipe, launch=asked)
 
 
 def template_recipe(template: Template, use: Use, mode: str) -> Recipe:

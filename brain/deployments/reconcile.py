@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import structlog
 
 from brain import billing, fleet, offers, provisioning
-from brain.deployments import core, measures, store
+from brain.deployments import core, measures, rollouts, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.placing import Places, place, plan_batch
+from brain.deployments.ports import NoOwnWork, OwnWork
 from brain.deployments.recipes import recipe_of
 from brain.deployments.service import ask_stop
 from brain.deployments.states import TERMINAL, Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx, changes, work
 from brain.scheduling import Plan
+from brain.secrets import Vault
 from catalog import Catalog
 from kernel.clock import NS
 from kernel.errors import Conflict, NotFound
@@ -51,10 +53,12 @@ class Round:
 async def reconcile_due(
     ctx: Ctx,
     catalog: Catalog,
+    vault: Vault,
     *,
     owner: str,
     lease_ttl_seconds: int = 600,
     market: offers.Market | None = None,
+    own_work: OwnWork | None = None,
     halt: Callable[[], bool] = lambda: False,
 ) -> int:
     """Work on what is due until nothing is, or five seconds are over. Returns the steps made.
@@ -63,7 +67,8 @@ async def reconcile_due(
 
     ``halt`` is asked between batches: a worker that is told to stop leaves nothing half done.
     """
-    places = Places(ctx, lease_ttl_seconds, market or offers.Market(ctx))
+    market = market or offers.Market(ctx)
+    places = Places(ctx, lease_ttl_seconds, market, vault, own_work or NoOwnWork())
     turn = Round(ctx, catalog, places, owner)
     until_ns = ctx.clock.monotonic_ns() + PASS_SECONDS * NS
     steps = 0
@@ -171,15 +176,16 @@ def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
             now_ns = ctx.clock.now_ns()
             since_ns = now_ns - core.CRASH_WINDOW_NS
             replicas = await store.replicas(tx, deployment_id, since_ns=since_ns)
-            view = await _view(tx, row)
-            decision = core.decide(view, [_replica_view(r) for r in replicas], now_ns)
+            view = await _view(tx, row, replicas)
+            seen = await rollouts.views(tx, row, replicas, now_ns)
+            decision = core.decide(view, seen, now_ns)
             await _apply(tx, turn, row, replicas, decision)
             await saved(tx, row, _deployment_due(row, replicas, decision, now_ns))
 
     return step
 
 
-async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
+async def _view(tx: Tx, row: Deployment, replicas: list[Replica]) -> core.DeploymentView:
     stopped = not row.pool and await billing.account_stopped(tx, row.account_id)
     used_ns = ready_ns = None
     if row.idle_stop_seconds is not None:
@@ -201,6 +207,12 @@ async def _view(tx: Tx, row: Deployment) -> core.DeploymentView:
         ready_ns=ready_ns,
         budget_nano=row.budget_nano,
         spent_nano=spent_nano,
+        revision=row.revision,
+        stable=row.stable_revision,
+        max_surge=row.max_surge,
+        max_unavailable=row.max_unavailable,
+        rollout_ns=row.rollout_ns,
+        progress_seconds=rollouts.progress_seconds(row, replicas),
     )
 
 
@@ -208,6 +220,7 @@ async def _apply(
     tx: Tx, turn: Round, row: Deployment, replicas: list[Replica], decision: core.Decision
 ) -> None:
     ctx = turn.ctx
+    await rollouts.apply(tx, ctx, row, decision)
     if decision.ask_stop is not None:
         ask_stop(ctx, row, decision.ask_stop)
         await store.note(tx, ctx, row.deployment_id, "stop asked", decision.ask_stop)
@@ -232,7 +245,7 @@ async def _apply(
                 row,
                 due_ns=decision.add_due_ns,
                 start_max=recipe.start_seconds_max,
-                drain_max=recipe.drain_seconds_max,
+                drain_max=row.drain_seconds or recipe.drain_seconds_max,
             )
 
 
@@ -282,7 +295,9 @@ async def _follow(tx: Tx, ctx: Ctx, deployment: Deployment, row: Replica) -> Non
         drained = state is ReplicaState.DRAINING and await _drained(tx, deployment, row)
         _count_restarts(row, lease, ctx.clock.now_ns())
         seen = _seen(row, lease)
-        decided = core.step(_replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns())
+        decided = core.step(
+            rollouts.replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns()
+        )
         if decided is None:
             await _follow_port(tx, row, lease)
             await _tell_stage(tx, row, lease)
@@ -302,7 +317,7 @@ async def _learn(tx: Tx, turn: Round, deployment: Deployment, row: Replica) -> N
     fresh = row.ready_ns is not None and turn.ctx.clock.now_ns() - row.ready_ns < LEARN_NS
     if not fresh or row.state != ReplicaState.READY.value or row.lease_id is None:
         return
-    if deployment.own_launch is not None:
+    if deployment.own_launch is not None or row.revision != deployment.revision:
         return  # no model of the catalog: there is nothing to learn of
     lease = await fleet.lease(tx, row.lease_id)
     if lease is not None and lease.kv_tokens:
@@ -364,18 +379,4 @@ def _seen(row: Replica, lease: fleet.LeaseView | None) -> core.Seen | None:
         restarts=len(row.restarts_ns),
         boots=lease.awaits_gpus,
         taken_ns=lease.joined_ns or 0,
-    )
-
-
-def _replica_view(row: Replica) -> core.ReplicaView:
-    return core.ReplicaView(
-        replica_id=row.replica_id,
-        state=ReplicaState(row.state),
-        stop_asked=row.stop_asked_ns is not None,
-        crashed_ns=row.crashed_ns,
-        crashes=row.crashes,
-        state_ns=row.state_ns,
-        claimed_ns=row.claimed_ns or 0,
-        start_seconds_max=row.start_seconds_max,
-        drain_seconds_max=row.drain_seconds_max,
     )

@@ -9,19 +9,16 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from brain import fleet
 from brain.deployments import service, store
+from brain.deployments.metric_schemas import MetricsOut, show_metrics
 from brain.deployments.models import Deployment
 from brain.deployments.schemas import (
     DeploymentCreate,
     DeploymentOut,
     EventOut,
-    LogLineOut,
-    LogsOut,
-    MetricsOut,
     Scale,
     WhyOut,
     show,
     show_event,
-    show_metrics,
     show_why,
 )
 from brain.deployments.service import Whole
@@ -40,7 +37,7 @@ from brain.identity import PLATFORM_ACCOUNT, Principal, anyone
 from brain.plumbing import Ctx, Tx
 from catalog import Catalog
 from kernel.errors import BadInput, Forbidden
-from kernel.ids import AccountId, DeploymentId, ReplicaId
+from kernel.ids import AccountId, DeploymentId
 
 router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
 
@@ -50,7 +47,6 @@ Writer = Annotated[Principal, Depends(anyone("write"))]
 KeyIn = Annotated[str | None, Depends(idempotency_key)]
 PageIn = Annotated[PageQuery, Depends(page_query)]
 IdIn = Annotated[str, Path(max_length=100)]
-LOG_LINES_MAX = 1000
 
 
 def get_catalog(request: Request) -> Catalog:
@@ -154,31 +150,6 @@ async def why(deployment_id: IdIn, principal: Reader, ctx: CtxIn) -> WhyOut:
     return show_why(found, kept)
 
 
-@router.get("/{deployment_id}/logs")
-async def logs(
-    deployment_id: IdIn,
-    principal: Reader,
-    ctx: CtxIn,
-    tail: Annotated[int, Query(ge=1, le=LOG_LINES_MAX)] = 100,
-    replica: Annotated[str | None, Query(max_length=100)] = None,
-) -> LogsOut:
-    """The last lines that the workers wrote, in the order of time."""
-    async with ctx.db.begin() as tx:
-        found = await _load(tx, deployment_id, principal)
-    wanted = None if replica is None else ReplicaId.parse(replica)
-    lines = []
-    for row in found.replicas:
-        if row.lease_id is None or (wanted is not None and row.replica_id != wanted):
-            continue
-        for line in await fleet.lease_logs(ctx, row.lease_id, tail):
-            at = store.at_ns(line.at_ns)
-            lines.append(
-                LogLineOut(replica_id=row.replica_id, at=at, stream=line.stream, text=line.text)
-            )
-    lines.sort(key=lambda line: line.at)
-    return LogsOut(items=lines[-tail:])
-
-
 @router.get("/{deployment_id}/metrics")
 async def metrics(
     deployment_id: IdIn, principal: Reader, ctx: CtxIn, telemetry: TelemetryIn
@@ -199,7 +170,7 @@ async def metrics(
 async def stop(deployment_id: IdIn, principal: Writer, ctx: CtxIn, wake: WakeIn) -> DeploymentOut:
     """Stop it: requests in flight end first. May be repeated."""
     async with ctx.db.begin() as tx:
-        row = await _own(tx, deployment_id, principal)
+        row = await own_deployment(tx, deployment_id, principal)
         shown = show(await service.stop(tx, ctx, row.deployment_id, row.account_id))
     wake()
     return shown
@@ -209,7 +180,7 @@ async def stop(deployment_id: IdIn, principal: Writer, ctx: CtxIn, wake: WakeIn)
 async def start(deployment_id: IdIn, principal: Writer, ctx: CtxIn, wake: WakeIn) -> DeploymentOut:
     """Start a stopped deployment again. May be repeated."""
     async with ctx.db.begin() as tx:
-        row = await _own(tx, deployment_id, principal)
+        row = await own_deployment(tx, deployment_id, principal)
         shown = show(await service.start(tx, ctx, row.deployment_id, row.account_id))
     wake()
     return shown
@@ -221,7 +192,7 @@ async def scale(
 ) -> DeploymentOut:
     """Ask for another number of replicas; 0 puts it to sleep."""
     async with ctx.db.begin() as tx:
-        row = await _own(tx, deployment_id, principal)
+        row = await own_deployment(tx, deployment_id, principal)
         shown = show(await service.scale(tx, ctx, row.deployment_id, row.account_id, body.replicas))
     wake()
     return shown
@@ -231,16 +202,16 @@ async def scale(
 async def delete(deployment_id: IdIn, principal: Writer, ctx: CtxIn) -> Response:
     """Put a stopped deployment away; 409 while it is not stopped."""
     async with ctx.db.begin() as tx:
-        row = await _own(tx, deployment_id, principal)
+        row = await own_deployment(tx, deployment_id, principal)
         await service.delete(tx, ctx, row.deployment_id, row.account_id)
     return Response(status_code=204)
 
 
 async def _load(tx: Tx, text: str, principal: Principal) -> Whole:
-    return await service.whole(tx, await _own(tx, text, principal))
+    return await service.whole(tx, await own_deployment(tx, text, principal))
 
 
-async def _own(tx: Tx, text: str, principal: Principal) -> Deployment:
+async def own_deployment(tx: Tx, text: str, principal: Principal) -> Deployment:
     """The account's own, or for an administrator the shared pool's; else ``NotFound``."""
     deployment_id = DeploymentId.parse(text)
     owners: list[AccountId] = [principal.account_id]

@@ -44,23 +44,21 @@ async def all_deployment_rows(tx: Tx) -> list[wire.DeploymentRow]:
 
 async def replica_row(tx: Tx, replica_id: str) -> wire.ReplicaRow | None:
     """As gateways are told of it: ready or draining, with a lease; else None."""
-    found = (
-        await tx.execute(
-            select(Replica, Deployment.model)
-            .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
-            .where(Replica.replica_id == replica_id, *_served())
-        )
-    ).one_or_none()
-    return None if found is None else _replica(found[0], found[1])
+    found = await tx.scalar(
+        select(Replica)
+        .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
+        .where(Replica.replica_id == replica_id, *_served())
+    )
+    return None if found is None else _replica(found)
 
 
 async def all_replica_rows(tx: Tx) -> list[wire.ReplicaRow]:
-    found = await tx.execute(
-        select(Replica, Deployment.model)
+    found = await tx.scalars(
+        select(Replica)
         .join(Deployment, Deployment.deployment_id == Replica.deployment_id)
         .where(*_served())
     )
-    return [_replica(replica, model) for replica, model in found]
+    return [_replica(replica) for replica in found]
 
 
 def _deployment(row: Deployment) -> wire.DeploymentRow:
@@ -78,7 +76,7 @@ def _deployment(row: Deployment) -> wire.DeploymentRow:
     )
 
 
-def _replica(row: Replica, model: str) -> wire.ReplicaRow:
+def _replica(row: Replica) -> wire.ReplicaRow:
     assert row.lease_id is not None, "a replica that serves holds a lease"
     draining = row.state == ReplicaState.DRAINING.value
     return wire.ReplicaRow(
@@ -89,5 +87,5 @@ def _replica(row: Replica, model: str) -> wire.ReplicaRow:
         gpus=row.gpus,
         link=wire.LinkRow(kind="loopback", port=row.port),
         state=wire.ReplicaState.DRAINING if draining else wire.ReplicaState.READY,
-        upstream_model=model,
+        upstream_model=row.model,
     )

@@ -12,13 +12,34 @@ from brain.deployments.service import Wanted, Whole
 from brain.deployments.store import at_ns
 from brain.deployments.wishes import Wishes, wishes_of
 from brain.edge import Body
-from brain.fleet import LeaseMetrics
 from brain.scheduling import Prefer
+from brain.secrets import NAME_PATTERN, NAMES_MAX
 from kernel.money import Money
 
 Budget = Annotated[str, Field(pattern=r"^\d{1,7}(\.\d{1,9})?$", examples=["25"])]
 Region = Annotated[str, Field(pattern=r"^[\w .,()/-]{1,60}$", examples=["us-east-1"])]
 Dollars = Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,9})?$", examples=["1.50"])]
+
+Secrets = Annotated[
+    list[Annotated[str, Field(pattern=NAME_PATTERN, examples=["HF_TOKEN"])]],
+    Field(
+        max_length=NAMES_MAX,
+        description="Names of the account's secrets, given to each worker as its environment.",
+    ),
+]
+Arguments = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200)]],
+    Field(max_length=32, description="Added to the engine's own; only those on a list are taken."),
+]
+Surge = Annotated[int, Field(ge=0, le=16, strict=True)]
+Deadline = Annotated[
+    int,
+    Field(ge=10, le=86_400, strict=True, description="A rollout that stands still is given up."),
+]
+Drain = Annotated[
+    int,
+    Field(ge=1, le=3600, strict=True, description="Requests in flight have so long to end."),
+]
 
 
 class DeploymentCreate(Body):
@@ -44,6 +65,12 @@ class DeploymentCreate(Body):
     secure: Annotated[bool, Field(strict=True)] = False
     min_reliability_percent: Annotated[float, Field(ge=0, le=100)] = 0
     prefer: Prefer = Prefer.CHEAPEST
+    secrets: Secrets = Field(default_factory=list)
+    arguments: Arguments = Field(default_factory=list)
+    max_surge: Surge = 1
+    max_unavailable: Surge = 0
+    rollout_deadline_seconds: Deadline | None = None
+    drain_seconds: Drain | None = None
 
     def wanted(self) -> Wanted:
         price = self.max_price_usd_per_gpu_hour
@@ -66,6 +93,12 @@ class DeploymentCreate(Body):
                 reliability_ppm_min=round(self.min_reliability_percent * 10_000),
                 prefer=self.prefer,
             ),
+            secrets=tuple(self.secrets),
+            arguments=tuple(self.arguments),
+            max_surge=self.max_surge,
+            max_unavailable=self.max_unavailable,
+            progress_seconds=self.rollout_deadline_seconds,
+            drain_seconds=self.drain_seconds,
         )
 
 
@@ -77,6 +110,7 @@ class ReplicaOut(BaseModel):
     """``since`` is when it came into this state; ``reason`` is why."""
 
     replica_id: str
+    revision: int
     state: str
     reason: str
     since: datetime
@@ -92,6 +126,24 @@ class ReplicaOut(BaseModel):
     ready_at: datetime | None
     crashed_at: datetime | None
     ended_at: datetime | None
+
+
+class RolloutOut(BaseModel):
+    """How far a revision is. ``state``: ``complete``, ``rolling`` (``from_revision`` goes on until
+    the new workers are ready), ``rolling_back`` or ``starting`` (the first one).
+
+    ``updated`` workers are of the revision, ``ready`` of these are ready, ``old`` ones go on;
+    ``reason`` says why the last rollout was given up.
+    """
+
+    state: str
+    revision: int
+    from_revision: int | None
+    updated: int
+    ready: int
+    old: int
+    since: datetime
+    reason: str
 
 
 class DeploymentOut(BaseModel):
@@ -121,6 +173,14 @@ class DeploymentOut(BaseModel):
     secure: bool
     min_reliability_percent: float
     prefer: Prefer
+    secrets: list[str]
+    arguments: list[str]
+    max_surge: int
+    max_unavailable: int
+    rollout_deadline_seconds: int | None
+    drain_seconds: int | None
+    revision: int
+    rollout: RolloutOut
     created_at: datetime
     replica_list: list[ReplicaOut]
 
@@ -164,43 +224,6 @@ class WhyOut(BaseModel):
     waiting: list[str]
 
 
-class LogLineOut(BaseModel):
-    replica_id: str
-    at: datetime
-    stream: str
-    text: str
-
-
-class LogsOut(BaseModel):
-    items: list[LogLineOut]
-
-
-class GpuMetricsOut(BaseModel):
-    uuid: str
-    name: str
-    utilisation_percent: int | None
-    memory_used_mib: int
-    memory_total_mib: int
-    temperature_c: int | None
-    power_watts: float | None
-    simulated: bool
-
-
-class ReplicaMetricsOut(BaseModel):
-    """``worker`` holds the worker's own gauges by their own names; ``seen_at`` null: none yet."""
-
-    replica_id: str
-    state: str
-    seen_at: datetime | None
-    worker: dict[str, float]
-    gpus: list[GpuMetricsOut]
-    restarts: int
-
-
-class MetricsOut(BaseModel):
-    items: list[ReplicaMetricsOut]
-
-
 def show(found: Whole) -> DeploymentOut:
     row: Deployment = found.deployment
     states = [replica.state for replica in found.replicas]
@@ -220,24 +243,56 @@ def show(found: Whole) -> DeploymentOut:
         context=row.context,
         concurrency=row.concurrency,
         gpu=row.gpu,
-        max_price_usd_per_gpu_hour=_dollars(row.price_max_nano),
-        pool_price_usd_per_gpu_hour=_dollars(row.rate_nano) if row.pool else None,
+        max_price_usd_per_gpu_hour=plain_dollars(row.price_max_nano),
+        pool_price_usd_per_gpu_hour=plain_dollars(row.rate_nano) if row.pool else None,
         max_duration_seconds=row.max_duration_seconds,
         idle_stop_seconds=row.idle_stop_seconds,
-        budget_usd=_dollars(row.budget_nano),
+        budget_usd=plain_dollars(row.budget_nano),
         regions=list(wishes.regions),
         spot=wishes.spot,
         secure=wishes.secure,
         min_reliability_percent=wishes.reliability_ppm_min / 10_000,
         prefer=wishes.prefer,
+        secrets=list(row.secrets),
+        arguments=list(row.arguments),
+        max_surge=row.max_surge,
+        max_unavailable=row.max_unavailable,
+        rollout_deadline_seconds=row.progress_seconds,
+        drain_seconds=row.drain_seconds,
+        revision=row.revision,
+        rollout=show_rollout(found),
         created_at=row.created_at,
         replica_list=[show_replica(replica) for replica in found.replicas],
+    )
+
+
+def show_rollout(found: Whole) -> RolloutOut:
+    row = found.deployment
+    live = [r for r in found.replicas if r.ended_ns is None and r.stop_asked_ns is None]
+    updated = [r for r in live if r.revision == row.revision]
+    old = len(live) - len(updated)
+    if row.stable_revision is None:
+        state = "starting"
+    elif row.stable_revision != row.revision:
+        state = "rolling"
+    else:
+        state = "rolling_back" if old else "complete"
+    return RolloutOut(
+        state=state,
+        revision=row.revision,
+        from_revision=row.stable_revision if state == "rolling" else None,
+        updated=len(updated),
+        ready=sum(r.state == "ready" for r in updated),
+        old=old,
+        since=at_ns(row.rollout_ns),
+        reason=row.rollout_reason,
     )
 
 
 def show_replica(row: Replica) -> ReplicaOut:
     return ReplicaOut(
         replica_id=row.replica_id,
+        revision=row.revision,
         state=row.state,
         reason=row.state_reason,
         since=row.state_at,
@@ -291,31 +346,7 @@ def show_why(found: Whole, placement: Placement | None) -> WhyOut:
     )
 
 
-def show_metrics(row: Replica, seen: LeaseMetrics | None) -> ReplicaMetricsOut:
-    gpus = () if seen is None else seen.gpus
-    return ReplicaMetricsOut(
-        replica_id=row.replica_id,
-        state=row.state,
-        seen_at=None if seen is None else at_ns(seen.at_ns),
-        worker={} if seen is None else seen.worker,
-        gpus=[
-            GpuMetricsOut(
-                uuid=gpu.uuid,
-                name=gpu.name,
-                utilisation_percent=gpu.utilisation_percent,
-                memory_used_mib=gpu.memory_used_mib,
-                memory_total_mib=gpu.memory_total_mib,
-                temperature_c=gpu.temperature_c,
-                power_watts=None if gpu.power_mw is None else gpu.power_mw / 1000,
-                simulated=gpu.simulated,
-            )
-            for gpu in gpus
-        ],
-        restarts=0 if seen is None else seen.restarts,
-    )
-
-
-def _dollars(nano: int | None) -> str | None:
+def plain_dollars(nano: int | None) -> str | None:
     """A plain decimal, as it is taken: no sign, no thousands' commas."""
     return None if nano is None else str(Money(nano)).replace("$", "").replace(",", "")
 

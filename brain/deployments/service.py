@@ -8,8 +8,9 @@ from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
 
 from brain import billing
-from brain.deployments import core, store
+from brain.deployments import core, rollouts, store
 from brain.deployments.models import Deployment, Replica
+from brain.deployments.revisions import check_arguments, check_secrets
 from brain.deployments.states import Asked, DeploymentState, ReplicaState
 from brain.deployments.wishes import Wishes
 from brain.identity import PLATFORM_ACCOUNT
@@ -41,6 +42,12 @@ class Wanted:
     idle_stop_seconds: int | None = None
     budget: Money | None = None
     wishes: Wishes = field(default_factory=Wishes)
+    secrets: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    max_surge: int = 1
+    max_unavailable: int = 0
+    progress_seconds: int | None = None
+    drain_seconds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ async def create(
         await tx.flush()
     except IntegrityError as error:
         raise _name_taken(row.name, None) from error
+    await rollouts.first(tx, ctx, row)
     await store.note(tx, ctx, row.deployment_id, "created", f"{template.id} was asked for")
     await changes.mark(tx, "deployment", row.deployment_id)
     return Whole(row, [])
@@ -97,8 +105,9 @@ async def scale(
     if row.asked == Asked.STOPPED.value:
         raise Conflict("This deployment is stopped. Start it, then scale it.")
     row.replicas = replicas
-    _close_breaker(row)
-    await _asked(tx, ctx, row, "scaled", f"{replicas} replicas were asked for")
+    close_breaker(row)
+    rollouts.renewed(ctx, row)
+    await asked(tx, ctx, row, "scaled", f"{replicas} replicas were asked for")
     return await whole(tx, row)
 
 
@@ -109,7 +118,7 @@ async def stop(
     row = await store.load(tx, deployment_id, [account_id], lock=True)
     if row.asked == Asked.RUNNING.value:
         ask_stop(ctx, row, reason)
-        await _asked(tx, ctx, row, "stop asked", reason)
+        await asked(tx, ctx, row, "stop asked", reason)
     return await whole(tx, row)
 
 
@@ -122,8 +131,9 @@ async def start(tx: Tx, ctx: Ctx, deployment_id: DeploymentId, account_id: Accou
         row.asked = Asked.RUNNING.value
         row.asked_reason = "asked"
         row.asked_ns = ctx.clock.now_ns()
-        _close_breaker(row)
-        await _asked(tx, ctx, row, "start asked", "asked")
+        close_breaker(row)
+        rollouts.renewed(ctx, row)
+        await asked(tx, ctx, row, "start asked", "asked")
     return await whole(tx, row)
 
 
@@ -173,27 +183,39 @@ async def capacity_appeared(tx: Tx, ctx: Ctx) -> None:
     )
 
 
-async def _asked(tx: Tx, ctx: Ctx, row: Deployment, what: str, reason: str) -> None:
+async def asked(tx: Tx, ctx: Ctx, row: Deployment, what: str, reason: str) -> None:
+    """Keep what its owner asked, tell it, and let the reconciler look at once."""
     await tx.flush()
     await work.nudge(tx, Deployment, row.deployment_id, ctx.clock.now())
     await store.note(tx, ctx, row.deployment_id, what, reason)
     await changes.mark(tx, "deployment", row.deployment_id)
 
 
-def _close_breaker(row: Deployment) -> None:
+def close_breaker(row: Deployment) -> None:
     """A fresh ask of the owner is a fresh try."""
     row.broken_ns = None
     row.broken_reason = None
+
+
+def check_price(price: Money) -> None:
+    """``BadInput`` for a limit that nothing, or everything, is under."""
+    if not 0 < price.nano <= PRICE_MAX.nano:
+        raise BadInput(
+            "max_price_usd_per_gpu_hour must be more than 0 and at most 1000.",
+            param="max_price_usd_per_gpu_hour",
+        )
 
 
 def _row(ctx: Ctx, template: Template, owner: AccountId, wanted: Wanted) -> Deployment:
     use = use_of(template, context=wanted.context, concurrency=wanted.concurrency)
     if not 1 <= wanted.replicas <= REPLICAS_MAX:
         raise BadInput(f"replicas must lie between 1 and {REPLICAS_MAX}.", param="replicas")
-    if wanted.price_max is not None and not 0 < wanted.price_max.nano <= PRICE_MAX.nano:
+    if wanted.price_max is not None:
+        check_price(wanted.price_max)
+    if wanted.max_surge == 0 and wanted.max_unavailable == 0:
         raise BadInput(
-            "max_price_usd_per_gpu_hour must be more than 0 and at most 1000.",
-            param="max_price_usd_per_gpu_hour",
+            "max_surge and max_unavailable cannot both be 0: nothing could move.",
+            param="max_unavailable",
         )
     if wanted.budget is not None and wanted.budget.nano <= 0:
         raise BadInput("budget_usd must be more than 0.", param="budget_usd")
@@ -222,6 +244,15 @@ def _row(ctx: Ctx, template: Template, owner: AccountId, wanted: Wanted) -> Depl
         idle_stop_seconds=wanted.idle_stop_seconds,
         budget_nano=wanted.budget.nano if wanted.budget else None,
         wishes=wanted.wishes.kept(),
+        secrets=list(check_secrets(wanted.secrets)),
+        arguments=list(check_arguments(template.engine, wanted.arguments)),
+        revision=1,
+        rollout_ns=ctx.clock.now_ns(),
+        rollout_reason="",
+        max_surge=wanted.max_surge,
+        max_unavailable=wanted.max_unavailable,
+        progress_seconds=wanted.progress_seconds,
+        drain_seconds=wanted.drain_seconds,
         created_at=ctx.clock.now(),
         due_at=ctx.clock.now(),
     )

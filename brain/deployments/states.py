@@ -64,6 +64,8 @@ REPLICA = Machine(
 TERMINAL = frozenset({S.STOPPED, S.FAILED})
 # States in which a lease is held, wanted or not.
 HOLDING = frozenset({S.CLAIMED, S.LOADING, S.READY, S.DRAINING, S.STOPPING})
+# The order in which surplus replicas go: those that cost least to lose first.
+SURPLUS_ORDER = (S.PENDING, S.CLAIMED, S.LOADING, S.READY)
 # What a gateway is told of.
 SERVING = frozenset({S.READY, S.DRAINING})
 

@@ -184,6 +184,8 @@ async def add_replica(
     row = Replica(
         replica_id=ctx.ids.new(ReplicaId),
         deployment_id=deployment.deployment_id,
+        revision=deployment.revision,
+        model=deployment.model,
         epoch=0,
         gpus=0,
         port=0,
@@ -220,7 +222,7 @@ async def move_replica(tx: Tx, ctx: Ctx, row: Replica, event: ReplicaEvent, reas
     if after in TERMINAL:
         row.ended_ns = now_ns
         await work.nudge(tx, Deployment, row.deployment_id, ctx.clock.now())
-    if event in (ReplicaEvent.CRASH, ReplicaEvent.LOSE, ReplicaEvent.STOP):
+    if event in _NEWS:
         await work.nudge(tx, Deployment, row.deployment_id, ctx.clock.now())
     what = f"replica {after.value}"
     await note(tx, ctx, row.deployment_id, what, reason, row.replica_id)
@@ -278,4 +280,5 @@ async def placement(tx: Tx, deployment_id: DeploymentId) -> Placement | None:
     return await tx.get(Placement, deployment_id)
 
 
+_NEWS = frozenset({ReplicaEvent.ANSWER, ReplicaEvent.CRASH, ReplicaEvent.LOSE, ReplicaEvent.STOP})
 _TOLD = frozenset({ReplicaState.READY, ReplicaState.DRAINING})

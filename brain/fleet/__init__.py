@@ -8,42 +8,83 @@ from brain.fleet.calls import get_telemetry
 from brain.fleet.core import Outcome
 from brain.fleet.front import AgentFront, FrontTerms
 from brain.fleet.leases import claim, gpus_of, lease, stop_lease
-from brain.fleet.logs import lease_logs
+from brain.fleet.logs import (
+    READ_MAX,
+    LogTerms,
+    forget_logs,
+    lease_logs,
+    new_logs,
+    newest_logs,
+    page_of_logs,
+    tail_logs,
+)
 from brain.fleet.metrics import LeaseMetrics, lease_metrics
 from brain.fleet.ports import BeatPart, LeaseWatcher, NobodyWatches
 from brain.fleet.reconcile import FleetStep, reconcile_leases
+from brain.fleet.record import (
+    EndedLease,
+    GpuNow,
+    LiveLease,
+    ended_leases,
+    gpus_now,
+    live_leases_on,
+    silent_nodes,
+)
 from brain.fleet.rented import end_rented, open_rented, retire_rented
 from brain.fleet.session import session_secret
+from brain.fleet.standing import Standing, set_standing, standings
 from brain.fleet.states import LeaseState
 from brain.fleet.supply import offers
 from brain.fleet.telemetry import Telemetry
-from brain.fleet.views import Claim, LeaseView, LogEntry
+from brain.fleet.views import Claim, LeaseView, LogEntry, LogRow
+from brain.fleet.volumes import drop_volume, generation_of, volume_dropped
 
 __all__ = [
+    "READ_MAX",
     "AgentFront",
     "BeatPart",
     "Claim",
+    "EndedLease",
     "FleetStep",
     "FrontTerms",
+    "GpuNow",
     "LeaseMetrics",
     "LeaseState",
     "LeaseView",
     "LeaseWatcher",
+    "LiveLease",
     "LogEntry",
+    "LogRow",
+    "LogTerms",
     "NobodyWatches",
     "Outcome",
+    "Standing",
     "Telemetry",
     "claim",
+    "drop_volume",
     "end_rented",
+    "ended_leases",
+    "forget_logs",
+    "generation_of",
     "get_telemetry",
+    "gpus_now",
     "gpus_of",
     "lease",
     "lease_logs",
     "lease_metrics",
+    "live_leases_on",
+    "new_logs",
+    "newest_logs",
     "offers",
     "open_rented",
+    "page_of_logs",
     "reconcile_leases",
     "retire_rented",
     "session_secret",
+    "set_standing",
+    "silent_nodes",
+    "standings",
     "stop_lease",
+    "tail_logs",
+    "volume_dropped",
 ]

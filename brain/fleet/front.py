@@ -18,10 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from brain.fleet import batch, core, desk, leases, rented, sessions
 from brain.fleet.batch import Batch
 from brain.fleet.desk import Desk, Inventory
+from brain.fleet.logs import LogTerms
 from brain.fleet.ports import BeatPart, LeaseWatcher
 from brain.fleet.session import Session, read_session
 from brain.fleet.telemetry import Telemetry
 from brain.plumbing import Ctx
+from brain.secrets import Vault
 from kernel.clock import NS
 from kernel.errors import Conflict, Forbidden, Unauthenticated
 from kernel.ids import BootId, LeaseId, NodeId
@@ -49,6 +51,7 @@ class FrontTerms:
     installation_id: str
     secret: bytes
     beat_seconds: int = 10
+    log_terms: LogTerms = field(default_factory=LogTerms)
 
 
 @dataclass
@@ -59,6 +62,7 @@ class AgentFront:
     terms: FrontTerms
     telemetry: Telemetry
     watcher: LeaseWatcher
+    vault: Vault
     parts: Sequence[BeatPart] = ()
     boot_id: BootId = field(init=False)
     desks: dict[NodeId, Desk] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from brain import secrets
 from brain.billing import (
     LeaseMark,
     LeaseOutcome,
@@ -67,6 +68,8 @@ _REFUSED = {
     "withdrawn": "This node is not offered any more.",
     "quarantined": "This node is in quarantine: {}.",
     "silent": "This node is not heard.",
+    "withheld": "This node is not sold: {}",
+    "maintenance": "This node is about to be in maintenance.",
     "dearer": "This node became dearer meanwhile.",
     "taken": "The GPUs of this node were taken by someone else meanwhile.",
 }
@@ -160,6 +163,7 @@ async def close(
     row.outcome = outcome.value
     await move(tx, row, LEASE, event, reason=core.plain(reason)[:500], at=at_of(now_ns))
     await store.release_gpus(tx, row.lease_id)
+    await secrets.forget(tx, row.lease_id)
     await store.raise_generation(tx, row.node_id)
     await lease_closed(tx, row.lease_id, now_ns, _billed_as(row, outcome, now_ns).value)
 

@@ -77,6 +77,25 @@ class NodeGpu(Base):
     simulated: Mapped[bool] = mapped_column(Boolean)
     lost: Mapped[bool] = mapped_column(Boolean)
     foreign_use: Mapped[bool] = mapped_column(Boolean)  # measured: others use it, so it is not sold
+    unhealthy: Mapped[str] = mapped_column(Text)  # why it is not sold, by its driver; "" = it is
+
+
+class NodeStanding(Base):
+    """What the rooms above found about a node; no row: nothing. Looked at by every claim.
+
+    ``withheld`` says why it is not sold. Between ``closed_from_ns`` and ``closed_until_ns``
+    (announced maintenance) nothing new is placed there.
+    """
+
+    __tablename__ = "node_standing"
+
+    node_id: Mapped[NodeId] = mapped_column(
+        IdColumn(NodeId), ForeignKey("node.node_id"), primary_key=True
+    )
+    withheld: Mapped[str] = mapped_column(Text)
+    reliability_ppm: Mapped[int] = mapped_column(Integer)
+    closed_from_ns: Mapped[int | None] = mapped_column(BigInteger)
+    closed_until_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Lease(Stated, Base):
@@ -140,6 +159,17 @@ class LeaseGpu(Base):
     live: Mapped[bool] = mapped_column(Boolean)
 
 
+class VolumeDrop(Base):
+    """A volume that a node is to remove; the row goes when the node reports it no more."""
+
+    __tablename__ = "volume_drop"
+
+    node_id: Mapped[NodeId] = mapped_column(
+        IdColumn(NodeId), ForeignKey("node.node_id"), primary_key=True
+    )
+    volume_id: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
 class AgentSession(Base):
     """Nonces of session requests, so that a recorded one opens nothing.
 
@@ -168,6 +198,18 @@ class LeaseLog(Base):
     at_ns: Mapped[int] = mapped_column(BigInteger)
     stream: Mapped[str] = mapped_column(Text)
     line: Mapped[str] = mapped_column(Text)
+
+
+class LeaseLogSize(Base):
+    """How much of a lease's log is kept, and the newest number; when a line last came."""
+
+    __tablename__ = "lease_log_size"
+
+    lease_id: Mapped[LeaseId] = mapped_column(IdColumn(LeaseId), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    lines: Mapped[int] = mapped_column(BigInteger)
+    newest: Mapped[int] = mapped_column(BigInteger)
+    written_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
 
 
 class Reception(Base):

@@ -83,3 +83,14 @@ class LogEntry:
     at_ns: int
     stream: str
     text: str
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """A line with the lease that wrote it; numbers rise by one within a lease."""
+
+    lease_id: str
+    number: int
+    at_ns: int
+    stream: str
+    text: str

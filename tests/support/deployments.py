@@ -22,7 +22,7 @@ from kernel.ids import AccountId, DeploymentId, LeaseId
 from kernel.money import Money
 from kernel.wire.agent import DesiredState, LeaseSeen, LeaseSeenState
 from kernel.wire.gateway import Hello, UsageBatch, Watermark
-from tests.support.fleet import Agent, Rig, brain_front, gpu
+from tests.support.fleet import VAULT, Agent, Rig, brain_front, gpu
 
 STANDIN = "ganglion/stand-in"
 
@@ -62,7 +62,9 @@ class House:
     async def tick(self) -> int:
         """What the worker's ticks do, once."""
         await self.rig.reconcile()
-        return await deployments.reconcile_due(self.ctx, self.catalog, owner=self.owner)
+        return await deployments.reconcile_due(
+            self.ctx, self.catalog, VAULT, owner=self.owner
+        )
 
     async def look(self, deployment_id: DeploymentId) -> Whole:
         async with self.ctx.db.begin() as tx:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -91,6 +91,19 @@ async def drained(tx: Tx, replica_id: ReplicaId, since_ns: int) -> bool:
     return not await gateways.undrained(tx, replica_id, since_ns, heard_since)
 
 
+async def taken_up(tx: Tx, replica_id: ReplicaId, since_ns: int) -> bool:
+    """Has every live gateway told, after ``since_ns``, that it knows this replica and may send to
+    it? True where no gateway lives."""
+    receiving = await gateways.receiving(tx, since_ns - 10 * HEARD_NS)
+    return not await gateways.untold(tx, replica_id, since_ns, receiving.back(HEARD_NS))
+
+
+async def in_flight(tx: Tx, replica_ids: Sequence[ReplicaId], now_ns: int) -> dict[str, int]:
+    """Requests in flight on each replica, as live gateways last told; none where nobody did."""
+    receiving = await gateways.receiving(tx, now_ns - 10 * HEARD_NS)
+    return await gateways.in_flight(tx, replica_ids, receiving.back(HEARD_NS))
+
+
 @dataclass(frozen=True)
 class Spending:
     """What a deployment cost its owner until the last sign of life, and costs an hour now."""
@@ -116,6 +129,12 @@ async def spending(tx: Tx, deployment_id: DeploymentId) -> Spending:
         if lease.closed_ns is None and lease.load_from_ns is not None
     )
     return Spending(nano + accrued, hourly)
+
+
+async def lease_price(tx: Tx, lease_id: LeaseId) -> int | None:
+    """What the renter pays for a GPU-hour of this lease, as agreed when it opened; None: it is
+    not on the meter."""
+    return await leases.renter_rate(tx, lease_id)
 
 
 async def last_used_ns(tx: Tx, deployment_id: DeploymentId) -> int | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, select, text, update
+from sqlalchemy import BigInteger, Boolean, Integer, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from brain.billing.core.coverage import Boot, Receiving
 from brain.billing.models import GatewayBoot, ReceivingGap
 from brain.billing.models import Receiving as ReceivingRow
+from brain.billing.models import Watermark as WatermarkRow
 from brain.plumbing import Tx
 from kernel.wire.gateway import Watermark
 
@@ -142,6 +143,28 @@ async def undrained(tx: Tx, replica: str, since_ns: int, heard_since_ns: int) ->
         or (row.listed_ns == row.stated_ns and (row.in_flight > 0 or not row.draining))
         for row in rows
     )
+
+
+async def untold(tx: Tx, replica: str, since_ns: int, heard_since_ns: int) -> bool:
+    """Does any live boot not yet list this replica, ready, in a statement after ``since_ns``?"""
+    rows = await tx.execute(_BOOTS, {"replica": replica, "heard_since": heard_since_ns})
+    return any(row.listed_ns is None or row.listed_ns <= since_ns or row.draining for row in rows)
+
+
+async def in_flight(tx: Tx, replicas: Sequence[str], heard_since_ns: int) -> dict[str, int]:
+    """Requests that live boots last said to be running on each of these."""
+    rows = await tx.execute(
+        select(WatermarkRow.replica_id, func.sum(WatermarkRow.in_flight).label("running"))
+        .join(GatewayBoot, GatewayBoot.boot_id == WatermarkRow.boot_id)
+        .where(
+            WatermarkRow.replica_id.in_(replicas),
+            WatermarkRow.stated_ns == GatewayBoot.stated_ns,
+            GatewayBoot.closed.is_(False),
+            GatewayBoot.seen_ns >= heard_since_ns,
+        )
+        .group_by(WatermarkRow.replica_id)
+    )
+    return {row.replica_id: int(row.running) for row in rows}
 
 
 async def receiving_beat(tx: Tx, now_ns: int) -> None:

@@ -15,6 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from brain.fleet import AgentFront, FrontTerms, Telemetry
 from brain.fleet.telemetry import LastBeat
 from brain.marketplace import JoinTerms
+from brain.plumbing.sealing import Sealer
+from brain.secrets import Vault
 from brain.settings import Settings
 from brain.wiring import DeploymentWatch, Tick, WorkerParts
 from catalog import Catalog
@@ -23,6 +25,7 @@ from tests.sim.whole.process import INSTALLATION, Ground, Process
 from tests.sim.whole.skies import Sky
 
 SECRET = b"s" * 32
+VAULT = Vault(Sealer(b"m" * 32))
 
 
 class NoTelemetry(Telemetry):
@@ -48,6 +51,7 @@ class Web(Process):
             terms=FrontTerms(installation_id=INSTALLATION, secret=SECRET),
             telemetry=NoTelemetry(),
             watcher=DeploymentWatch(self.ctx),
+            vault=VAULT,
         )
         terms = JoinTerms(INSTALLATION, "http://brain.test", beat_seconds=10)
         self.state = SimpleNamespace(ctx=self.ctx, agents=self.front, join_terms=terms)

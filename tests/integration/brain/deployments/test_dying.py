@@ -12,6 +12,7 @@ from brain import deployments
 from brain.deployments.reconcile import HOLD_SECONDS
 from kernel.ids import DeploymentId
 from tests.support.deployments import House
+from tests.support.fleet import VAULT
 from tests.support.mortal import Died, MortalDb, When, mortal
 
 Tick = Callable[[], Awaitable[object]]
@@ -52,7 +53,7 @@ def dying(house: House, at: int, when: When) -> tuple[Tick, MortalDb]:
     async def tick() -> None:
         if not db.dead:
             try:
-                await deployments.reconcile_due(ctx, house.catalog, owner="mortal")
+                await deployments.reconcile_due(ctx, house.catalog, VAULT, owner="mortal")
                 return
             except Died:
                 await house.rig.pass_time(HOLD_SECONDS + 1, *house.rig.agents)
