@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from kernel.wire.agent import Beat, BeatAnswer
+from node_agent.records import AgentState, Work
 
 
 class Extra(Protocol):
@@ -20,4 +22,13 @@ class Extra(Protocol):
 
     async def run(self) -> None:
         """Runs beside the agent until it is cancelled."""
+        ...
+
+
+class Onlooker(Protocol):
+    """A part that goes by what is held and what runs."""
+
+    def see(self, state: AgentState, works: Sequence[Work]) -> None:
+        """Called after each look at the work and after each answer of the brain: neither waits
+        nor raises."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import structlog
@@ -11,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from brain.deployments.feed import Feed
 from brain.edge import gateway_link
+from brain.fleet import LinkGateways
 from kernel.wire import encode
 
 log = structlog.get_logger(__name__)
@@ -21,19 +23,28 @@ router = APIRouter(tags=["internal"], dependencies=[Depends(gateway_link)])
 async def changes(
     request: Request,
     boot_id: Annotated[str, Query(min_length=1, max_length=200)] = "unnamed",
+    link_url: Annotated[str, Query(max_length=500, pattern=r"^(https?://[!-~]+)?$")] = "",
 ) -> StreamingResponse:
-    """For gateways. The stream ends when the gateway lags too far behind: it asks anew."""
+    """For gateways. The stream ends when the gateway lags too far behind: it asks anew.
+
+    While it stands, agents are told to open links to ``link_url``.
+    """
     feed: Feed = request.app.state.feed
+    gateways: LinkGateways = request.app.state.link_gateways
     feed.check_open()  # while a refusal can still be said
-    return StreamingResponse(_lines(feed, boot_id), media_type="application/x-ndjson")
+    listening = gateways.listening(boot_id, link_url, pods=False)
+    return StreamingResponse(_lines(feed, boot_id, listening), media_type="application/x-ndjson")
 
 
-async def _lines(feed: Feed, boot_id: str) -> AsyncIterator[bytes]:
-    async with feed.subscribe() as subscriber:
-        log.info("gateway_listens", boot_id=boot_id)
-        while True:
-            line = await subscriber.lines.get()
-            if line is None:
-                log.info("gateway_let_go", boot_id=boot_id)
-                return
-            yield encode(line) + b"\n"
+async def _lines(
+    feed: Feed, boot_id: str, listening: AbstractContextManager[None]
+) -> AsyncIterator[bytes]:
+    with listening:
+        async with feed.subscribe() as subscriber:
+            log.info("gateway_listens", boot_id=boot_id)
+            while True:
+                line = await subscriber.lines.get()
+                if line is None:
+                    log.info("gateway_let_go", boot_id=boot_id)
+                    return
+                yield encode(line) + b"\n"

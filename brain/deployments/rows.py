@@ -85,7 +85,7 @@ def _replica(row: Replica) -> wire.ReplicaRow:
         lease_id=row.lease_id,
         epoch=row.epoch,
         gpus=row.gpus,
-        link=wire.LinkRow(kind="loopback", port=row.port),
+        link=wire.LinkRow(kind=wire.REVERSE),  # wiring adds the key
         state=wire.ReplicaState.DRAINING if draining else wire.ReplicaState.READY,
         upstream_model=row.model,
     )

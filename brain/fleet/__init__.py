@@ -7,7 +7,9 @@ order replica, lease, node, money.
 from brain.fleet.calls import get_telemetry
 from brain.fleet.core import Outcome
 from brain.fleet.front import AgentFront, FrontTerms
+from brain.fleet.gateways import LinkGateways
 from brain.fleet.leases import claim, gpus_of, lease, stop_lease
+from brain.fleet.link_keys import LinkKeys
 from brain.fleet.logs import (
     READ_MAX,
     LogTerms,
@@ -52,6 +54,8 @@ __all__ = [
     "LeaseState",
     "LeaseView",
     "LeaseWatcher",
+    "LinkGateways",
+    "LinkKeys",
     "LiveLease",
     "LogEntry",
     "LogRow",

@@ -14,8 +14,10 @@ from typing import cast
 import msgspec
 from sqlalchemy import select, text
 
-from brain.fleet import store
+from brain.fleet import store, volumes
 from brain.fleet.core import LeaseFacts, plain
+from brain.fleet.gpu_health import unhealthy
+from brain.fleet.link_keys import LinkKeys
 from brain.fleet.models import FleetNode, Lease, NodeBeat, NodeGpu
 from brain.fleet.session import Sequence as CallNumbers
 from brain.fleet.states import LeaseState
@@ -25,7 +27,8 @@ from kernel.clock import NS
 from kernel.ids import NodeId
 from kernel.wire.agent import DesiredLease, DesiredSet, DesiredState, GpuReading, LaunchSpec
 
-Gpu = tuple[str, str, int, bool, bool, bool]  # uuid, name, MiB, simulated, lost, used by others
+# UUID, name, MiB, simulated, lost, used by others, why it is not healthy.
+Gpu = tuple[str, str, int, bool, bool, bool, str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Inventory:
                 g.simulated,
                 g.lost,
                 g.foreign_use,
+                unhealthy(g),
             )
             for g in gpus
         )
@@ -92,7 +96,7 @@ class Desk:
         self.missing_since_ns = {key: ns for key, ns in kept if key in self.leases}
 
 
-async def load(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Desk]:
+async def load(tx: Tx, node_ids: Sequence[NodeId], keys: LinkKeys) -> dict[NodeId, Desk]:
     """Desks of these nodes, as the database has them now. Unknown nodes are left out."""
     rows = await tx.execute(
         select(FleetNode, NodeBeat, Node.revoked_at)
@@ -105,18 +109,23 @@ async def load(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Desk]:
     live = await store.live_leases(tx, node_ids)
     uuids = await store.lease_gpus(tx, [lease.lease_id for lease in live])
     gpus = await _gpus(tx, node_ids)
+    gone = await volumes.drops(tx, node_ids)
     desks = {}
     for node, beat, revoked_at in nodes:
         every = [lease for lease in live if lease.node_id == node.node_id]
         own = [lease for lease in every if lease.awaits_mib is None]
-        wanted = [_desired(lease, uuids.get(lease.lease_id, ())) for lease in own]
+        wanted = [_desired(lease, uuids.get(lease.lease_id, ()), keys) for lease in own]
         desks[node.node_id] = Desk(
             node_id=node.node_id,
             xid=node.xid,
             revoked=revoked_at is not None,
             agent_start_id=node.agent_start_id,
             generation=node.generation,
-            desired=DesiredSet(generation=node.generation, leases=wanted),
+            desired=DesiredSet(
+                generation=node.generation,
+                leases=wanted,
+                drop_volumes=gone.get(node.node_id, []),
+            ),
             leases={str(lease.lease_id): store.facts(lease) for lease in own},
             inventory=Inventory(
                 tuple(gpus.get(node.node_id, ())), node.engine, node.nvml, node.agent_version
@@ -152,7 +161,7 @@ async def changed_since(tx: Tx, cursor: int) -> Changed:
     return Changed(cursor=found[0].cursor, xids=nodes)
 
 
-def _desired(lease: Lease, gpu_uuids: Sequence[str]) -> DesiredLease:
+def _desired(lease: Lease, gpu_uuids: Sequence[str], keys: LinkKeys) -> DesiredLease:
     run = lease.state == LeaseState.OPEN.value
     return DesiredLease(
         lease_id=str(lease.lease_id),
@@ -161,6 +170,7 @@ def _desired(lease: Lease, gpu_uuids: Sequence[str]) -> DesiredLease:
         ttl_seconds=lease.ttl_seconds,
         state=DesiredState.RUN if run else DesiredState.STOP,
         launch=msgspec.json.decode(lease.launch, type=LaunchSpec),
+        link_key=keys.of(lease.lease_id, lease.epoch),
     )
 
 
@@ -174,6 +184,7 @@ async def _gpus(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, list[Gpu]]:
             NodeGpu.simulated,
             NodeGpu.lost,
             NodeGpu.foreign_use,
+            NodeGpu.unhealthy,
         )
         .where(NodeGpu.node_id.in_(node_ids))
         .order_by(NodeGpu.node_id, NodeGpu.position)

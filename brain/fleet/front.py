@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from brain.fleet import batch, core, desk, leases, rented, sessions
 from brain.fleet.batch import Batch
 from brain.fleet.desk import Desk, Inventory
+from brain.fleet.link_keys import LinkKeys
 from brain.fleet.logs import LogTerms
 from brain.fleet.ports import BeatPart, LeaseWatcher
 from brain.fleet.session import Session, read_session
@@ -65,6 +66,7 @@ class AgentFront:
     vault: Vault
     parts: Sequence[BeatPart] = ()
     boot_id: BootId = field(init=False)
+    _link_keys: LinkKeys = field(init=False)
     desks: dict[NodeId, Desk] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch)
     _written_ns: int | None = None
@@ -75,6 +77,7 @@ class AgentFront:
 
     def __post_init__(self) -> None:
         self.boot_id = self.ctx.ids.new(BootId)
+        self._link_keys = LinkKeys(self.terms.secret)
 
     async def start(self) -> None:
         """Begin to receive: from now on silence counts."""
@@ -238,7 +241,7 @@ class AgentFront:
 
     async def _load(self, node_ids: list[NodeId]) -> None:
         async with self.ctx.db.begin() as tx:
-            loaded = await desk.load(tx, node_ids)
+            loaded = await desk.load(tx, node_ids, self._link_keys)
         for node_id, fresh in loaded.items():
             before = self.desks.get(node_id)
             if before is not None:

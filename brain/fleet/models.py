@@ -220,3 +220,14 @@ class Reception(Base):
     boot_id: Mapped[str] = mapped_column(Text, primary_key=True)
     since_ns: Mapped[int] = mapped_column(BigInteger)
     until_ns: Mapped[int] = mapped_column(BigInteger)
+
+
+class LinkGateway(Base):
+    """Where a gateway, or the front of pods, takes agents' links, and when it last was there."""
+
+    __tablename__ = "link_gateway"
+
+    boot_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    pods: Mapped[bool] = mapped_column(Boolean)
+    seen_ns: Mapped[int] = mapped_column(BigInteger)

@@ -299,7 +299,7 @@ class DesiredLease(Struct):
     ttl_seconds: int
     state: DesiredState
     launch: LaunchSpec
-    link_key: str = ""  # hex; signs this lease's links to gateways (wire.links)
+    link_key: str = ""  # hex; proves this lease's links to gateways (wire.links)
 
 
 class DesiredSet(Struct):
@@ -311,10 +311,11 @@ class DesiredSet(Struct):
 
 
 class GatewayAddress(Struct):
-    """Where one gateway process takes links from agents."""
+    """Where one gateway process takes links from agents: to workers, or to pods alone."""
 
     boot_id: str
     url: str  # http(s)://host:port
+    pods: bool = False
 
 
 class BeatAnswer(Struct):

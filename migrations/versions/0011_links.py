@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0011"
 down_revision: str | None = "0010"
 branch_labels = None
@@ -9,8 +12,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    return
+    op.create_table(
+        "link_gateway",
+        sa.Column("boot_id", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("pods", sa.Boolean(), nullable=False),
+        sa.Column("seen_ns", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("boot_id", name="pk_link_gateway"),
+    )
 
 
 def downgrade() -> None:
-    return
+    op.drop_table("link_gateway")

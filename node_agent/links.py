@@ -1,0 +1,128 @@
+"""The agent's links: from every lease whose work can be reached to every gateway that runs.
+
+They are the only way to the work on this node, and go outward only. They end with the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from kernel.clock import Clock
+from kernel.wire.agent import Beat, BeatAnswer, GatewayAddress
+from node_agent import core
+from node_agent.bell import Bell
+from node_agent.link_dial import Dialler
+from node_agent.link_tether import Gear, Shell, Tether, Tie
+from node_agent.records import AgentState, Phase, Work
+
+log = structlog.get_logger(__name__)
+GATEWAYS_MAX = 64
+LOOK_SECONDS = 1.0
+POD = "pod"  # the engine of renters' own images
+
+
+@dataclass
+class _Held:
+    tether: Tether
+    task: asyncio.Task[None]
+
+
+class Links:
+    """An extra of the agent that is also told what runs. ``shell`` serves links to ``exec``."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        boot_ns: Callable[[], int],
+        *,
+        dialler: Dialler | None = None,
+        shell: Shell | None = None,
+    ) -> None:
+        self._boot_ns = boot_ns
+        self._gear = Gear(dialler or Dialler(), clock, boot_ns, shell)
+        self._bell = Bell(clock)
+        self._gateways: dict[str, GatewayAddress] = {}  # by boot id, as of the last beat
+        self._ties: dict[str, Tie] = {}
+        self._ends_ns: dict[str, int] = {}  # when each lease's time is over
+        self._held: dict[tuple[str, int, str], _Held] = {}
+
+    def tell(self, beat: Beat) -> None:
+        """Nothing of links is told in a beat."""
+
+    def hear(self, answer: BeatAnswer, sent_ns: int) -> None:
+        """The gateways that the brain names now. None at all is no news: what stands stays."""
+        self._gateways = {one.boot_id: one for one in answer.gateways[:GATEWAYS_MAX]}
+        self._settle()
+
+    def see(self, state: AgentState, works: Sequence[Work]) -> None:
+        """What is held and what runs, after each look and each answer of the brain."""
+        self._ties = ties_of(state, works)
+        self._ends_ns = {key: state.leases[key].deadline_ns for key in self._ties}
+        self._settle()
+
+    async def run(self) -> None:
+        """Watches over the ends of leases; all links end with it."""
+        try:
+            while True:
+                self._settle()
+                await self._bell.wait(LOOK_SECONDS)
+        finally:
+            for held in self._held.values():
+                held.task.cancel()
+                held.tether.cut()
+            self._held.clear()
+
+    def _settle(self) -> None:
+        """Cut what is over, begin what is new."""
+        now_ns = self._boot_ns()
+        live = {key: tie for key, tie in self._ties.items() if now_ns < self._ends_ns[key]}
+        for name, held in list(self._held.items()):
+            tie = live.get(name[0])
+            if tie is None or tie.epoch != name[1] or held.task.done():
+                held.task.cancel()
+                held.tether.cut()
+                del self._held[name]
+            else:
+                held.tether.tie = tie
+                held.tether.listed = name[2] in self._gateways
+        for tie in live.values():
+            for gateway in self._gateways.values():
+                name = (tie.lease_id, tie.epoch, gateway.boot_id)
+                if gateway.pods == tie.pod and name not in self._held:
+                    tether = Tether(self._gear, tie, gateway.boot_id, gateway.url)
+                    task = asyncio.get_running_loop().create_task(tether.run())
+                    task.add_done_callback(self._ended)
+                    self._held[name] = _Held(tether, task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("links_failed", exc_info=task.exception())
+        self._bell.ring()
+
+
+def ties_of(state: AgentState, works: Sequence[Work]) -> dict[str, Tie]:
+    """The leases that may be reached: they may run, their work runs and was ready once."""
+    found: dict[str, Tie] = {}
+    runs: Mapping[str, Work] = {w.lease_id: w for w in works if w.phase is Phase.RUNNING}
+    for lease_id, held in state.leases.items():
+        work, lease = runs.get(lease_id), held.lease
+        if work is None or not core.may_run(held) or work.epoch != lease.epoch:
+            continue
+        if lease.launch.health_path and held.ready_ref != work.ref:
+            continue
+        if not lease.link_key:
+            continue
+        found[lease_id] = Tie(
+            lease_id,
+            lease.epoch,
+            bytes.fromhex(lease.link_key),
+            work.port if lease.launch.port else 0,
+            dict(work.ports),
+            lease.launch.shell,
+            lease.launch.engine == POD,
+        )
+    return found
