@@ -62,6 +62,29 @@ class Brain:
         """``key`` is an idempotency key: the same one is carried out once."""
         return self._call("POST", path, body=body, key=key)
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._call("PUT", path, body=body)
+
+    def lines(self, path: str, **query: Any) -> Iterator[Any]:
+        """An NDJSON answer, a value a line, as they come; ends when the brain ends it."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        try:
+            with self._http.stream("GET", path, params=asked) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self._read(answer)
+                for line in answer.iter_lines():
+                    if line:
+                        yield json.loads(line)
+        except httpx.ConnectError:
+            raise CliError(
+                f"Nothing answers at {self.url}.", "Look at: ganglion status", code="unreachable"
+            ) from None
+        except (httpx.TransportError, json.JSONDecodeError) as failed:
+            raise CliError(
+                f"The stream from {self.url} broke: {failed}.", code="transport"
+            ) from None
+
     def patch(self, path: str, body: Any) -> Any:
         return self._call("PATCH", path, body=body)
 

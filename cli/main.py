@@ -13,11 +13,14 @@ from cli.commands import (
     bills,
     clouds,
     deployments,
+    logs,
     models,
     nodes,
     offers,
     programs,
+    rollouts,
     run,
+    secrets,
 )
 from cli.faults import CliError
 
@@ -43,8 +46,10 @@ app.command(rich_help_panel=ACCOUNT)(bills.receipt)
 app.command(rich_help_panel=MODELS)(models.catalog)
 app.command(rich_help_panel=MODELS)(offers.offers)
 app.command(rich_help_panel=MODELS)(deployments.deploy)
+rollouts.add_to(deployments.app)
 app.add_typer(deployments.app, name="deployments", rich_help_panel=MODELS)
-app.command(rich_help_panel=MODELS)(deployments.logs)
+app.add_typer(secrets.app, name="secret", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(logs.logs)
 app.command(rich_help_panel=MODELS)(deployments.stop)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)

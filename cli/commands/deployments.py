@@ -1,4 +1,4 @@
-"""deploy, deployments, logs, stop: models at work."""
+"""deploy, deployments, stop: models at work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from cli.commands.models import show_candidates
 from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, state, table, when
 
-app = typer.Typer(no_args_is_help=True, help="Deployments: list, show, why, events, scale, delete.")
+app = typer.Typer(
+    no_args_is_help=True, help="Deployments: list, show, why, events, scale, update, delete."
+)
 
 Named = Annotated[str, typer.Argument(help="The deployment's id or name.")]
 Wait = Annotated[bool, typer.Option(help="Return once it is so.")]
@@ -44,6 +46,21 @@ def deploy(
     budget: Annotated[
         str | None, typer.Option(help="Dollars that it may cost in all; then it stops.")
     ] = None,
+    max_duration: Annotated[
+        int | None, typer.Option(min=60, help="Seconds; then it stops.")
+    ] = None,
+    idle_stop: Annotated[
+        int | None, typer.Option(min=60, help="It stops after so many seconds with no request.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="Give workers this secret; may be given again.")
+    ] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option(help="Add this to the engine's arguments (=value).")
+    ] = None,
+    drain_seconds: Annotated[
+        int | None, typer.Option(min=1, help="Requests in flight have so long to end.")
+    ] = None,
     pool: Annotated[bool, typer.Option(help="Into the shared pool (administrators).")] = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
@@ -63,6 +80,11 @@ def deploy(
         "secure": secure or None,
         "prefer": prefer,
         "budget_usd": budget,
+        "max_duration_seconds": max_duration,
+        "idle_stop_seconds": idle_stop,
+        "secrets": secret,
+        "arguments": argument,
+        "drain_seconds": drain_seconds,
         "pool": pool or None,
     }
     body |= {field: value for field, value in wanted.items() if value is not None}
@@ -91,39 +113,6 @@ def stop(
         show_json(found)
     else:
         console.print(f"{cell(found['name'])} is {state(found['state'])}.")
-
-
-def logs(
-    deployment: Named,
-    tail: Annotated[int, typer.Option(min=1, max=1000, help="How many lines.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    replica: Annotated[str | None, typer.Option(help="Only this replica's.")] = None,
-    brain_url: BrainUrl = None,
-    json: Json = False,
-) -> None:
-    """What the workers of a deployment wrote."""
-    with connect(brain_url) as brain:
-        path = f"/api/v1/deployments/{find_deployment(brain, deployment)}/logs"
-        lines = brain.get(path, tail=tail, replica=replica)["items"]
-        if json:
-            show_json(lines)
-            return
-        _print_lines(lines)
-        shown = {_line_key(line) for line in lines}
-        while follow:
-            _pause(1.0)
-            lines = brain.get(path, tail=1000, replica=replica)["items"]
-            _print_lines([line for line in lines if _line_key(line) not in shown])
-            shown = {_line_key(line) for line in lines}
-
-
-def _line_key(line: dict[str, Any]) -> tuple[str, str, str]:
-    return line["replica_id"], line["at"], line["text"]
-
-
-def _print_lines(lines: list[Any]) -> None:
-    for line in lines:
-        console.print(f"[dim]{when(line['at'])}[/] {cell(line['text'])}", soft_wrap=True)
 
 
 @app.command("list")
@@ -175,14 +164,17 @@ def show(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> N
             "replicas": f"{found['ready_replicas']} of {found['replicas']} ready",
             "made for": f"{found['context']:,} tokens x {found['concurrency']} at once",
             "most a GPU-hour": dollars(found["max_price_usd_per_gpu_hour"]),
+            "secrets": ", ".join(found["secrets"]) or "-",
+            "revision": _rollout(found["rollout"]),
         }
     )
     table(
         "\nReplicas",
-        ["replica", "state", "since", "node", "lease", "reason"],
+        ["replica", ">rev", "state", "since", "node", "lease", "reason"],
         [
             [
                 r["replica_id"],
+                str(r["revision"]),
                 state(r["state"]),
                 when(r["since"]),
                 cell(r["node_id"]),
@@ -193,6 +185,14 @@ def show(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> N
         ],
         empty="It has no replicas.",
     )
+
+
+def _rollout(told: dict[str, Any]) -> str:
+    """The revision and how far it is, in one line."""
+    said = f"{told['revision']} ({told['state'].replace('_', ' ')})"
+    if told["state"] in ("rolling", "rolling_back"):
+        said += f": {told['ready']} of {told['updated']} new ready, {told['old']} old go on"
+    return said + (f" [red]{cell(told['reason'])}[/]" if told["reason"] else "")
 
 
 @app.command("why")
