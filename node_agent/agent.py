@@ -18,8 +18,9 @@ from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState, NvmlS
 from node_agent import core
 from node_agent.bell import Bell
 from node_agent.engine import Engine, EngineAway, Order
-from node_agent.extras import Extra
+from node_agent.extras import Extra, Onlooker
 from node_agent.files import mark_heard
+from node_agent.gauges import Gauges
 from node_agent.gpu import Gpus, is_simulated
 from node_agent.health import HealthBook
 from node_agent.host import read_host
@@ -28,7 +29,7 @@ from node_agent.link import Brain
 from node_agent.logs import LogShelf
 from node_agent.one_lease import Standing, over
 from node_agent.probe import Probe
-from node_agent.records import AgentState, Doing, Phase, Seen, Start
+from node_agent.records import AgentState, Doing, Phase, Seen, Start, Work
 from node_agent.report import Told, report
 from node_agent.shipping import ship_logs
 from node_agent.sight import Sight
@@ -43,6 +44,8 @@ PULL_BEAT_SECONDS = 2.0
 BEAT_SECONDS_MIN = 0.1
 WAKE_PAUSE_SECONDS = 1.0
 LOG_SECONDS = 2.0
+GAUGE_SECONDS = 2.0
+TIDY_SECONDS = 300.0
 STOP_SECONDS_MAX = 30.0
 STOPPED = "The agent was told to stop, and its work with it."
 
@@ -60,6 +63,8 @@ class Parts:
     clock: Clock
     boot_ns: Callable[[], int]
     extras: tuple[Extra, ...] = ()
+    onlookers: tuple[Onlooker, ...] = ()
+    kept: Callable[[Work], str] = lambda _: ""  # why work must end for what its volumes hold
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Agent:
             parts.engine,
             parts.gpus,
             health,
+            Gauges(parts.engine, parts.boot_ns, kept=parts.kept),
             installation_id=me.identity.installation_id,
             boot_ns=parts.boot_ns,
         )
@@ -92,7 +98,9 @@ class Agent:
             parts.engine,
             parts.shelf,
             parts.clock,
+            secrets=parts.brain.secrets,
             on_change=self._look_bell.ring,
+            on_started=self._started,
             on_start_failed=self._start_failed,
             on_end=self._work_ended,
         )
@@ -115,6 +123,8 @@ class Agent:
                 self._gpu_loop,
                 self._health_loop,
                 self._log_loop,
+                self._gauge_loop,
+                self._tidy_loop,
             ):
                 tasks.create_task(loop(), name=loop.__name__)
             for extra in self._parts.extras:
@@ -177,6 +187,7 @@ class Agent:
             else:
                 self._workshop.end(action)
         self._cancel_unwanted_starts(doing)
+        self._show_onlookers()
         self._notice_change(doing)
 
     def _ask_for_evidence(self, seen: Seen) -> None:
@@ -190,6 +201,9 @@ class Agent:
         self._keep(core.starting(self._state, lease.lease_id, now_ns))
         simulated = all(is_simulated(uuid) for uuid in lease.gpu_uuids)
         self._workshop.start(Order(lease, self._me.identity.installation_id, simulated))
+
+    def _started(self, lease_id: str) -> None:
+        self._keep(core.started(self._state, lease_id, self._parts.boot_ns()))
 
     def _start_failed(self, lease_id: str, reason: str, permanent: bool) -> None:
         now_ns = self._parts.boot_ns()
@@ -207,6 +221,10 @@ class Agent:
             if kind is Doing.STARTING and (held is None or not core.may_run(held)):
                 self._workshop.cancel_start(lease_id)
 
+    def _show_onlookers(self) -> None:
+        for onlooker in self._parts.onlookers:
+            onlooker.see(self._state, self._sight.own_works())
+
     def _settled(self) -> bool:
         """Nothing is under way, so that looking less often loses nothing."""
         if self._workshop.doing():
@@ -222,7 +240,7 @@ class Agent:
     # Tell.
 
     def _lines(self, doing: Mapping[str, Doing]) -> list[LeaseSeen]:
-        told = Told(self._workshop.pulls, self._sight.health.metrics)
+        told = Told(self._workshop.pulls, self._sight.health.metrics, self._sight.gauges.usage)
         return report(self._state, self._sight.seen(doing), told, self._parts.boot_ns())
 
     def _notice_change(self, doing: Mapping[str, Doing]) -> None:
@@ -288,6 +306,7 @@ class Agent:
         self._keep(core.renew(state, answer.renewed, sent_ns))
         for extra in self._parts.extras:
             extra.hear(answer, sent_ns)
+        self._show_onlookers()
         if not self._sight.heard or answer.desired is not None:
             log.info("heard", generation=state.generation, leases=len(state.leases))
             self._look_bell.ring()
@@ -337,3 +356,20 @@ class Agent:
             busy = running | set(self._workshop.doing())
             await ship_logs(self._parts.brain, self._parts.shelf, known=known, running=busy)
             await self._parts.clock.sleep(LOG_SECONDS)
+
+    async def _gauge_loop(self) -> None:
+        while True:
+            if await self._sight.gauges.round(self._sight.subjects(self._state)):
+                self._look_bell.ring()
+            await self._parts.clock.sleep(GAUGE_SECONDS)
+
+    async def _tidy_loop(self) -> None:
+        while True:
+            if self._sight.heard and self._sight.engine_ok:
+                doing = self._workshop.doing()
+                busy = {*self._state.leases, *doing, *(w.lease_id for w in self._sight.own_works())}
+                try:
+                    await self._parts.engine.tidy(self._me.identity.installation_id, busy)
+                except EngineAway as away:
+                    log.debug("not_tidied", reason=away.detail)
+            await self._parts.clock.sleep(TIDY_SECONDS)

@@ -1,7 +1,8 @@
 """Pure: what the agent does next, from its records, what it sees and its boot clock.
 
-``accept``, ``renew`` and ``reboot`` take the brain's word into the records; ``judge`` takes in
-what was seen; ``diff`` names the actions. The shell saves the records before it acts.
+``accept``, ``renew`` and ``reboot`` take the brain's word into the records; ``judge`` (in
+``judging``) takes in what was seen; ``diff`` names the actions. The shell saves the records before
+it acts.
 """
 
 from __future__ import annotations
@@ -11,30 +12,17 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from kernel.clock import NS
-from kernel.wire.agent import DesiredLease, DesiredSet, DesiredState, GpuReading, NvmlState
-from node_agent.records import (
-    Action,
-    AgentState,
-    End,
-    Fence,
-    Health,
-    Held,
-    Phase,
-    Seen,
-    Start,
-    Work,
-)
+from kernel.wire.agent import DesiredLease, DesiredSet, GpuReading, NvmlState
+from node_agent.judging import EXPIRED, RESTARTS_MAX, count_end, judge, may_run
+from node_agent.records import Action, AgentState, End, Fence, Held, Phase, Seen, Start, Work
 
-RESTARTS_MAX = 5
-RESTARTS_WINDOW_NS = 600 * NS
+__all__ = ["EXPIRED", "RESTARTS_MAX", "accept", "diff", "judge", "may_run", "renew"]
+
 SETTLE_NS = 5 * NS  # after the end of our work its memory may still be shown
 FOREIGN_SHARE = 0.05  # of a GPU's memory: more than a display takes, less than vLLM leaves free
-RESTART_WAIT_NS_MAX = 30 * NS
-UNHEALTHY_SECONDS_MAX = 60
 EXPIRY_DRAIN_SECONDS = 5.0  # the brain sells the GPUs again 10 s after the ttl
 NO_LEASE = "It is not in the node's desired set."
 ASKED = "The brain asked for it to stop."
-EXPIRED = "The lease ended: it was not renewed in time."
 REBOOTED = "The host was restarted."
 
 
@@ -88,6 +76,15 @@ def starting(state: AgentState, lease_id: str, now_ns: int) -> AgentState:
     return _with(state, lease_id, replace(held, starts=starts, gone_ns=0))
 
 
+def started(state: AgentState, lease_id: str, now_ns: int) -> AgentState:
+    """Its work runs now: the time that it has to become ready counts from here, not from the
+    beginning of its pull."""
+    held = state.leases.get(lease_id)
+    if held is None or not held.starts:
+        return state
+    return _with(state, lease_id, replace(held, starts=(*held.starts[:-1], now_ns)))
+
+
 def start_failed(
     state: AgentState, lease_id: str, reason: str, *, permanent: bool, now_ns: int
 ) -> AgentState:
@@ -97,19 +94,7 @@ def start_failed(
         return state
     if permanent:
         return _with(state, lease_id, replace(held, ended=reason, failed=True))
-    return _with(state, lease_id, _count_end(held, reason, 0, now_ns))
-
-
-def judge(state: AgentState, seen: Seen, now_ns: int) -> AgentState:
-    """Take in what was seen: ends of leases, crashes, health, evidence that work is gone."""
-    leases = {}
-    for lease_id, held in state.leases.items():
-        after = _expired(held, now_ns)
-        if seen.engine_ok:
-            after = _watched(after, seen, now_ns)
-            after = _noted_gone(after, seen)
-        leases[lease_id] = after
-    return state if leases == state.leases else replace(state, leases=leases)
+    return _with(state, lease_id, count_end(held, reason, 0, now_ns))
 
 
 def forget(state: AgentState, reported_gone: Iterable[str]) -> AgentState:
@@ -141,10 +126,6 @@ def diff(state: AgentState, seen: Seen, now_ns: int) -> list[Action]:
             actions.append(Start(held.lease))
             locked |= set(held.lease.gpu_uuids)
     return actions
-
-
-def may_run(held: Held) -> bool:
-    return not held.ended and held.wanted and held.lease.state is DesiredState.RUN
 
 
 def why_end(state: AgentState, seen: Seen, work: Work, now_ns: int) -> str:
@@ -241,91 +222,6 @@ def _fenced(held: Held, fences: dict[str, Fence]) -> Held:
 
 def _unwanted(held: Held) -> Held:
     return replace(held, wanted=False, ended=held.ended or NO_LEASE)
-
-
-def _expired(held: Held, now_ns: int) -> Held:
-    if held.ended or now_ns < held.deadline_ns:
-        return held
-    return replace(held, ended=EXPIRED)
-
-
-def _watched(held: Held, seen: Seen, now_ns: int) -> Held:
-    lease = held.lease
-    if not may_run(held) or lease.lease_id in seen.doing:
-        return held
-    work = seen.work_of(lease.lease_id)
-    if work is None:
-        return _missing(held, seen, now_ns)
-    if work.epoch != lease.epoch:
-        return held  # it is ended for that, and says nothing about this lease
-    if work.phase is not Phase.RUNNING:
-        if work.ref == held.counted_ref:
-            return held
-        reason = work.exit_reason or "It did not start."
-        return replace(
-            _count_end(held, reason, seen.agent_started_ns, now_ns), counted_ref=work.ref
-        )
-    if not held.starts:  # found running, with no record of its start
-        held = replace(held, starts=(now_ns,))
-    health = seen.health.get(lease.lease_id)
-    if health is None or health.ref != work.ref:
-        return held
-    return _healthy(held, health, seen.agent_started_ns, now_ns)
-
-
-def _healthy(held: Held, health: Health, agent_started_ns: int, now_ns: int) -> Held:
-    if health.ok:
-        if held.ready_ref == health.ref and not held.trouble:
-            return held
-        return replace(held, ready_ref=health.ref, trouble="")
-    if held.ready_ref == health.ref:
-        if now_ns - health.since_ns < UNHEALTHY_SECONDS_MAX * NS:
-            return held
-        if held.condemned_ref == health.ref:
-            return held
-        reason = f"It has not answered its health check for {UNHEALTHY_SECONDS_MAX} s."
-        counted = _count_end(held, reason, agent_started_ns, now_ns)
-        return replace(counted, condemned_ref=health.ref, counted_ref=health.ref)
-    started_ns = held.starts[-1] if held.starts else health.since_ns
-    if now_ns - started_ns < held.lease.launch.start_seconds_max * NS:
-        return held
-    reason = f"It was not ready after {held.lease.launch.start_seconds_max} s."
-    return replace(held, ended=reason, failed=True)
-
-
-def _missing(held: Held, seen: Seen, now_ns: int) -> Held:
-    """A lease whose GPU is not here cannot start; a running one whose work vanished restarts."""
-    for uuid in held.lease.gpu_uuids:
-        gpu = seen.gpus.get(uuid)
-        if seen.gpus_at_ns == 0 or seen.nvml is NvmlState.HUNG:
-            continue
-        if gpu is None or gpu.lost:
-            word = "is not on this node" if gpu is None else "is lost"
-            return replace(held, ended=f"GPU {uuid} {word}.", failed=True)
-    if held.starts and held.not_before_ns < held.starts[-1]:
-        return _count_end(held, "Its work vanished.", seen.agent_started_ns, now_ns)
-    return held
-
-
-def _count_end(held: Held, reason: str, agent_started_ns: int, now_ns: int) -> Held:
-    """The next start waits longer each time. What an earlier agent had started may have ended
-    with it, so it is no restart, and starts again at once."""
-    since_ns = max(now_ns - RESTARTS_WINDOW_NS + 1, agent_started_ns)
-    recent = sum(1 for at in held.starts if at >= since_ns)
-    if recent > RESTARTS_MAX:
-        loop = f"It ended {recent} times within {RESTARTS_WINDOW_NS // NS // 60} min: {reason}"
-        return replace(held, ended=loop, failed=True, trouble=reason)
-    wait_ns = min(NS << (recent - 1), RESTART_WAIT_NS_MAX) if recent else 0
-    restarts = held.restarts + (1 if recent else 0)
-    return replace(held, trouble=reason, not_before_ns=now_ns + wait_ns, restarts=restarts)
-
-
-def _noted_gone(held: Held, seen: Seen) -> Held:
-    lease_id = held.lease.lease_id
-    present = seen.work_of(lease_id) is not None or seen.doing.get(lease_id) is not None
-    if may_run(held) or present:
-        return replace(held, gone_ns=0) if held.gone_ns else held
-    return held if held.gone_ns else replace(held, gone_ns=max(seen.works_at_ns, 1))
 
 
 def _gpus_not_free(lease: DesiredLease, seen: Seen) -> str:

@@ -25,17 +25,19 @@ from kernel.errors import GanglionError
 from node_agent import enroll
 from node_agent.agent import Agent, Parts, Self
 from node_agent.engine import Engine
-from node_agent.engine_process import ProcessEngine, ProcessPlaces
 from node_agent.extras import Extra
 from node_agent.gpu import Gpus, SimulatedGpus
 from node_agent.gpu_xids import XidBook
+from node_agent.hands import make_hands
 from node_agent.host import HostMeter, boot_id, read_host
 from node_agent.identity import Home, Identity, NodeKey
 from node_agent.link import BrainLink, brain_client, is_local
+from node_agent.links import Links
 from node_agent.logs import LogShelf
 from node_agent.probe import Probe
 from node_agent.rotation import Rotation
 from node_agent.settings import EngineKind, Settings, read
+from node_agent.shell import Shells
 from node_agent.state import StateFile
 from node_agent.telemetry import Telemetry
 from node_agent.update import Updates
@@ -116,19 +118,28 @@ async def run(settings: Settings) -> bool:
             identity = await _unless(stop, joining)
             if identity is None:
                 return False
-            engine = make_engine(settings, home)
-            stack.push_async_callback(engine.close)
+            hands = make_hands(settings, home, SystemClock())
+            stack.push_async_callback(hands.engine.close)
             link = brain_link(settings, client, home, identity)
             clock = SystemClock()
             shelf = LogShelf(home.work, clock)
             store = StateFile(home.state_file)
             telemetry = Telemetry(gpus, HostMeter(boot_ns, docker_root(settings)), clock)
             updated = asyncio.Event()
-            extras = (
+            shells = Shells(hands.engine, clock, installation_id=identity.installation_id)
+            links = Links(clock, boot_ns, shell=shells.serve_shell)
+            extras: tuple[Extra, ...] = (
                 telemetry,
+                links,
+                *hands.extras,
                 *upkeep(settings, home, client, link, clock, stop=stop, updated=updated),
             )
-            parts = Parts(link, engine, telemetry, probe, shelf, store, clock, boot_ns, extras)
+            parts = Parts(
+                *(link, hands.engine, telemetry, probe, shelf, store, clock, boot_ns),
+                extras=extras,
+                onlookers=(links,),
+                kept=hands.kept,
+            )
             me = Self(identity, boot_id(), home.path, version(settings.agent_file))
             await _serve(Agent(parts, me), settings, stop, updated)
             return updated.is_set()
@@ -254,23 +265,8 @@ def docker_root(settings: Settings) -> Path | None:
 
 
 def make_engine(settings: Settings, home: Home) -> Engine:
-    """The hand that the settings name; the Docker SDK is loaded only where it is used."""
-    if settings.agent_engine is EngineKind.PROCESS:
-        return ProcessEngine(
-            home.work,
-            host_boot_id=boot_id(),
-            clock=SystemClock(),
-            places=ProcessPlaces(vllm=settings.agent_vllm, models=settings.models),
-            die_with_agent=settings.agent_stop_work_on_exit,
-        )
-    from node_agent.engine_docker import docker_engine
-
-    return docker_engine(
-        home.work,
-        clock=SystemClock(),
-        docker_host=settings.docker_host,
-        runtime=settings.docker_runtime,
-    )
+    """The hand that the settings name."""
+    return make_hands(settings, home, SystemClock()).engine
 
 
 def boot_ns() -> int:

@@ -20,8 +20,8 @@ import structlog
 from msgspec import Struct
 
 from kernel.clock import NS, Clock
-from kernel.wire.agent import LaunchSpec
-from node_agent.engine import Order, StartFailed, StartRefused, log_path
+from kernel.wire.agent import LaunchSpec, WorkUsage
+from node_agent.engine import Exec, Hold, Order, StartFailed, StartRefused, log_path
 from node_agent.files import read_if_there, write_private
 from node_agent.processes import (
     LEASE_VARIABLE,
@@ -109,6 +109,8 @@ class ProcessEngine:
             raise StartRefused(
                 "This model has no process form; run the agent with AGENT_ENGINE=docker."
             )
+        if lease.launch.volumes:
+            raise StartRefused("Volumes need containers; run the agent with AGENT_ENGINE=docker.")
         if self._record(lease.lease_id) is not None:
             raise StartFailed("The process of an earlier start is not yet gone.")
         port = free_port()
@@ -151,6 +153,24 @@ class ProcessEngine:
 
     async def collect_logs(self, work: Work) -> None:
         return None  # the process writes into the file itself
+
+    async def usage(self, work: Work) -> WorkUsage | None:
+        return None
+
+    async def written_mib(self, work: Work) -> int | None:
+        return None
+
+    async def gpu_trouble(self, work: Work) -> str:
+        return ""  # it sees what the host sees
+
+    async def execute(self, work: Work, command: list[str], *, tty: bool, env: list[str]) -> Exec:
+        raise StartRefused("This node runs plain processes: a shell needs a pod in a container.")
+
+    async def hardening(self) -> list[Hold]:
+        return [Hold("containers", False, "AGENT_ENGINE=process keeps nothing apart.")]
+
+    async def tidy(self, installation_id: str, busy: set[str]) -> None:
+        return None
 
     async def close(self) -> None:
         return None
@@ -199,7 +219,8 @@ class ProcessEngine:
             "CUDA_VISIBLE_DEVICES": "" if order.simulated else ",".join(record.gpu_uuids),
         }
         fixed = {LEASE_VARIABLE: record.lease_id}
-        return own | order.lease.launch.environment | fixed
+        secret = order.secrets.environment if order.secrets is not None else {}
+        return own | order.lease.launch.environment | secret | fixed
 
     def _seen(self, record: ProcessRecord) -> Work:
         record = self._completed(record)

@@ -17,7 +17,7 @@ METRICS_PACE_NS = 5 * NS
 
 @dataclass(frozen=True)
 class Patient:
-    """One running work and where its health is asked."""
+    """One running work and where its health is asked; with no path it is well as it runs."""
 
     work: Work
     health_path: str
@@ -43,7 +43,7 @@ class HealthBook:
         for book in (self.health, self.metrics, self._asked_ns, self._metrics_ns):
             for lease_id in set(book) - present:
                 del book[lease_id]
-        due = [patient for patient in patients if patient.work.port and self._due(patient)]
+        due = [one for one in patients if (one.work.port or not one.health_path) and self._due(one)]
         await asyncio.gather(*(self._ask(patient) for patient in due))
 
     def _due(self, patient: Patient) -> bool:
@@ -58,11 +58,14 @@ class HealthBook:
         work = patient.work
         now_ns = self._boot_ns()
         self._asked_ns[work.lease_id] = now_ns
-        ok = await self._probe.healthy(work.port, patient.health_path)
+        asks = bool(patient.health_path)
+        ok = await self._probe.healthy(work.port, patient.health_path) if asks else True
         known = self.health.get(work.lease_id)
         if known is None or known.ref != work.ref or known.ok != ok:
             self.health[work.lease_id] = Health(work.ref, ok, now_ns)
             self._on_change()
+        if not asks:
+            return
         if ok and now_ns - self._metrics_ns.get(work.lease_id, -METRICS_PACE_NS) >= METRICS_PACE_NS:
             self._metrics_ns[work.lease_id] = now_ns
             self.metrics[work.lease_id] = await self._probe.gauges(work.port)

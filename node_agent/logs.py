@@ -14,8 +14,10 @@ from msgspec import Struct
 
 from kernel.clock import Clock
 from kernel.wire.agent import LogBatch, LogLine
+from node_agent import log_quota
 from node_agent.engine import log_path
 from node_agent.files import read_if_there, write_private
+from node_agent.log_quota import Allowance, LogRate
 
 BATCH_LINES_MAX = 500
 BATCH_BYTES_MAX = 128 * 1024
@@ -26,15 +28,24 @@ QUOTA_BYTES = 64 << 20
 class LogCursor(Struct, frozen=True):
     next_line: int = 0
     offset: int = 0
+    allowance: Allowance = Allowance()
 
 
 class LogShelf:
-    """The logs of this host's leases, as files of bounded size."""
+    """The logs of this host's leases, as files of bounded size, shipped at a bounded rate."""
 
-    def __init__(self, work_home: Path, clock: Clock, *, quota_bytes: int = QUOTA_BYTES) -> None:
+    def __init__(
+        self,
+        work_home: Path,
+        clock: Clock,
+        *,
+        quota_bytes: int = QUOTA_BYTES,
+        rate: LogRate | None = None,
+    ) -> None:
         self._home = work_home
         self._clock = clock
         self._quota = quota_bytes
+        self._rate = rate or LogRate()
         self._cursors: dict[str, LogCursor] = {}
 
     def note(self, lease_id: str, text: str) -> None:
@@ -47,7 +58,8 @@ class LogShelf:
     def next_batch(self, lease_id: str, *, flush: bool) -> tuple[LogBatch, LogCursor] | None:
         """The next lines that the brain lacks and the cursor after them; None when none wait.
 
-        ``flush``: the work has ended, so a last line without its line end is shipped too.
+        ``flush``: the work has ended, so a last line without its line end is shipped too. Lines
+        over the rate are dropped; the first time in a flood one line says so.
         """
         cursor = self._within_quota(lease_id)
         path = log_path(self._home, lease_id)
@@ -60,9 +72,13 @@ class LogShelf:
         if not pieces:
             return None
         at_ns = self._clock.now_ns()
-        lines = [LogLine(at_ns, "stdout", _readable(piece)) for piece in pieces]
         size = sum(len(piece) for piece in pieces)
-        after = LogCursor(cursor.next_line + len(lines), cursor.offset + size)
+        allowance = log_quota.filled(cursor.allowance, self._rate, at_ns)
+        if size > log_quota.room(allowance, self._rate):
+            return self._dropped(lease_id, cursor, allowance)
+        lines = [LogLine(at_ns, "stdout", _readable(piece)) for piece in pieces]
+        left = log_quota.spent(allowance, size)
+        after = LogCursor(cursor.next_line + len(lines), cursor.offset + size, left)
         return LogBatch(lease_id, cursor.next_line, lines), after
 
     def taken(self, lease_id: str, cursor: LogCursor) -> None:
@@ -78,6 +94,19 @@ class LogShelf:
     def leases(self) -> list[str]:
         return sorted(path.parent.name for path in self._home.glob("*/output.log"))
 
+    def _dropped(
+        self, lease_id: str, cursor: LogCursor, allowance: Allowance
+    ) -> tuple[LogBatch, LogCursor] | None:
+        """Go past all whole lines that wait; say so if it was not said in this flood."""
+        end = _end_of_lines(log_path(self._home, lease_id))
+        after = LogCursor(cursor.next_line, end, log_quota.flooded(allowance))
+        if allowance.flooding:
+            self.taken(lease_id, after)
+            return None
+        told = LogLine(allowance.at_ns, "agent", log_quota.why(allowance, self._rate))
+        after = LogCursor(cursor.next_line + 1, end, after.allowance)
+        return LogBatch(lease_id, cursor.next_line, [told]), after
+
     def _within_quota(self, lease_id: str) -> LogCursor:
         """Empty a file that has grown past the quota; its writer appends, so it goes on at 0."""
         cursor = self._cursor(lease_id)
@@ -88,7 +117,7 @@ class LogShelf:
                 file.truncate(0)
             self.note(lease_id, f"{size - cursor.offset} bytes of output were dropped.")
         if size > self._quota or size < cursor.offset:
-            cursor = LogCursor(cursor.next_line, 0)
+            cursor = LogCursor(cursor.next_line, 0, cursor.allowance)
             self.taken(lease_id, cursor)
         return cursor
 
@@ -105,6 +134,16 @@ class LogShelf:
 
     def _cursor_path(self, lease_id: str) -> Path:
         return self._home / lease_id / "cursor.json"
+
+
+def _end_of_lines(path: Path) -> int:
+    """The offset after the last line end; the file's end where its last piece has none."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        start = max(size - BATCH_BYTES_MAX, 0)
+        file.seek(start)
+        last = file.read(BATCH_BYTES_MAX).rfind(b"\n")
+    return start + last + 1 if last >= 0 else size
 
 
 def _complete_lines(block: bytes, *, flush: bool) -> list[bytes]:

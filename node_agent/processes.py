@@ -34,7 +34,7 @@ def members(lease_id: str, leader_pid: int) -> list[int]:
 def find_leader(lease_id: str) -> int | None:
     """The session leader that carries the lease's mark."""
     for pid in _pids():
-        if _marked(pid, lease_id) and _session(pid) == pid:
+        if _marked(pid, lease_id) and session_of(pid) == pid:
             return pid
     return None
 
@@ -79,10 +79,11 @@ def _pids() -> Iterator[int]:
 def _belongs(pid: int, lease_id: str, leader_pid: int) -> bool:
     if start_ticks(pid) is None:
         return False
-    return (leader_pid > 0 and _session(pid) == leader_pid) or _marked(pid, lease_id)
+    return (leader_pid > 0 and session_of(pid) == leader_pid) or _marked(pid, lease_id)
 
 
-def _session(pid: int) -> int | None:
+def session_of(pid: int) -> int | None:
+    """The pid of the leader of its session; None when the process is gone."""
     fields = _stat_fields(pid)
     return int(fields[3]) if fields is not None else None
 

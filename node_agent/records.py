@@ -60,6 +60,7 @@ class Held(Struct, frozen=True):
     ready_ref: str = ""  # the run that was ready once
     condemned_ref: str = ""  # a run that stopped answering and is to be replaced
     gone_ns: int = 0  # when its work was first seen to be gone, after its end
+    gpus_away_ns: int = 0  # since when a GPU is not shown under its running work
 
 
 class AgentState(Struct, frozen=True):
@@ -80,6 +81,14 @@ class Health:
     since_ns: int
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Something wrong with one run of the work, in words for people."""
+
+    ref: str
+    reason: str
+
+
 class Doing(StrEnum):
     """A long job in flight for a lease."""
 
@@ -97,6 +106,8 @@ class Seen:
     works_at_ns: int = 0
     doing: Mapping[str, Doing] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)
+    breaches: Mapping[str, Trouble] = field(default_factory=dict)  # of limits: work must end
+    gpu_trouble: Mapping[str, Trouble] = field(default_factory=dict)  # inside: it is replaced
     nvml: NvmlState = NvmlState.OK
     gpus: Mapping[str, GpuReading] = field(default_factory=dict)
     gpus_at_ns: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kernel.clock import NS
-from kernel.wire.agent import RESTARTS_MAX, DesiredState, LeaseSeen, LeaseSeenState
+from kernel.wire.agent import RESTARTS_MAX, DesiredState, LeaseSeen, LeaseSeenState, WorkUsage
 from node_agent.core import ASKED, locked_gpus, may_run, released, why_wait
 from node_agent.probe import KV_CACHE_TOKENS
 from node_agent.records import AgentState, Doing, Held, Phase, Seen, Work
@@ -29,6 +29,7 @@ class Told:
 
     pulls: Mapping[str, Progress] = field(default_factory=dict)
     metrics: Mapping[str, dict[str, float]] = field(default_factory=dict)
+    usage: Mapping[str, WorkUsage] = field(default_factory=dict)
 
 
 def report(state: AgentState, seen: Seen, told: Told, now_ns: int) -> list[LeaseSeen]:
@@ -58,6 +59,7 @@ def _line(held: Held, seen: Seen, told: Told, locked: set[str], now_ns: int) -> 
         pull_total_mib=pull.total_mib,
         gpu_uuids=list(lease.gpu_uuids),
         metrics=metrics,
+        usage=told.usage.get(lease.lease_id),
         kv_cache_tokens=int(tokens) if 0 < tokens <= KV_CACHE_TOKENS_MAX else 0,
     )
 

@@ -44,6 +44,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     agent_key_days: Annotated[int, Meta(ge=0, le=3650)] = 30  # then a new key; 0: when asked
     agent_root: Path | None = None  # set by its launcher: where its versions lie
     agent_file: Annotated[str, Meta(max_length=64)] = ""  # and which of them this is
+    agent_firewall: bool = True  # keep tenants from this host's network (needs root and iptables)
+    agent_pod_capabilities: Annotated[str, Meta(max_length=500)] = (
+        "CHOWN,DAC_OVERRIDE,FOWNER,NET_BIND_SERVICE,SETGID,SETUID"
+    )
+    agent_read_only_workers: bool = False  # a model's container cannot write but in /tmp
+    agent_dns: Annotated[str, Meta(max_length=500)] = ""  # of containers; empty: the host's own
+    agent_pull_stall_seconds: Annotated[float, Meta(gt=0)] = 120.0  # without a byte
+    agent_pull_seconds_max: Annotated[float, Meta(gt=0)] = 3600.0
+    agent_disk_reserve_mib: Annotated[int, Meta(ge=0)] = 5120  # without it nothing is pulled
+    agent_images_mib_max: Annotated[int, Meta(ge=0)] = 200 * 1024  # of images that nobody uses
     nvml_seconds_max: Annotated[float, Meta(gt=0, le=60)] = 5.0
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ import structlog
 
 from kernel.wire.agent import NvmlState
 from node_agent.engine import Engine, EngineAway
+from node_agent.gauges import Gauges, Subject
 from node_agent.gpu import Gpus, GpuView
 from node_agent.gpu_owners import attributed
 from node_agent.health import HealthBook, Patient
@@ -24,6 +25,7 @@ class Sight:
         engine: Engine,
         gpus: Gpus,
         health: HealthBook,
+        gauges: Gauges,
         *,
         installation_id: str,
         boot_ns: Callable[[], int],
@@ -36,6 +38,7 @@ class Sight:
         self._works: tuple[Work, ...] = ()
         self._works_at_ns = 0
         self.health = health
+        self.gauges = gauges
         self.engine_ok = False
         self.engine_version: str | None = None
         self.view = GpuView(NvmlState.ABSENT)
@@ -72,6 +75,8 @@ class Sight:
             works_at_ns=self._works_at_ns,
             doing=doing,
             health=self.health.health,
+            breaches=self.gauges.breaches,
+            gpu_trouble=self.gauges.gpu_trouble,
             nvml=self.view.state,
             gpus={gpu.uuid: gpu for gpu in self.view.gpus},
             gpus_at_ns=self.view.read_ns,
@@ -89,4 +94,12 @@ class Sight:
             Patient(work, held.lease.launch.health_path)
             for work in self.own_works()
             if work.phase is Phase.RUNNING and (held := state.leases.get(work.lease_id)) is not None
+        ]
+
+    def subjects(self, state: AgentState) -> list[Subject]:
+        """Running work to be sampled, each with what it may write."""
+        return [
+            Subject(work, state.leases[work.lease_id].lease.launch.disk_mib)
+            for work in self.own_works()
+            if work.phase is Phase.RUNNING and work.lease_id in state.leases
         ]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from kernel.clock import Clock
+from kernel.errors import GanglionError
+from kernel.wire.agent import SecretsAnswer, SecretsRequest
 from node_agent.engine import Engine, EngineAway, Order, StartFailed, StartRefused
+from node_agent.link import BrainAway
 from node_agent.logs import LogShelf
 from node_agent.records import Doing, End
 from node_agent.report import Progress
 
 log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
+SECRETS_RETRY_SECONDS = 2.0
+AskSecrets = Callable[[SecretsRequest], Awaitable[SecretsAnswer]]
 StartOutcome = Callable[[str, str, bool], None]  # lease id, reason, permanent
 
 
@@ -28,14 +34,18 @@ class Workshop:
         shelf: LogShelf,
         clock: Clock,
         *,
+        secrets: AskSecrets,
         on_change: Callable[[], None],
+        on_started: Callable[[str], None],
         on_start_failed: StartOutcome,
         on_end: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._shelf = shelf
         self._clock = clock
+        self._secrets = secrets
         self._on_change = on_change
+        self._on_started = on_started
         self._on_start_failed = on_start_failed
         self._on_end = on_end
         self._jobs: dict[str, tuple[Doing, asyncio.Task[None]]] = {}
@@ -86,12 +96,27 @@ class Workshop:
         log.info("starting", lease_id=lease_id, gpus=order.lease.gpu_uuids)
         self._shelf.note(lease_id, f"Starting on {len(order.lease.gpu_uuids)} GPU(s).")
         try:
+            if order.lease.launch.secrets:
+                order = replace(order, secrets=await self._asked(order))
             await self._engine.start(order, self.pulls[lease_id])
+            self._on_started(lease_id)
         except (StartFailed, StartRefused, EngineAway) as failure:
             permanent = isinstance(failure, StartRefused)
             log.warning("start_failed", lease_id=lease_id, reason=failure.detail)
             self._shelf.note(lease_id, f"The start failed: {failure.detail}")
             self._on_start_failed(lease_id, failure.detail, permanent)
+
+    async def _asked(self, order: Order) -> SecretsAnswer:
+        """The secrets of this start, kept nowhere else. A brain that is away is waited for: the
+        lease's end cancels the start."""
+        request = SecretsRequest(order.lease.lease_id, order.lease.epoch)
+        while True:
+            try:
+                return await self._secrets(request)
+            except BrainAway:
+                await self._clock.sleep(SECRETS_RETRY_SECONDS)
+            except GanglionError as refusal:
+                raise StartFailed(f"Its secrets were not given: {refusal.detail}") from None
 
     async def _end(self, action: End) -> None:
         work = action.work

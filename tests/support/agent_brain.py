@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kernel.errors import Conflict, GanglionError, Unauthenticated, problem
+from kernel.errors import Conflict, GanglionError, NotFound, Unauthenticated, problem
 from kernel.wire import decode, encode
 from kernel.wire.agent import (
     MAC_HEADER,
@@ -38,9 +38,12 @@ from kernel.wire.agent import (
     DesiredState,
     EnrollAnswer,
     EnrollRequest,
+    GatewayAddress,
     LaunchSpec,
     LeaseSeen,
     LogBatch,
+    SecretsAnswer,
+    SecretsRequest,
     SessionAnswer,
     SessionRequest,
     mac,
@@ -72,12 +75,16 @@ class AgentBrain:
     public_key: str | None = None
     generation: int = 0
     leases: dict[str, DesiredLease] = field(default_factory=dict)
+    gateways: list[GatewayAddress] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     sessions_opened: int = 0
     waiting: int = 0  # long polls that are open
     enrolments: list[EnrollRequest] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
     lines: dict[str, list[str]] = field(default_factory=dict)
+    secrets: dict[str, SecretsAnswer] = field(default_factory=dict)  # by lease
+    secrets_asked: list[SecretsRequest] = field(default_factory=list)
+    drop_volumes: list[str] = field(default_factory=list)
     port: int = field(default_factory=free_port)
 
     @property
@@ -160,6 +167,7 @@ class AgentBrain:
             Route("/agent/v1/beat", self._beat, methods=["POST"]),
             Route("/agent/v1/wake", self._wake),
             Route("/agent/v1/logs", self._logs, methods=["POST"]),
+            Route("/agent/v1/secrets", self._secrets, methods=["POST"]),
         ]
         return Starlette(routes=routes, exception_handlers={GanglionError: _told})
 
@@ -193,9 +201,15 @@ class AgentBrain:
         beat = decode(await self._sealed(request), Beat)
         self.beats.append(beat)
         newer = beat.generation != self.generation
-        desired = DesiredSet(self.generation, list(self.leases.values())) if newer else None
+        desired = (
+            DesiredSet(self.generation, list(self.leases.values()), self.drop_volumes)
+            if newer
+            else None
+        )
         renewed = list(self.leases) if self.renewing else []
-        return Response(encode(BeatAnswer(self.generation, desired, renewed, self.beat_seconds)))
+        answer = BeatAnswer(self.generation, desired, renewed, self.beat_seconds)
+        answer.gateways = list(self.gateways)
+        return Response(encode(answer))
 
     async def _wake(self, request: Request) -> Response:
         await self._sealed(request)
@@ -214,6 +228,13 @@ class AgentBrain:
         assert batch.first <= len(lines), "line numbers leave no gap"
         lines.extend(line.text for line in batch.lines[len(lines) - batch.first :])
         return Response(status_code=204)
+
+    async def _secrets(self, request: Request) -> Response:
+        asked = decode(await self._sealed(request), SecretsRequest)
+        self.secrets_asked.append(asked)
+        if asked.lease_id not in self.secrets:
+            raise NotFound("This lease has no secrets.")
+        return Response(encode(self.secrets[asked.lease_id]))
 
     def _check_here(self) -> None:
         if self.away:

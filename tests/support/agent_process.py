@@ -26,6 +26,7 @@ class AgentProcess:
             "BRAIN_URL": brain_url,
             "AGENT_HOME": str(home),
             "AGENT_ENGINE": "process",
+            "AGENT_FIREWALL": "0",  # the machine that runs the tests keeps its own
             "SIMULATE_GPUS": "2",
             "JOIN_TOKEN": "join-token",
             **environment,

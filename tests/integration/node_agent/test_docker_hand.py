@@ -34,6 +34,7 @@ async def engine(
     yield engine
     for work in await ours(engine):
         engine_client.remove_container(work.ref, force=True, v=True)
+    await engine.tidy(INSTALLATION, set())
     await engine.close()
 
 
@@ -77,7 +78,8 @@ async def test_a_tenants_container_is_hardened(
     host = made["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert (host["Privileged"], host["NetworkMode"], host["Binds"]) == (False, "bridge", None)
+    own_network = f"ganglion-{work.lease_id}"
+    assert (host["Privileged"], host["NetworkMode"], host["Binds"]) == (False, own_network, None)
     assert (host["PidsLimit"], host["Memory"]) == (4096, 64 << 20)
     published = made["NetworkSettings"]["Ports"]["8000/tcp"]
     assert [entry["HostIp"] for entry in published] == ["127.0.0.1"]

@@ -6,7 +6,7 @@ import pytest
 
 from kernel.wire.agent import LeaseSeenState, NvmlState
 from node_agent import core
-from node_agent.core import RESTARTS_MAX, UNHEALTHY_SECONDS_MAX
+from node_agent.judging import RESTARTS_MAX, UNHEALTHY_SECONDS_MAX
 from node_agent.records import End, Start
 from tests.unit.node_agent.world import World, lease
 

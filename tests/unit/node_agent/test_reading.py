@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.clock import ManualClock
-from node_agent import docker_options
-from node_agent.docker_options import PullCount, exit_reason, host_options, wanted_devices, work_of
+from node_agent.containers import options
+from node_agent.containers.options import (
+    Place,
+    Rules,
+    exit_reason,
+    host_options,
+    wanted_devices,
+    work_of,
+)
+from node_agent.containers.pull import PullCount
 from node_agent.engine import Order
 from node_agent.gpu import SimulatedGpus, is_simulated, simulated_uuid
 from node_agent.probe import read_gauges
@@ -54,7 +62,7 @@ def listed(**changed: Any) -> dict[str, Any]:
     return {
         "Id": "c1",
         "State": "running",
-        "Labels": docker_options.labels(order("GPU-a", "GPU-b")),
+        "Labels": options.labels(order("GPU-a", "GPU-b")),
         "Ports": [{"PrivatePort": 8000, "PublicPort": 49153, "IP": "127.0.0.1", "Type": "tcp"}],
         **changed,
     }
@@ -106,9 +114,9 @@ def test_gpus_are_asked_for_by_uuid_and_simulated_ones_not_at_all() -> None:
 
 
 def test_no_option_gives_the_host_away() -> None:
-    options = host_options(order("GPU-a"), "runsc")
-    assert options["runtime"] == "runsc"
-    assert {"binds", "cap_add", "devices", "pid_mode", "userns_mode"} & set(options) == set()
+    given = host_options(order("GPU-a"), Rules(), Place("net", {}), "runsc")
+    assert given["runtime"] == "runsc"
+    assert {"binds", "cap_add", "devices", "pid_mode", "userns_mode"} & set(given) == set()
 
 
 def test_an_exit_is_told_in_words() -> None:

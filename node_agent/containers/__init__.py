@@ -1,0 +1,1 @@
+"""What the Docker hand is made of: the life of a container, its images, network and limits."""
