@@ -99,7 +99,7 @@ class LinkListener:
             lambda: Caller(self), sock=door, backlog=BACKLOG, ssl=_tls(self._terms)
         )
         self._sweeping = loop.create_task(self._sweep_always(), name="links-sweep")
-        self._log.info("links_listening", url=self.url, port=self._port)
+        self._log.info("links_listening", url=self.url, boot_id=self.boot_id)
 
     async def close(self) -> None:
         """End every link, used ones too."""

@@ -259,7 +259,7 @@ def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
     if len(head) > HEAD_BYTES_MAX:
         raise Malformed("This head is too long for a link.")
     try:
-        first, *lines = head.decode("ascii").rstrip("\r\n").split("\r\n")
+        first, *lines = head.partition(HEAD_END)[0].decode("ascii").split("\r\n")
     except UnicodeDecodeError:
         raise Malformed("The head of a link is ASCII.") from None
     fields: dict[str, str] = {}

@@ -49,6 +49,7 @@ from kernel.wire.agent import (
     mac,
     session_input,
 )
+from kernel.wire.keys import LeaveAnswer, LeaveRequest, RotateAnswer, RotateRequest, rotate_input
 from tests.support.wait import free_port, until
 
 NODE_ID = "node_" + "1" * 32
@@ -86,6 +87,12 @@ class AgentBrain:
     secrets_asked: list[SecretsRequest] = field(default_factory=list)
     drop_volumes: list[str] = field(default_factory=list)
     port: int = field(default_factory=free_port)
+    file: bytes = b""  # GET /agent/file
+    update_to: str | None = None
+    deaf_to: str = ""  # beats of agents that run from this file are refused
+    lose_rotate_answers: int = 0
+    keys: list[str] = field(default_factory=list)  # those that were replaced
+    left: bool = False
 
     @property
     def url(self) -> str:
@@ -167,6 +174,10 @@ class AgentBrain:
             Route("/agent/v1/beat", self._beat, methods=["POST"]),
             Route("/agent/v1/wake", self._wake),
             Route("/agent/v1/logs", self._logs, methods=["POST"]),
+            Route("/agent/v1/rotate", self._rotate, methods=["POST"]),
+            Route("/agent/v1/leave", self._leave, methods=["POST"]),
+            Route("/agent/file", self._file),
+            Route("/health/live", self._live),
             Route("/agent/v1/secrets", self._secrets, methods=["POST"]),
         ]
         return Starlette(routes=routes, exception_handlers={GanglionError: _told})
@@ -199,6 +210,8 @@ class AgentBrain:
 
     async def _beat(self, request: Request) -> Response:
         beat = decode(await self._sealed(request), Beat)
+        if self.deaf_to and beat.agent_file == self.deaf_to:
+            raise Conflict("This agent is not heard.", code="not_heard")
         self.beats.append(beat)
         newer = beat.generation != self.generation
         desired = (
@@ -235,6 +248,39 @@ class AgentBrain:
         if asked.lease_id not in self.secrets:
             raise NotFound("This lease has no secrets.")
         return Response(encode(self.secrets[asked.lease_id]))
+
+    async def _rotate(self, request: Request) -> Response:
+        self._check_here()
+        message = decode(await request.body(), RotateRequest)
+        text = rotate_input(message.node_id, message.public_key)
+        again = message.public_key == self.public_key
+        signer = self.keys[-1] if again else self.public_key or ""
+        for key, signature in ((signer, message.signature), (message.public_key, message.proof)):
+            try:
+                known = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
+                known.verify(bytes.fromhex(signature), text)
+            except InvalidSignature:
+                raise Unauthenticated("The signature is wrong.", code="node_unknown") from None
+        if not again:
+            self.keys.append(self.public_key or "")
+            self.public_key = message.public_key
+            self.sessions.clear()
+        if self.lose_rotate_answers:
+            self.lose_rotate_answers -= 1
+            return Response(status_code=503)
+        return Response(encode(RotateAnswer(message.public_key)))
+
+    async def _leave(self, request: Request) -> Response:
+        decode(await self._sealed(request), LeaveRequest)
+        self.left = True
+        return Response(encode(LeaveAnswer()))
+
+    async def _file(self, request: Request) -> Response:
+        return Response(self.file, media_type="application/zip")
+
+    async def _live(self, request: Request) -> Response:
+        self._check_here()
+        return Response(b"{}")
 
     def _check_here(self) -> None:
         if self.away:
