@@ -39,7 +39,7 @@ async def add_nodes(ctx: Ctx, count: int, *, gpus: int = 8) -> list[NodeId]:
             f"INSERT INTO node_beat SELECT id, '{START}', 0, :ns, 0"
             " FROM unnest(CAST(:nodes AS text[])) AS id",
             "INSERT INTO node_gpu SELECT id, id || '-' || place, place, 'NVIDIA L4', 23034,"
-            " false, false, false FROM unnest(CAST(:nodes AS text[])) AS id,"
+            " false, false, false, '' FROM unnest(CAST(:nodes AS text[])) AS id,"
             f" generate_series(0, {gpus - 1}) AS place",
         ):
             names = {name: values[name] for name in values if f":{name}" in statement}

@@ -17,13 +17,20 @@ from starlette.middleware.cors import CORSMiddleware
 
 from brain import health, pages
 from brain.billing import routes as billing_routes
-from brain.deployments import catalog_routes, change_routes, feed_routes, log_routes
+from brain.deployments import (
+    OwnedDeployments,
+    catalog_routes,
+    change_routes,
+    feed_routes,
+    log_routes,
+)
 from brain.deployments import routes as deployment_routes
 from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
 from brain.edge.limits import AddressLimits
 from brain.fleet import routes as fleet_routes
 from brain.fleet.door import BEAT_PATH, BeatDoor
+from brain.history import routes as history_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
 from brain.marketplace import routes as marketplace_routes
@@ -33,7 +40,8 @@ from brain.plumbing import Ctx
 from brain.provisioning import routes as provisioning_routes
 from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
-from brain.wiring import ModelsNear, Parts, assemble
+from brain.trust import routes as trust_routes
+from brain.wiring import ModelsNear, Parts, assemble, trust_terms
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
 GRACE_SECONDS = 3
@@ -62,9 +70,12 @@ def create_app(
     app.state.agents = parts.agents
     app.state.vault = parts.vault
     app.state.join_terms = parts.join_terms
+    app.state.trust_terms = trust_terms(settings)
     app.state.agent_updates = parts.updates
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
+    app.state.renters = OwnedDeployments()
+    app.state.link_gateways = parts.link_gateways
     app.state.market = Market(parts.ctx, ModelsNear())
     app.state.wake = parts.wake
     app.state.gateway_token = settings.gateway_token.get_secret_value()
@@ -88,8 +99,10 @@ def _routers() -> tuple[APIRouter, ...]:
         secret_routes.router,
         billing_routes.router,
         marketplace_routes.router,
+        trust_routes.router,
         provisioning_routes.router,
         deployment_routes.router,
+        history_routes.router,
         change_routes.router,
         log_routes.router,
         catalog_routes.router,

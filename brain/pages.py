@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from html import escape
+from ipaddress import ip_address
 from typing import Any
 
 from fastapi import APIRouter
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
+from brain.history import nodes_text
 from brain.settings import Environment, Settings
 from brain.wiring import Parts
-from kernel.errors import NotFound, Unauthenticated
+from kernel.errors import Forbidden, NotFound, Unauthenticated
 
 router = APIRouter(include_in_schema=False)
 
 VERSION = "0.1.0"
+SCRAPE_SECONDS_MAX = 5.0
+PROMETHEUS = "text/plain; version=0.0.4"
 _PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline';"
     " frame-ancestors 'none'"
@@ -87,13 +93,45 @@ async def docs_start() -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus figures; under a token where one is set, and never open in production."""
+    """Prometheus figures. A database that is away leaves the fleet's out, not the process's."""
+    parts = _for_scraping(request)
+    try:
+        async with asyncio.timeout(SCRAPE_SECONDS_MAX):
+            await parts.fleet_gauges.refresh(parts.ctx)
+    except (SQLAlchemyError, OSError, TimeoutError):
+        parts.fleet_gauges.forget()
+    return Response(parts.metrics.text(), media_type=PROMETHEUS)
+
+
+@router.get("/metrics/nodes")
+async def node_metrics(request: Request, shard: int = 0, shards: int = 1) -> Response:
+    """The newest readings of each GPU, where METRICS_NODES is on; in shards for large fleets."""
+    parts = _for_scraping(request)
+    if not parts.settings.metrics_nodes:
+        raise NotFound("There is nothing at /metrics/nodes; set METRICS_NODES=true to have it.")
+    told = await nodes_text(parts.ctx, parts.agents.telemetry, shard=shard, shards=shards)
+    return Response(told, media_type=PROMETHEUS)
+
+
+def _for_scraping(request: Request) -> Parts:
+    """The parts, for who may scrape: with the token where one is set; without one nobody in
+    production, and elsewhere this machine only."""
     parts: Parts = request.app.state.parts
     token = parts.settings.metrics_token
-    if token is None and parts.settings.environment is Environment.PRODUCTION:
-        raise NotFound("There is nothing at /metrics; set METRICS_TOKEN to have it.")
-    if token is not None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(given, token.get_secret_value().encode()):
-            raise Unauthenticated("Send METRICS_TOKEN as 'Authorization: Bearer ...'.")
-    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+    if token is None:
+        if parts.settings.environment is Environment.PRODUCTION:
+            raise NotFound("There is nothing at /metrics; set METRICS_TOKEN to have it.")
+        if request.client is None or not _loopback(request.client.host):
+            raise Forbidden("Without METRICS_TOKEN, /metrics is for this machine alone.")
+        return parts
+    given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    if not hmac.compare_digest(given, token.get_secret_value().encode()):
+        raise Unauthenticated("Send METRICS_TOKEN as 'Authorization: Bearer ...'.")
+    return parts
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

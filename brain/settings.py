@@ -7,7 +7,14 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from brain.adapters.clouds import CloudSettings
@@ -84,6 +91,10 @@ class Settings(CloudSettings):
         default=None,
         description="What /metrics asks for as Bearer. Without it production has no /metrics.",
     )
+    metrics_nodes: bool = Field(
+        default=False,
+        description="/metrics/nodes has each GPU's readings; a series for every GPU and figure.",
+    )
     support_contact: str = Field(
         default="", max_length=200, description="Shown to people who need help: mail or link."
     )
@@ -133,6 +144,53 @@ class Settings(CloudSettings):
     )
     log_days: int = Field(
         default=7, ge=1, le=365, description="A lease's log is kept so long after its last line."
+    )
+    maintenance_notice_seconds: int = Field(
+        default=14_400,
+        ge=0,
+        le=30 * 86_400,
+        description="Maintenance announced later counts against a node; from so long before it"
+        " nothing new is placed there.",
+    )
+    check_seconds: int = Field(
+        default=86_400, ge=0, description="Mean time between two checks of idle GPUs; 0: none."
+    )
+    check_shadow_days: int = Field(
+        default=7, ge=0, le=365, description="A kind of check runs in shadow mode so long first."
+    )
+    check_image: str = Field(
+        default="",
+        max_length=300,
+        description="Image with torch for CUDA that checks real GPUs, such as"
+        " vllm/vllm-openai:v0.11.0; empty: real ones are not checked.",
+    )
+    volume_grace_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="Volumes of an account without credit are kept so long.",
+    )
+    pod_domain: str = Field(
+        default="localhost",
+        max_length=180,
+        description="Pods are reached at <pod>-<port>.<this>; their front reads the same name.",
+    )
+    pod_front_port: int = Field(
+        default=8081, ge=0, le=65535, description="Port of the front of pods, in their addresses."
+    )
+    ssh_port: int = Field(
+        default=2222, ge=0, le=65535, description="Port of the front for ssh, in what people type."
+    )
+    public_pods_url: str = Field(
+        default="",
+        description="Address of the front where people reach it, such as https://pods.example.com;"
+        " without it http://POD_DOMAIN:POD_FRONT_PORT.",
+    )
+    public_ssh: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^([A-Za-z0-9.-]+(:[0-9]{1,5})?)?$",
+        description="host:port where people reach ssh; without it POD_DOMAIN:SSH_PORT.",
     )
     meter_window_seconds: int = Field(
         default=10, ge=1, le=60, description="Length of a settlement window."
@@ -185,9 +243,11 @@ class Settings(CloudSettings):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
 
-    @field_validator("public_brain_url", "public_gateway_url")
+    @field_validator("public_brain_url", "public_gateway_url", "public_pods_url")
     @classmethod
-    def _address(cls, value: str) -> str:
+    def _address(cls, value: str, field: ValidationInfo) -> str:
+        if not value and field.field_name == "public_pods_url":
+            return value
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must be an address such as https://api.example.com")

@@ -10,26 +10,26 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import msgspec
 from redis.asyncio import Redis
 
-from brain import billing, deployments, fleet, identity, offers, provisioning
+from brain import billing, deployments, fleet, offers, pods, provisioning, trust
 from brain.adapters.clouds import open_clouds
 from brain.clouds import Cloud
-from brain.deployments import Feed, Functions, Source, tasks
+from brain.deployments import Feed, tasks
 from brain.edge.idempotency import forget_old
 from brain.edge.limits import Limits, Rate, Rates
 from brain.edge.metrics import Metrics
+from brain.history import FleetGauges, HistoryPart, Meters, reconcile_history
 from brain.identity import Identity, Passwords, Tokens
 from brain.marketplace import AgentUpdates, JoinTerms, agent_file
 from brain.plumbing import Ctx, Db, Tx, valkey
 from brain.plumbing.sealing import Sealer
 from brain.secrets import Vault
 from brain.settings import Settings
+from brain.sources import sources
 from catalog import Catalog, load_catalog
 from kernel.clock import SystemClock
-from kernel.ids import AccountId, KeyId, ReplicaId, SystemIds
-from kernel.wire.gateway import AccountRow, KeyRow
+from kernel.ids import AccountId, ReplicaId, SystemIds
 
 Tick = Callable[[], Awaitable[object]]
 
@@ -70,37 +70,15 @@ class DeploymentWaiting(offers.Waiting):
 
 
 @dataclass(frozen=True)
-class AccountSource:
-    """Accounts as gateways know them: billing's flag, with a cache salt of each one's own."""
+class OwnersOfWork(trust.NoRenters):
+    """News of a node, told to who rents there: a line among a deployment's events."""
 
-    secret: bytes
+    ctx: Ctx
 
-    async def one(self, tx: Tx, entity_id: str) -> AccountRow:
-        return self._salted(await billing.account_row(tx, AccountId(entity_id)))
-
-    async def all(self, tx: Tx) -> Sequence[AccountRow]:
-        found = {row.account_id: row for row in await billing.all_account_rows(tx)}
-        for key in await identity.all_key_rows(tx):
-            found.setdefault(key.account_id, AccountRow(account_id=key.account_id))
-        return [self._salted(row) for row in found.values()]
-
-    def _salted(self, row: AccountRow) -> AccountRow:
-        salt = hmac.new(self.secret, f"cache-salt {row.account_id}".encode(), hashlib.sha256)
-        return msgspec.structs.replace(row, cache_salt=salt.hexdigest()[:32])
-
-
-async def _key_row(tx: Tx, entity_id: str) -> KeyRow | None:
-    return await identity.key_row(tx, KeyId(entity_id))
-
-
-def sources(master_key: bytes) -> Mapping[str, Source]:
-    """Where the rows that gateways keep come from."""
-    return {
-        "key": Functions(_key_row, identity.all_key_rows),
-        "account": AccountSource(master_key),
-        "deployment": Functions(deployments.deployment_row, deployments.all_deployment_rows),
-        "replica": Functions(deployments.replica_row, deployments.all_replica_rows),
-    }
+    async def tell(self, tx: Tx, notice: trust.Notice) -> None:
+        await deployments.tell_owner(
+            tx, self.ctx, notice.deployment_id, notice.replica_id, notice.what, notice.sentence
+        )
 
 
 @dataclass(frozen=True)
@@ -111,10 +89,12 @@ class Parts:
     ctx: Ctx
     valkey: Redis
     metrics: Metrics
+    fleet_gauges: FleetGauges
     limits: Limits
     identity: Identity
     vault: Vault
     updates: AgentUpdates
+    link_gateways: fleet.LinkGateways
     agents: fleet.AgentFront
     join_terms: JoinTerms
     catalog: Catalog
@@ -152,6 +132,9 @@ def assemble(
     made = ctx or system_ctx(settings)
     redis = valkey.connect(settings.redis_url.get_secret_value())
     master_key = bytes.fromhex(settings.master_key.get_secret_value())
+    gateways = fleet.LinkGateways(made)
+    metrics = Metrics()
+    history = HistoryPart(made, Meters(metrics.registry))
     updates = AgentUpdates(
         made,
         lambda: agent_file(settings.agent_wheels_dir),
@@ -161,11 +144,19 @@ def assemble(
         settings=settings,
         ctx=made,
         valkey=redis,
-        metrics=Metrics(),
+        metrics=metrics,
+        fleet_gauges=FleetGauges(metrics.registry),
         limits=Limits(redis, made.clock, _rates(settings)),
         vault=vault_of(settings),
         updates=updates,
-        agents=_agents(settings, made, redis, master_key, (updates,)),
+        link_gateways=gateways,
+        agents=_agents(
+            settings,
+            made,
+            redis,
+            master_key,
+            (updates, trust.TrustPart(made), gateways, history, pods.VolumeWatch(made)),
+        ),
         join_terms=JoinTerms(
             installation_id=settings.installation_id,
             brain_url=settings.public_brain_url,
@@ -247,8 +238,13 @@ class WorkerParts:
                 owner=owner,
                 lease_ttl_seconds=ttl,
                 market=market,
+                own_work=pods.PodClaims(vault, vault.sealer),
                 halt=halt,
             )
+
+        async def pod_rows() -> object:
+            days = self.settings.volume_grace_days
+            return await pods.reconcile_pods(ctx, owner=owner, grace_days=days, halt=halt)
 
         async def leases() -> object:
             return await fleet.reconcile_leases(ctx, watcher=watcher)
@@ -262,6 +258,9 @@ class WorkerParts:
         async def release() -> object:
             return await billing.release_due(ctx)
 
+        async def history() -> object:
+            return await reconcile_history(ctx, halt=halt)
+
         async def tidy() -> object:
             async with ctx.db.begin() as tx:
                 await forget_old(tx, now=ctx.clock.now())
@@ -270,13 +269,19 @@ class WorkerParts:
 
         return {
             tasks.DEPLOYMENTS: reconcile,
+            tasks.PODS: pod_rows,
             tasks.LEASES: leases,
             tasks.SETTLE: settle,
             tasks.ACCRUE: accrue,
             tasks.RELEASE: release,
             tasks.TIDY: tidy,
+            tasks.HISTORY: history,
             **self._cloud_ticks(owner, watcher, halt),
+            tasks.TRUST: self._trust,
         }
+
+    async def _trust(self) -> object:
+        return await trust.look(self.ctx, trust_terms(self.settings), OwnersOfWork(self.ctx))
 
     def _cloud_ticks(
         self, owner: str, watcher: DeploymentWatch, halt: Callable[[], bool]
@@ -302,6 +307,16 @@ class WorkerParts:
         for cloud in self.clouds.values():
             await cloud.close()
         await self.ctx.db.close()
+
+
+def trust_terms(settings: Settings) -> trust.TrustTerms:
+    """What this installation asks of nodes."""
+    return trust.TrustTerms(
+        notice_seconds=settings.maintenance_notice_seconds,
+        shadow_days_min=settings.check_shadow_days,
+        check_seconds=settings.check_seconds,
+        check_image=settings.check_image,
+    )
 
 
 def rent_terms(settings: Settings) -> provisioning.Terms:

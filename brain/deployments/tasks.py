@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DEPLOYMENTS: Final = "ganglion.deployments"
+PODS: Final = "ganglion.pods"
 LEASES: Final = "ganglion.leases"
 SETTLE: Final = "ganglion.settle"
 ACCRUE: Final = "ganglion.accrue"
@@ -24,10 +25,13 @@ TIDY: Final = "ganglion.tidy"
 INTENTS: Final = "ganglion.intents"
 SWEEP: Final = "ganglion.sweep"
 OFFERS: Final = "ganglion.offers"
+TRUST: Final = "ganglion.trust"
+HISTORY: Final = "ganglion.history"
 
 # Seconds between two ticks of a kind.
 CADENCE_SECONDS: Final[dict[str, float]] = {
     DEPLOYMENTS: 1.0,
+    PODS: 2.0,
     LEASES: 1.0,
     SETTLE: 1.0,
     ACCRUE: 2.0,
@@ -36,6 +40,8 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     INTENTS: 1.0,
     SWEEP: 300.0,
     OFFERS: 5.0,
+    TRUST: 2.0,
+    HISTORY: 15.0,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5

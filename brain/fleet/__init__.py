@@ -6,8 +6,11 @@ order replica, lease, node, money.
 
 from brain.fleet.calls import get_telemetry
 from brain.fleet.core import Outcome
+from brain.fleet.figures import FleetFigures, figures, heard_nodes
 from brain.fleet.front import AgentFront, FrontTerms
 from brain.fleet.gateways import LinkGateways
+from brain.fleet.gpu_health import GpuHealth, Level
+from brain.fleet.gpu_health import judge as judge_gpu
 from brain.fleet.leases import claim, gpus_of, lease, stop_lease
 from brain.fleet.link_keys import LinkKeys
 from brain.fleet.logs import (
@@ -34,6 +37,7 @@ from brain.fleet.record import (
 )
 from brain.fleet.rented import end_rented, open_rented, retire_rented
 from brain.fleet.session import session_secret
+from brain.fleet.spans import LeaseSpan, lease_spans, node_gpu_uuids
 from brain.fleet.standing import Standing, set_standing, standings
 from brain.fleet.states import LeaseState
 from brain.fleet.supply import offers
@@ -47,13 +51,17 @@ __all__ = [
     "BeatPart",
     "Claim",
     "EndedLease",
+    "FleetFigures",
     "FleetStep",
     "FrontTerms",
+    "GpuHealth",
     "GpuNow",
     "LeaseMetrics",
+    "LeaseSpan",
     "LeaseState",
     "LeaseView",
     "LeaseWatcher",
+    "Level",
     "LinkGateways",
     "LinkKeys",
     "LiveLease",
@@ -68,17 +76,22 @@ __all__ = [
     "drop_volume",
     "end_rented",
     "ended_leases",
+    "figures",
     "forget_logs",
     "generation_of",
     "get_telemetry",
     "gpus_now",
     "gpus_of",
+    "heard_nodes",
+    "judge_gpu",
     "lease",
     "lease_logs",
     "lease_metrics",
+    "lease_spans",
     "live_leases_on",
     "new_logs",
     "newest_logs",
+    "node_gpu_uuids",
     "offers",
     "open_rented",
     "page_of_logs",

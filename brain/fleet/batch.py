@@ -134,6 +134,7 @@ async def write_inventory(ctx: Ctx, node_id: NodeId, inventory: Inventory) -> No
                     "simulated": simulated,
                     "lost": lost,
                     "foreign_use": foreign_use,
+                    "unhealthy": unhealthy,
                 }
                 for position, (
                     uuid,
@@ -142,6 +143,7 @@ async def write_inventory(ctx: Ctx, node_id: NodeId, inventory: Inventory) -> No
                     simulated,
                     lost,
                     foreign_use,
+                    unhealthy,
                 ) in enumerate(inventory.gpus)
             ]
             statement = insert(NodeGpu).values(rows)

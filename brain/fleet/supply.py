@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from brain.fleet.core import at_of
 from brain.plumbing import Ctx
 from brain.scheduling import Offer, Trust
 from kernel.ids import AccountId, NodeId
@@ -16,17 +17,22 @@ _SUPPLY = """
 SELECT n.node_id, n.account_id, n.name AS node_name, n.price_nano, n.region, n.listed,
   f.engine, f.nvml, f.quarantined, f.silent_since_ns, b.last_seen_ns,
   g.name AS gpu_name, g.memory_mib, g.simulated,
+  s.withheld, coalesce(s.reliability_ppm, 1000000) AS reliability_ppm,
+  s.closed_from_ns, s.closed_until_ns,
   count(*) FILTER (WHERE NOT g.lost) AS total,
-  count(*) FILTER (WHERE NOT g.lost AND NOT g.foreign_use AND NOT EXISTS (
+  count(*) FILTER (WHERE NOT g.lost AND NOT g.foreign_use AND g.unhealthy = '' AND NOT EXISTS (
     SELECT 1 FROM lease_gpu l WHERE l.live AND l.gpu_uuid = g.gpu_uuid)) AS free,
-  count(*) FILTER (WHERE NOT g.lost AND g.foreign_use) AS foreign_use
+  count(*) FILTER (WHERE NOT g.lost AND g.foreign_use) AS foreign_use,
+  count(*) FILTER (WHERE NOT g.lost AND g.unhealthy <> '') AS unhealthy_count,
+  max(g.unhealthy) AS unhealthy
 FROM node n
 JOIN fleet_node f ON f.node_id = n.node_id
 JOIN node_beat b ON b.node_id = n.node_id
 JOIN node_gpu g ON g.node_id = n.node_id
+LEFT JOIN node_standing s ON s.node_id = n.node_id
 WHERE n.revoked_at IS NULL AND NOT n.rented
   AND (CAST(:nodes AS text[]) IS NULL OR n.node_id = ANY(:nodes))
-GROUP BY n.node_id, f.node_id, b.node_id, g.name, g.memory_mib, g.simulated
+GROUP BY n.node_id, f.node_id, b.node_id, s.node_id, g.name, g.memory_mib, g.simulated
 ORDER BY n.node_id, g.name, g.memory_mib, g.simulated
 """
 
@@ -37,10 +43,11 @@ async def offers(ctx: Ctx, node_ids: Sequence[NodeId] | None = None) -> list[Off
     nodes = None if node_ids is None else [str(node_id) for node_id in node_ids]
     async with ctx.db.begin() as tx:
         rows = (await tx.execute(text(_SUPPLY), {"nodes": nodes})).all()
-    return [_offer(row) for row in rows]
+    now_ns = ctx.clock.now_ns()
+    return [_offer(row, now_ns) for row in rows]
 
 
-def _offer(row: Any) -> Offer:
+def _offer(row: Any, now_ns: int) -> Offer:
     return Offer(
         node_id=NodeId(row.node_id),
         node_name=row.node_name,
@@ -54,20 +61,27 @@ def _offer(row: Any) -> Offer:
         trust=Trust.COMMUNITY,
         simulated=row.simulated,
         engine=row.engine,
-        withheld=_withheld(row),
+        reliability_ppm=row.reliability_ppm,
+        withheld=_withheld(row, now_ns),
         account_id=AccountId(row.account_id),
     )
 
 
-def _withheld(row: Any) -> str:
+def _withheld(row: Any, now_ns: int) -> str:
     if not row.listed:
         return "Its provider does not list it now."
     if row.quarantined:
         return f"It is in quarantine: {row.quarantined}."
+    if row.withheld:
+        return str(row.withheld)
+    if row.closed_from_ns is not None and row.closed_from_ns <= now_ns < row.closed_until_ns:
+        return f"It is, or is soon, in maintenance until {at_of(row.closed_until_ns):%Y-%m-%d %H:%M} UTC."
     if row.silent_since_ns is not None:
         return "It fell silent."
     if row.nvml == NvmlState.HUNG.value:
         return "Its GPU driver does not answer."
+    if row.unhealthy_count == row.total > 0:
+        return f"Its GPUs are not healthy: {row.unhealthy}."
     if row.foreign_use == row.total > 0:
         return "Its GPUs are used by work that is not ours."
     return ""
