@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-fast check format bench bench-peers claims-long sim sim-long sim-crash-long parts adapter features clean help \
+.PHONY: run demo test test-fast check format bench bench-peers claims-long fleet-long sim sim-long sim-crash-long parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -35,6 +35,9 @@ bench: setup-dev ## measure; one line a figure (ONLY=gateway|ledger|planner|hear
 
 claims-long: setup-dev ## eight schedulers, 100,000 requests: nothing is claimed twice (REQUESTS=n)
 	@$(PY) -m bench.schedulers --requests $(or $(REQUESTS),100000)
+
+fleet-long: setup-dev ## 5,000 agents at the real brain for ten minutes; some die (AGENTS=n SECONDS=s KILLS=k)
+	@$(PY) -m bench.fleet_load --agents $(or $(AGENTS),5000) --seconds $(or $(SECONDS),600) --kills $(or $(KILLS),40)
 
 sim: setup-dev ## whole worlds by seed, every law after every step (SEEDS=n FIRST=k STEPS=m | SEED=k; BREAK=name)
 	@$(PY) -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20) --first $(or $(FIRST),1)) \
