@@ -79,6 +79,10 @@ class Shelf:
         self.ask()
         return True
 
+    def leave(self, waiting: Waiting) -> None:
+        """Give up the place in the line."""
+        self.waiting = deque(place for place in self.waiting if place[1] is not waiting)
+
     def arrived(self, transport: asyncio.Transport) -> None:
         """A link that the agent opened: for the first in line, else kept."""
         self._asked = max(self._asked - 1, 0)

@@ -173,6 +173,7 @@ class LinkListener:
         try:
             return await line.served
         except asyncio.CancelledError:
+            shelf.leave(line)
             line.give_up()
             raise
 
@@ -298,6 +299,7 @@ class InLine:
         """Nobody waits any more: a link that came in the same moment is closed."""
         if self.served.done() and not self.served.cancelled() and not self.served.exception():
             self.served.result().abort()
+        self.served.cancel()
 
 
 def _door(host: str, port: int) -> socket.socket:
