@@ -17,7 +17,7 @@ MASKED_CHARS_MIN: Final = 6  # a shorter value would hide half of every log
 MASK: Final = "***"
 
 NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
-_NAME = re.compile(NAME_PATTERN)
+_NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z")
 # What decides which program runs, which GPUs it sees, or what the agent itself is told.
 _OURS = re.compile(r"(LD_|NVIDIA_|CUDA_VISIBLE|DOCKER_|GANGLION_|AGENT_)|(PATH|HOME|IFS|ENV)$")
 

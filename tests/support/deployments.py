@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from brain import billing, deployments
 from brain.billing.service import gateway as meter
-from brain.deployments import service, store
+from brain.deployments import service, store, updates
 from brain.deployments.models import Replica
 from brain.deployments.service import Wanted, Whole
 from brain.fleet import LeaseView
@@ -59,12 +60,24 @@ class House:
         async with self.ctx.db.begin() as tx:
             await service.scale(tx, self.ctx, deployment_id, self.account, replicas)
 
+    async def update(self, deployment_id: DeploymentId, **changed: Any) -> Whole:
+        """Change settings of its workers, or with ``terms={...}`` what holds at once."""
+        change = updates.Change(terms=changed.pop("terms", {}), settings=changed)
+        async with self.ctx.db.begin() as tx:
+            return await updates.update(
+                tx, self.ctx, self.catalog, deployment_id, self.account, change
+            )
+
+    async def roll_back(self, deployment_id: DeploymentId, number: int | None = None) -> Whole:
+        async with self.ctx.db.begin() as tx:
+            return await updates.roll_back(
+                tx, self.ctx, self.catalog, deployment_id, self.account, number
+            )
+
     async def tick(self) -> int:
         """What the worker's ticks do, once."""
         await self.rig.reconcile()
-        return await deployments.reconcile_due(
-            self.ctx, self.catalog, VAULT, owner=self.owner
-        )
+        return await deployments.reconcile_due(self.ctx, self.catalog, VAULT, owner=self.owner)
 
     async def look(self, deployment_id: DeploymentId) -> Whole:
         async with self.ctx.db.begin() as tx:
@@ -82,8 +95,14 @@ class House:
         assert replica.lease_id is not None
         return await self.rig.lease(LeaseId(replica.lease_id))
 
-    async def obey(self, *agents: Agent, state: LeaseSeenState = LeaseSeenState.READY) -> None:
-        """Each agent beats, takes what it is told, and beats with the work done."""
+    async def obey(
+        self,
+        *agents: Agent,
+        state: LeaseSeenState = LeaseSeenState.READY,
+        only: Container[str] | None = None,
+    ) -> None:
+        """Each agent beats, takes what it is told, and beats with the work done; what is not
+        among ``only`` loads for ever."""
         await self.rig.front.look()
         for agent in agents or tuple(self.rig.agents):
             agent.generation = 0  # so that the whole set is told, whoever heard of it before
@@ -93,6 +112,8 @@ class House:
             for lease in told.desired.leases:
                 runs = lease.state is DesiredState.RUN
                 seen = state if runs else LeaseSeenState.GONE
+                if runs and only is not None and lease.lease_id not in only:
+                    seen = LeaseSeenState.LOADING
                 done.append(
                     LeaseSeen(lease_id=lease.lease_id, epoch=lease.epoch, state=seen, port=9000)
                 )
