@@ -79,7 +79,7 @@ def agent_file(wheels_dir: str = "") -> AgentFile:
 
     ``Unavailable`` where a wheel is missing: the words say which.
     """
-    wheels = dict(sorted((_given(wheels_dir) if wheels_dir else _installed()).items()))
+    wheels = dict(sorted((_given(wheels_dir) if wheels_dir else installed_wheels()).items()))
     return pack(agent_sources(), wheels, VERSION)
 
 
@@ -146,7 +146,8 @@ def _given(folder: str) -> dict[str, bytes]:
     return found
 
 
-def _installed() -> dict[str, bytes]:
+@cache
+def installed_wheels() -> dict[str, bytes]:
     """Wheels made anew from what is installed beside the brain."""
     found = {}
     for name in NEEDED:

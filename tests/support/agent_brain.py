@@ -201,7 +201,7 @@ class AgentBrain:
         try:
             key.verify(bytes.fromhex(message.signature), session_input(message))
         except InvalidSignature:
-            raise Unauthenticated("The signature is wrong.") from None
+            raise Unauthenticated("The signature is wrong.", code="node_unknown") from None
         session_id, secret = secrets.token_hex(8), os.urandom(32)
         self.sessions[session_id] = Session(secret, message.agent_start_id)
         self.sessions_opened += 1
@@ -221,6 +221,7 @@ class AgentBrain:
         )
         renewed = list(self.leases) if self.renewing else []
         answer = BeatAnswer(self.generation, desired, renewed, self.beat_seconds)
+        answer.update_to = self.update_to
         answer.gateways = list(self.gateways)
         return Response(encode(answer))
 
