@@ -24,20 +24,33 @@ UNPACK_SECONDS_MAX = 120
 
 DOCKER = ["docker.io", "containerd", "runc", "libdevmapper1.02.1", "libseccomp2"]
 BUSYBOX = ["busybox-static"]
+REGISTRY = ["docker-registry"]
+IPTABLES = [
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
+    "libmnl0",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libnftnl11",
+    "libxtables12",
+]
+ENGINE_PARTS = {"docker": DOCKER, "busybox": BUSYBOX, "registry": REGISTRY, "iptables": IPTABLES}
 
 
 def is_ready() -> bool:
-    """dockerd is unpacked, and this user may run it."""
-    unpacked = all((DEBIAN / name / ".unpacked").exists() for name in ("docker", "busybox"))
+    """dockerd and what its tests use is unpacked, and this user may run it."""
+    unpacked = all((DEBIAN / name / ".unpacked").exists() for name in ENGINE_PARTS)
     return unpacked and os.geteuid() == 0
 
 
 def fetch(say: Say) -> None:
-    """Unpack dockerd and busybox; ``CannotHave`` where dockerd could not be run anyway."""
+    """Unpack dockerd, busybox, a registry and iptables; ``CannotHave`` where dockerd could not
+    be run anyway."""
     if os.geteuid() != 0:
         raise CannotHave("dockerd needs root")
-    debian(DOCKER, DEBIAN / "docker", say)
-    debian(BUSYBOX, DEBIAN / "busybox", say)
+    for name, packages in ENGINE_PARTS.items():
+        debian(packages, DEBIAN / name, say)
 
 
 def debian(packages: list[str], into: Path, say: Say | None = None) -> Path:

@@ -94,12 +94,14 @@ class Dockerd:
         log: int,
         live_restore: bool = False,
         programs: Path | None = None,  # found by the daemon before all others
+        network: str | None = None,  # a network namespace of its own, with rules of its own
     ) -> None:
         self.home = home
         self._bridge = bridge
         self._log = log
         self._live_restore = live_restore
         self._programs = programs
+        self._network = network
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -126,6 +128,14 @@ class Dockerd:
                 raise RuntimeError("dockerd ended or does not answer")
             pause(0.1)
 
+    def sweep(self) -> None:
+        """End what runs in it and take its networks away: their bridges are the machine's."""
+        client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
+        for one in client.containers(all=True):
+            client.remove_container(one["Id"], force=True, v=True)
+        client.prune_networks()
+        client.close()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
             self._process.send_signal(number)
@@ -142,22 +152,24 @@ class Dockerd:
 
     def _command(self) -> list[str]:
         dockerd = debian_parts.DEBIAN / "docker" / "usr" / "sbin" / "dockerd"
+        own = json.dumps(self._network is not None)
         options = {
             "host": self.url,
             "data-root": f"{self.home}/root",
             "exec-root": f"{self.home}/exec",
             "pidfile": f"{self.home}/docker.pid",
             "bridge": self._bridge or "none",
-            "iptables": "false",
+            "iptables": own,
             "ip6tables": "false",
-            "ip-forward": "false",
-            "ip-masq": "false",
+            "ip-forward": own,
+            "ip-masq": own,
             "live-restore": json.dumps(self._live_restore),
             "log-level": "warn",
             "group": "root",
             "config-file": f"{self.home}/daemon.json",  # not the machine's own
         }
-        return [str(dockerd), *(f"--{name}={value}" for name, value in options.items())]
+        before = ["nsenter", f"--net=/run/netns/{self._network}"] if self._network else []
+        return [*before, str(dockerd), *(f"--{name}={value}" for name, value in options.items())]
 
     def _answers(self) -> bool:
         client = socket.socket(socket.AF_UNIX)
@@ -232,6 +244,7 @@ async def keep(folder: Path, pid: int) -> None:
         pending.write_text(server.url)
         pending.rename(folder / "dockerd.url")
         await gone.wait()
+        server.sweep()
     finally:
         server.stop()
         remove_bridge(bridge)

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import docker
-
 from tests.support.dockerd import Dockerd, make_bridge, remove_bridge
 
 
@@ -26,17 +24,9 @@ def own_daemon(
     try:
         server.start()
         yield server
-        _clean(server)
+        server.sweep()  # with live-restore containers outlive the daemon
     finally:
         server.stop()
         remove_bridge(bridge)
         server.remove()
         os.close(log)
-
-
-def _clean(server: Dockerd) -> None:
-    """With live-restore containers outlive the daemon: they are ended one by one."""
-    client = docker.APIClient(base_url=server.url, version="auto")
-    for one in client.containers(all=True):
-        client.remove_container(one["Id"], force=True, v=True)
-    client.close()

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 from msgspec.structs import replace
 
-from kernel.clock import SystemClock
 from node_agent.engine import Order, StartFailed, StartRefused, log_path
-from node_agent.engine_docker import DockerEngine, docker_engine
+from node_agent.engine_docker import DockerEngine
 from node_agent.records import Phase, Work
 from node_agent.report import Progress
-from tests.support.agent_brain import lease_of
+from tests.support.docker_hand import INSTALLATION, docker_hand, order, ours, running, the_work
 from tests.support.wait import until
-from tests.support.worker_image import busybox_image
 
 pytestmark = [pytest.mark.feature("C4"), pytest.mark.real("dockerd")]
-INSTALLATION = f"installation-{os.getpid()}"  # xdist's workers share the dockerd
 
 
 @pytest.fixture
 async def engine(
     dockerd: str, engine_client: docker.APIClient, tmp_path: Path
 ) -> AsyncIterator[DockerEngine]:
-    busybox_image(engine_client)
-    engine = docker_engine(tmp_path, clock=SystemClock(), docker_host=dockerd, runtime=None)
-    yield engine
-    for work in await ours(engine):
-        engine_client.remove_container(work.ref, force=True, v=True)
-    await engine.tidy(INSTALLATION, set())
-    await engine.close()
-
-
-def order(*arguments: str, simulated: bool = True, **launch: Any) -> Order:
-    """Busybox running a shell line; the GPU is simulated unless said otherwise."""
-    lease = lease_of(["GPU-a"], image="ganglion/busybox:test", arguments=["sh", "-c", *arguments])
-    lease = replace(lease, launch=replace(lease.launch, **launch))
-    return Order(lease, INSTALLATION, simulated)
-
-
-async def ours(engine: DockerEngine) -> list[Work]:
-    return [work for work in await engine.look() if work.installation_id == INSTALLATION]
-
-
-async def the_work(engine: DockerEngine, wanted: Order) -> Work | None:
-    return next((w for w in await engine.look() if w.lease_id == wanted.lease.lease_id), None)
-
-
-async def running(engine: DockerEngine, wanted: Order) -> Work:
-    await engine.start(wanted, Progress())
-    work = await the_work(engine, wanted)
-    assert work is not None
-    return work
+    async with docker_hand(dockerd, engine_client, tmp_path) as engine:
+        yield engine
 
 
 async def test_a_container_says_in_its_labels_whose_it_is(engine: DockerEngine) -> None:
