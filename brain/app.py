@@ -37,11 +37,13 @@ from brain.marketplace import routes as marketplace_routes
 from brain.offers import Market
 from brain.offers import routes as offer_routes
 from brain.plumbing import Ctx
+from brain.pods import keeping_routes
+from brain.pods import routes as pod_routes
 from brain.provisioning import routes as provisioning_routes
 from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.trust import routes as trust_routes
-from brain.wiring import ModelsNear, Parts, assemble, trust_terms
+from brain.wiring import ModelsNear, Parts, assemble, pod_front, trust_terms
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
 GRACE_SECONDS = 3
@@ -69,6 +71,7 @@ def create_app(
     app.state.limits = parts.limits
     app.state.agents = parts.agents
     app.state.vault = parts.vault
+    app.state.pod_front = pod_front(settings)
     app.state.join_terms = parts.join_terms
     app.state.trust_terms = trust_terms(settings)
     app.state.agent_updates = parts.updates
@@ -102,6 +105,8 @@ def _routers() -> tuple[APIRouter, ...]:
         trust_routes.router,
         provisioning_routes.router,
         deployment_routes.router,
+        pod_routes.router,
+        keeping_routes.router,
         history_routes.router,
         change_routes.router,
         log_routes.router,

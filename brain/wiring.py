@@ -319,6 +319,15 @@ def trust_terms(settings: Settings) -> trust.TrustTerms:
     )
 
 
+def pod_front(settings: Settings) -> pods.Front:
+    """Where people reach pods, as they are told."""
+    host = settings.pod_domain.lower().strip(".")
+    return pods.Front(
+        url=settings.public_pods_url or f"http://{host}:{settings.pod_front_port}",
+        ssh=settings.public_ssh or f"{host}:{settings.ssh_port}",
+    )
+
+
 def rent_terms(settings: Settings) -> provisioning.Terms:
     """What rented machines are called and told."""
     master_key = bytes.fromhex(settings.master_key.get_secret_value())

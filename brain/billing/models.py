@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from brain.plumbing import Base, IdColumn
-from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId, ReplicaId, TxId
+from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId, ReplicaId, TxId, VolumeId
 
 # Sums of GPU-ns over a platform, and anything in 2**-20 GPU-ns, outgrow a bigint.
 WIDE = Numeric(40, 0)
@@ -298,6 +298,22 @@ class MeterWindow(Base):
     posted_ns: Mapped[int] = mapped_column(BigInteger)
     rounding_ns: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(STAMP)
+
+
+class StorageBill(Base):
+    """A stretch of a volume's time that was billed. ``payer`` None: in the grace time, to us."""
+
+    __tablename__ = "storage_bill"
+
+    volume_id: Mapped[VolumeId] = mapped_column(IdColumn(VolumeId), primary_key=True)
+    from_ns: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    until_ns: Mapped[int] = mapped_column(BigInteger)
+    seen_ns: Mapped[int] = mapped_column(BigInteger)
+    gib: Mapped[int] = mapped_column(Integer)
+    price_nano: Mapped[int] = mapped_column(BigInteger)
+    payer: Mapped[AccountId | None] = mapped_column(IdColumn(AccountId))
+    charge_nano: Mapped[int] = mapped_column(BigInteger)
+    earned_nano: Mapped[int] = mapped_column(BigInteger)
 
 
 class LeaseBill(Base):

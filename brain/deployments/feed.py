@@ -1,4 +1,4 @@
-"""What gateways are told: one shared copy of the snapshot a process, and who listens to it.
+"""What gateways, and fronts of pods, are told: one shared copy a process, and who listens to it.
 
 One loop reads the marks (woken by LISTEN, and twice a second in any case), loads what they name
 and hands each difference to every subscriber. A subscriber joins between two rounds, so its
@@ -33,7 +33,9 @@ QUEUE_MAX = 2000  # lines that a slow gateway may lag behind before it is let go
 LOADS_MAX = 200  # more marks than this at once: read the whole instead
 LISTEN_AGAIN_SECONDS = 1.0
 
-ENTITIES = ("key", "account", "deployment", "replica")
+FOR_GATEWAYS = frozenset({"key", "account", "deployment", "replica"})
+FOR_FRONTS = frozenset({"pod"})
+ENTITIES = ("key", "account", "deployment", "replica", "pod")
 
 
 class Source(Protocol):
@@ -60,9 +62,10 @@ class Functions:
 
 
 class Subscriber:
-    """One gateway's stream. ``lines`` ends with None when it was let go."""
+    """One stream of ``wants``: entities. ``lines`` ends with None when it was let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, wants: frozenset[str]) -> None:
+        self.wants = wants
         self.lines: asyncio.Queue[ChangeLine | None] = asyncio.Queue(QUEUE_MAX)
         self.gone = False
 
@@ -121,30 +124,32 @@ class Feed:
             raise Unavailable("This process is stopping; connect again.", retry_after=1)
 
     @contextlib.asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[Subscriber]:
-        """A stream that begins with the whole snapshot, no older than this call.
+    async def subscribe(self, wants: frozenset[str] = FOR_GATEWAYS) -> AsyncIterator[Subscriber]:
+        """A stream that begins with the whole snapshot of ``wants``, no older than this call.
 
         ``Unavailable`` once the feed was closed: another brain process, or a later one, has it.
         """
         self.check_open()
         await self.start()
-        subscriber = Subscriber()
+        subscriber = Subscriber(wants)
         try:
             async with self._turn:
                 await self._read()
-                subscriber.put(ChangeLine(snapshot=self.snapshot()))
+                subscriber.put(ChangeLine(snapshot=self.snapshot(wants)))
                 self._subscribers.add(subscriber)
             yield subscriber
         finally:
             self._subscribers.discard(subscriber)
 
-    def snapshot(self) -> Snapshot:
-        rows = self._rows
+    def snapshot(self, wants: frozenset[str] = FOR_GATEWAYS) -> Snapshot:
+        """What is known of these entities."""
+        rows = {entity: list(self._rows[entity].values()) for entity in wants}
         return Snapshot(
-            keys=list(rows["key"].values()),
-            accounts=list(rows["account"].values()),
-            deployments=list(rows["deployment"].values()),
-            replicas=list(rows["replica"].values()),
+            keys=rows.get("key", []),
+            accounts=rows.get("account", []),
+            deployments=rows.get("deployment", []),
+            replicas=rows.get("replica", []),
+            pods=rows.get("pod", []),
         )
 
     async def _follow(self) -> None:
@@ -206,7 +211,10 @@ class Feed:
             marks = await marks_since(tx, self._cursor or 0)
         if missed and not marks.changed:
             log.error("changes_unmarked", rows=missed)
-        self._tell(ChangeLine(digest=snapshot_digest(self.snapshot())))
+        for wants in {subscriber.wants for subscriber in self._subscribers}:
+            line = ChangeLine(digest=snapshot_digest(self.snapshot(wants)))
+            for subscriber in [one for one in self._subscribers if one.wants == wants]:
+                subscriber.put(line)
 
     def _put(self, entity: str, entity_id: str, row: Any | None) -> bool:
         """Keep one row and tell it, if it differs from what is kept."""
@@ -215,15 +223,17 @@ class Feed:
             return False
         if row is None:
             del kept[entity_id]
-            self._tell(_dropped(entity, entity_id))
+            self._tell(_dropped(entity, entity_id), entity)
         else:
             kept[entity_id] = row
-            self._tell(_changed(entity, row))
+            self._tell(_changed(entity, row), entity)
         return True
 
-    def _tell(self, line: ChangeLine) -> None:
+    def _tell(self, line: ChangeLine, entity: str | None = None) -> None:
+        """To those who want this entity; None: to all."""
         for subscriber in list(self._subscribers):
-            subscriber.put(line)
+            if entity is None or entity in subscriber.wants:
+                subscriber.put(line)
 
     async def _listen(self) -> None:
         """Wake the reader by PostgreSQL's NOTIFY; without it the poll alone carries on."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
-from typing import Annotated
+from typing import Annotated, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
-from brain.deployments.feed import Feed
+from brain.deployments.feed import FOR_FRONTS, FOR_GATEWAYS, Feed
 from brain.edge import gateway_link
 from brain.fleet import LinkGateways
 from kernel.wire import encode
@@ -23,24 +23,28 @@ router = APIRouter(tags=["internal"], dependencies=[Depends(gateway_link)])
 async def changes(
     request: Request,
     boot_id: Annotated[str, Query(min_length=1, max_length=200)] = "unnamed",
+    want: Annotated[Literal["", "pods"], Query()] = "",
     link_url: Annotated[str, Query(max_length=500, pattern=r"^(https?://[!-~]+)?$")] = "",
 ) -> StreamingResponse:
-    """For gateways. The stream ends when the gateway lags too far behind: it asks anew.
+    """For gateways, and with ``want=pods`` for the fronts of pods, which are told of pods alone.
+    The stream ends when the gateway lags too far behind: it asks anew.
 
     While it stands, agents are told to open links to ``link_url``.
     """
     feed: Feed = request.app.state.feed
     gateways: LinkGateways = request.app.state.link_gateways
     feed.check_open()  # while a refusal can still be said
-    listening = gateways.listening(boot_id, link_url, pods=False)
-    return StreamingResponse(_lines(feed, boot_id, listening), media_type="application/x-ndjson")
+    pods = want == "pods"
+    listening = gateways.listening(boot_id, link_url, pods=pods)
+    lines = _lines(feed, boot_id, FOR_FRONTS if pods else FOR_GATEWAYS, listening)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
 async def _lines(
-    feed: Feed, boot_id: str, listening: AbstractContextManager[None]
+    feed: Feed, boot_id: str, wants: frozenset[str], listening: AbstractContextManager[None]
 ) -> AsyncIterator[bytes]:
     with listening:
-        async with feed.subscribe() as subscriber:
+        async with feed.subscribe(wants) as subscriber:
             log.info("gateway_listens", boot_id=boot_id)
             while True:
                 line = await subscriber.lines.get()

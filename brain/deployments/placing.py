@@ -197,11 +197,14 @@ async def _claim(
             await saved(tx, row, core.again_seconds(ReplicaState.PENDING))
             return  # another revision was asked for since; the deployment's own step ends this one
         given = await places.vault.opened(tx, deployment.account_id, deployment.secrets)
+        pod_id = deployment.own_launch["pod_id"] if deployment.own_launch is not None else None
+        if pod_id is not None:
+            await places.own_work.claiming(tx, pod_id, plan.chosen.node_id)
         lease = await _open(tx, places, recipe, deployment, row, plan.chosen)
         if given:
             await places.vault.give(tx, lease.lease_id, LeaseSecrets(given))
-        if deployment.own_launch is not None:
-            await places.own_work.claimed(tx, deployment.own_launch["pod_id"], lease)
+        if pod_id is not None:
+            await places.own_work.claimed(tx, pod_id, lease)
         await ctx.reach("deployments.claimed")
         row.lease_id, row.epoch, row.node_id = lease.lease_id, lease.epoch, lease.node_id
         row.gpus = plan.chosen.gpus

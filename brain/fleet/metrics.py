@@ -8,7 +8,7 @@ from brain.fleet import leases
 from brain.fleet.telemetry import Telemetry
 from brain.plumbing import Ctx
 from kernel.ids import LeaseId
-from kernel.wire.agent import GpuReading
+from kernel.wire.agent import GpuReading, WorkUsage
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class LeaseMetrics:
     restarts: int
     pull_done_mib: int
     pull_total_mib: int
+    usage: WorkUsage | None = None  # of its container, where the node samples it
 
 
 async def lease_metrics(ctx: Ctx, telemetry: Telemetry, lease_id: LeaseId) -> LeaseMetrics | None:
@@ -43,4 +44,5 @@ async def lease_metrics(ctx: Ctx, telemetry: Telemetry, lease_id: LeaseId) -> Le
         restarts=seen.restarts,
         pull_done_mib=seen.pull_done_mib,
         pull_total_mib=seen.pull_total_mib,
+        usage=seen.usage,
     )

@@ -25,6 +25,7 @@ LEASE_REVENUE = "platform:leases"  # leases on machines of our own or of clouds
 FEES = "platform:fees"
 CEILING = "platform:ceiling"  # what a published ceiling took off bills
 REFUNDS = "platform:refunds"  # what a worker's failure took off bills
+GRACE = "platform:grace"  # what volumes of accounts without credit cost us for a while
 LATE = "platform:late"  # GPU time whose news came after its window was posted
 
 

@@ -256,6 +256,14 @@ async def spent(tx: Tx, deployment: DeploymentId) -> tuple[int, list[MeterLease]
     return int(posted or 0), list(rows)
 
 
+async def renter_rate(tx: Tx, id: LeaseId) -> int | None:
+    """Nano-dollars per GPU-hour."""
+    found: int | None = await tx.scalar(
+        select(MeterLease.renter_rate_nano).where(MeterLease.lease_id == id)
+    )
+    return found
+
+
 async def bills(tx: Tx, id: LeaseId) -> list[LeaseBill]:
     rows = await tx.scalars(
         select(LeaseBill).where(LeaseBill.lease_id == id).order_by(LeaseBill.from_ns)

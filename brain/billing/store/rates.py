@@ -16,6 +16,7 @@ class RateName(StrEnum):
     CREDIT_PRICE = "credit_price"  # nano-dollars per credit
     PLATFORM_FEE = "platform_fee"  # basis points of the renter's charge
     CLOUD_MARKUP = "cloud_markup"  # basis points on a cloud's price
+    STORAGE = "storage_gib_hour"  # nano-dollars per GiB-hour of a volume
 
 
 async def rate(tx: Tx, name: RateName, at: datetime) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from brain.deployments import Feed, feed
 from brain.deployments.feed import Subscriber
 from brain.plumbing import changes
-from brain.wiring import sources
+from brain.sources import sources
 from kernel.errors import Unavailable
 from kernel.ids import DeploymentId
 from kernel.wire.digest import snapshot_digest

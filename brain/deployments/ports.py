@@ -1,0 +1,35 @@
+"""What deployments need of the rooms above them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from brain import fleet
+from brain.plumbing import Tx
+from kernel.ids import NodeId
+
+
+class OwnWork(Protocol):
+    """The room whose work a deployment's own launch is (``recipes.OwnLaunch``).
+
+    Both are asked in the transaction of a claim. A ``Conflict`` rolls it back; the replica waits
+    with that reason."""
+
+    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId) -> None:
+        """Its work is about to be given GPUs of this node; locks are taken here, before those of
+        lease, node and money."""
+        ...
+
+    async def claimed(self, tx: Tx, pod_id: str, lease: fleet.LeaseView) -> None:
+        """Its work was given this lease."""
+        ...
+
+
+class NoOwnWork:
+    """For deployments with no pods above them."""
+
+    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId) -> None:
+        return None
+
+    async def claimed(self, tx: Tx, pod_id: str, lease: fleet.LeaseView) -> None:
+        return None
