@@ -90,12 +90,14 @@ class LinkEnds:
 
 
 @asynccontextmanager
-async def link_ends(*, known: bool = True, **terms: Any) -> AsyncIterator[LinkEnds]:
+async def link_ends(
+    *, known: bool = True, lease_id: str = LEASE, key: str = KEY.hex(), **terms: Any
+) -> AsyncIterator[LinkEnds]:
     """A listener that knows the lease, and an agent's hand to open links to it."""
     listener = LinkListener(BOOT, LinkTerms(**terms), SystemClock())
     await listener.start()
     if known:
-        listener.expect(LEASE, 1, KEY.hex())
+        listener.expect(lease_id, 1, key)
     found = LinkEnds(listener)
     try:
         yield found

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from msgspec.structs import replace
 
-from kernel.wire.agent import DesiredLease, GatewayAddress
+from kernel.clock import NS, SystemClock
+from kernel.wire.agent import BeatAnswer, DesiredLease, GatewayAddress
 from kernel.wire.gateway import REVERSE, AccountRow, LinkRow, ReplicaRow, Snapshot
+from node_agent.link_tether import Shell
+from node_agent.links import Links
+from node_agent.records import AgentState, Held, Phase, Work
 from tests.support.agent_brain import lease_of
 from tests.support.gateway import OWNER, Gateway, deployment_row, key_row, numbered
 
@@ -51,3 +59,42 @@ def link_address(gateway: Gateway) -> GatewayAddress:
     lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
     told = next(line for line in lines if line["event"] == "links_listening")
     return GatewayAddress(told["boot_id"], told["url"])
+
+
+@asynccontextmanager
+async def node_links(
+    gateways: list[GatewayAddress], *leases: tuple[DesiredLease, int], shell: Shell | None = None
+) -> AsyncIterator[Links]:
+    """The agent's links alone, in this process: each lease's worker listens at the port beside it.
+
+    Ports inside the container are published at themselves, so that a test names any.
+    """
+    made = Links(SystemClock(), time.monotonic_ns, shell=shell)
+    show(made, gateways, *leases)
+    running = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def show(links: Links, gateways: list[GatewayAddress], *leases: tuple[DesiredLease, int]) -> None:
+    """What the agent would show its links after a beat and a look."""
+    far_ns = time.monotonic_ns() + 3600 * NS
+    held = {lease.lease_id: Held(lease, far_ns, ready_ref="run") for lease, _ in leases}
+    works = [
+        Work(
+            lease_id=lease.lease_id,
+            epoch=lease.epoch,
+            installation_id="test",
+            gpu_uuids=frozenset(),
+            phase=Phase.RUNNING,
+            ref="run",
+            port=port,
+            ports={inside: inside for inside in lease.launch.ports},
+        )
+        for lease, port in leases
+    ]
+    links.see(AgentState("boot", leases=held), works)
+    links.hear(BeatAnswer(generation=1, gateways=gateways), 0)
