@@ -18,6 +18,7 @@ from brain.marketplace.service import (
     nodes_of_account,
     revoke_node,
 )
+from brain.marketplace.store import accounts_nodes
 from brain.marketplace.updates import AgentUpdates
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "JoinTerms",
     "Node",
     "NodeTerms",
+    "accounts_nodes",
     "agent_file",
     "agent_sources",
     "default_price_nano",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
@@ -145,3 +146,18 @@ async def revoke(tx: Tx, node_id: NodeId, at: datetime) -> None:
         .where(Node.node_id == node_id, Node.revoked_at.is_(None))
         .values(revoked_at=at, listed=False)
     )
+
+
+async def accounts_nodes(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, list[NodeId]]:
+    """Of each of these nodes, the nodes that its account offers, itself included."""
+    own = select(Node.node_id, Node.account_id).where(Node.node_id.in_(node_ids)).subquery()
+    rows = await tx.execute(
+        select(own.c.node_id, Node.node_id)
+        .join(Node, Node.account_id == own.c.account_id)
+        .where(Node.revoked_at.is_(None), ~Node.rented)
+        .order_by(own.c.node_id, Node.node_id)
+    )
+    found: dict[NodeId, list[NodeId]] = {}
+    for node_id, mate in rows:
+        found.setdefault(NodeId(node_id), []).append(mate)
+    return found

@@ -234,6 +234,76 @@ class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
     usage: WorkUsage | None = None  # of a running container; absent where it is not sampled
 
 
+class Severity(StrEnum):
+    """How much a point of the agent's look at its own machine matters."""
+
+    OK = "ok"
+    INFO = "info"
+    WARN = "warn"  # shown
+    FATAL = "fatal"  # the node is not to be listed
+
+
+class PreflightPoint(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing that was looked at: its name, what was found, how much that matters."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=60)]
+    severity: Severity
+    said: Annotated[str, Meta(max_length=300)] = ""
+
+
+class CheckStage(StrEnum):
+    """How far a check of a GPU is, as the agent sees it."""
+
+    RUNNING = "running"
+    COMMITTED = "committed"  # filled, read and multiplied; bound to what was found
+    RECALLED = "recalled"  # read once more under the brain's newest key
+    OPENED = "opened"  # the sampled blocks and rows are shown
+    REFUSED = "refused"  # it cannot be done; ``refusal`` says why
+
+
+class CheckRefusal(StrEnum):
+    NO_ROOM = "no_room"  # the memory could not be filled
+    NO_GPU = "no_gpu"  # there is no such GPU
+    FAILED = "failed"  # the work itself failed
+    NOT_ABLE = "not_able"  # this agent has no means to run it
+
+
+class OpenedBlock(Struct, forbid_unknown_fields=True):
+    """``path``: the groups of the tree from the leaves up. Pass ``passes`` is the recall."""
+
+    reading: Annotated[int, Meta(ge=0, le=64)]
+    block: Count
+    path: Annotated[list[Annotated[bytes, Meta(max_length=512)]], Meta(max_length=12)]
+
+
+class OpenedRow(Struct, forbid_unknown_fields=True):
+    """A row of the sampled product, as 32-bit integers, and its path."""
+
+    row: Count
+    content: Annotated[bytes, Meta(max_length=32_768)]
+    path: Annotated[list[Annotated[bytes, Meta(max_length=512)]], Meta(max_length=12)]
+
+
+class CheckTold(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What the agent tells of a check, whole in each beat until the brain asks no more.
+
+    Times are the agent's own; roots are hex.
+    """
+
+    check_id: Short
+    stage: CheckStage
+    refusal: CheckRefusal | None = None
+    reason: Annotated[str, Meta(max_length=500)] = ""
+    fill_ms: Count = 0
+    read_ms: Count = 0
+    multiply_ms: Count = 0
+    readings: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=64)] = []
+    products: Annotated[list[Annotated[str, Meta(max_length=40)]], Meta(max_length=256)] = []
+    recall: Annotated[str, Meta(max_length=40)] = ""
+    blocks: Annotated[list[OpenedBlock], Meta(max_length=64)] = []
+    rows: Annotated[list[OpenedRow], Meta(max_length=16)] = []
+
+
 class Beat(Struct, forbid_unknown_fields=True):
     """Everything the agent sees. ``generation`` is of the desired set it has applied."""
 
@@ -247,6 +317,8 @@ class Beat(Struct, forbid_unknown_fields=True):
     agent_version: Short = "0"
     renewal_sent_boot_ns: Nanoseconds = 0  # agent's boot clock, taken before sending
     volumes: Annotated[list[VolumeSeen], Meta(max_length=256)] = []
+    preflight: Annotated[list[PreflightPoint], Meta(max_length=64)] | None = None  # when changed
+    checks: Annotated[list[CheckTold], Meta(max_length=64)] = []
     agent_file: Annotated[str, Meta(max_length=64)] = ""  # SHA-256 of the file it runs from
     update_failed: Annotated[str, Meta(max_length=64)] = ""  # one that was tried and taken back
     update_reason: Annotated[str, Meta(max_length=300)] = ""
@@ -318,6 +390,32 @@ class GatewayAddress(Struct):
     pods: bool = False
 
 
+class CheckSample(Struct):
+    """What is to be opened: (reading, block) pairs, and rows of one product."""
+
+    blocks: list[tuple[int, int]]
+    product: int
+    rows: list[int]
+
+
+class CheckOrder(Struct, omit_defaults=True):
+    """One check of one GPU (``kernel.workproof`` defines the work). It is named in each answer
+    while it is wanted; a check that is named no more is given up at once."""
+
+    check_id: str
+    gpu_uuid: str
+    seed: str  # hex, 32 bytes
+    blocks: int
+    block_bytes: int
+    readings: int
+    matrix: tuple[int, int, int]  # rows, inner, columns
+    products: int
+    seconds_max: int
+    image: str = ""  # whose torch does it on a real GPU
+    recall: str = ""  # hex key: read everything once more
+    sample: CheckSample | None = None
+
+
 class BeatAnswer(Struct):
     """``desired`` is present when the agent's generation is older than the node's."""
 
@@ -327,6 +425,7 @@ class BeatAnswer(Struct):
     beat_seconds: int = 10
     update_to: str | None = None  # sha256 of the agent's code that this brain hands out
     gateways: list[GatewayAddress] = []
+    checks: list[CheckOrder] = []
     v: int = VERSION
 
 

@@ -1,0 +1,1 @@
+"""Pure decisions of trust: scores, windows, checks."""
