@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from brain.fleet import batch, core, desk, leases, rented, sessions
 from brain.fleet.batch import Batch
 from brain.fleet.desk import Desk, Inventory
+from brain.fleet.gather import Gather
 from brain.fleet.link_keys import LinkKeys
 from brain.fleet.logs import LogTerms
 from brain.fleet.ports import BeatPart, LeaseWatcher
@@ -73,10 +74,12 @@ class AgentFront:
     _cursor: int = 0
     _sessions: dict[str, Session] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _loads: Gather[NodeId] = field(init=False)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.boot_id = self.ctx.ids.new(BootId)
+        self._loads = Gather(self._load, at_most=LOAD_NODES_MAX)
         self._link_keys = LinkKeys(self.terms.secret)
 
     async def start(self) -> None:
@@ -111,7 +114,7 @@ class AgentFront:
     async def open_session(self, request: SessionRequest) -> SessionAnswer:
         """See ``sessions.open_session``."""
         session = await sessions.open_session(self.ctx, self.watcher, self.terms.secret, request)
-        await self._load([session.node_id])
+        await self._loads.load(session.node_id)
         return SessionAnswer(
             session_id=session.session_id,
             session_key=session.key.hex(),
@@ -135,7 +138,7 @@ class AgentFront:
             )
         found = self.desks.get(session.node_id)
         if found is None:
-            await self._load([session.node_id])
+            await self._loads.load(session.node_id)
             found = self.desks.get(session.node_id)
         if found is None or found.agent_start_id != session.agent_start_id:
             raise Conflict(
@@ -164,7 +167,7 @@ class AgentFront:
         own.last_seen_ns = now_ns = self.ctx.clock.now_ns()
         if beat.generation < own.generation:
             # What a lease that ended since the last look was for is not handed out any more.
-            await self._load([own.node_id])
+            await self._loads.load(own.node_id)
             own = self.desks[own.node_id]
         found = core.sort_leases(
             own.leases, beat.leases, generation_applied=beat.generation, now_ns=now_ns
@@ -265,25 +268,25 @@ class AgentFront:
             )
         if not found.changed and not gone:
             return own
-        await self._load([own.node_id])
+        await self._loads.load(own.node_id)
         return self.desks[own.node_id]
 
     async def _save_inventory(self, own: Desk, inventory: Inventory) -> Desk:
         await batch.write_inventory(self.ctx, own.node_id, inventory)
-        await self._load([own.node_id])
+        await self._loads.load(own.node_id)
         return self.desks[own.node_id]
 
     async def _renew_now(self, own: Desk, late: list[str], now_ns: int) -> Desk:
         """Leases that anyone may close for want of a renewal are renewed before that is promised;
         those that were closed meanwhile are on the desk no more."""
         await batch.renew(self.ctx, dict.fromkeys(late, now_ns))
-        await self._load([own.node_id])
+        await self._loads.load(own.node_id)
         return self.desks[own.node_id]
 
     async def _take_up(self, own: Desk) -> Desk:
         if not await rented.take_up(self.ctx, self.watcher, own.node_id):
             return own
-        await self._load([own.node_id])
+        await self._loads.load(own.node_id)
         return self.desks[own.node_id]
 
     def _can_write(self) -> bool:

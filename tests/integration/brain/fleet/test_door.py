@@ -68,6 +68,6 @@ async def test_a_database_that_is_away_is_said_once(
         raise OperationalError("SELECT", {}, Exception("gone"))
 
     await rig.claim(agent)
-    monkeypatch.setattr(rig.front, "_load", away)
+    monkeypatch.setattr(rig.front._loads, "_load", away)
     answer = await agent.send(BEAT_PATH, encode(agent.message()))
     assert (answer.status_code, calls) == (503, [1])
