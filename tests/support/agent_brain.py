@@ -86,6 +86,7 @@ class AgentBrain:
     secrets: dict[str, SecretsAnswer] = field(default_factory=dict)  # by lease
     secrets_asked: list[SecretsRequest] = field(default_factory=list)
     drop_volumes: list[str] = field(default_factory=list)
+    host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     file: bytes = b""  # GET /agent/file
     update_to: str | None = None
@@ -96,7 +97,7 @@ class AgentBrain:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     # What a test tells the brain.
 
@@ -152,7 +153,7 @@ class AgentBrain:
     async def start(self) -> None:
         self._ended = asyncio.Event()
         config = uvicorn.Config(
-            self._app(), host="127.0.0.1", port=self.port, log_level="error", lifespan="off"
+            self._app(), host=self.host, port=self.port, log_level="error", lifespan="off"
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve())

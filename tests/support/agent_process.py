@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 class AgentProcess:
     """Starts, stops and kills the agent of one home."""
 
-    def __init__(self, home: Path, brain_url: str, **environment: str) -> None:
+    def __init__(
+        self, home: Path, brain_url: str, *, within: Sequence[str] = (), **environment: str
+    ) -> None:
         self.home = home
+        self.within = within  # what it is run by, such as ``ip netns exec NAME``
         self.environment = {
             "PATH": os.environ["PATH"],
             "BRAIN_URL": brain_url,
@@ -37,7 +40,7 @@ class AgentProcess:
     def start(self, *arguments: str) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node_agent.main", *arguments],
+                [*self.within, sys.executable, "-m", "node_agent.main", *arguments],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=output,
