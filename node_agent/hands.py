@@ -51,7 +51,7 @@ def make_hands(settings: Settings, home: Home, clock: Clock) -> Hands:
     from node_agent.containers.pull import PullLimits
     from node_agent.engine_docker import Limits, docker_engine
 
-    volumes = Volumes(home.path / "volumes", clock, disks=disks_here())
+    volumes = Volumes(home.path / "volumes", clock, disks=disks_here(settings.docker_host))
     engine = docker_engine(
         home.work,
         clock=clock,

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import struct
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 MIB = 1 << 20
 TOOL_SECONDS_MAX = 300
 WORDS_MAX = 300
-TOOLS = ("mkfs.ext4", "mount", "umount", "losetup", "resize2fs")
+TOOLS = ("mkfs.ext4", "mount", "umount", "e2fsck", "resize2fs")
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 OPTIONS = "loop,nodev,nosuid"
+DOCKER_HOST = "unix:///var/run/docker.sock"
+CONNECT_SECONDS_MAX = 5.0
+_PEER = (socket.SOL_SOCKET, socket.SO_PEERCRED)
 
 
 class DiskTrouble(Exception):
@@ -33,15 +39,11 @@ class Disks:
         _run("mkfs.ext4", "-q", "-F", "-m", "0", str(draft))
         draft.rename(image)
 
-    def grow(self, image: Path, size_mib: int) -> None:
-        """To a larger size, mounted or not."""
+    def grow(self, image: Path, point: Path, size_mib: int) -> None:
+        """To a larger size, while nothing uses it."""
+        self.unmount(point)
         with image.open("r+b") as file:
             file.truncate(size_mib * MIB)
-        device = _run("losetup", "-n", "-O", "NAME", "-j", str(image)).split()
-        if device:
-            _run("losetup", "-c", device[0])
-            _run("resize2fs", device[0])
-            return
         _run("e2fsck", "-f", "-p", str(image), fine=(0, 1))
         _run("resize2fs", str(image))
 
@@ -56,11 +58,11 @@ class Disks:
             _run("umount", str(point))
 
 
-def disks_here() -> Disks | None:
+def disks_here(docker_host: str | None) -> Disks | None:
     """None where this host or user cannot, or where Docker would not see the agent's mounts."""
     tools = all(shutil.which(tool, path=SYSTEM_PATH) for tool in TOOLS)
     can = os.geteuid() == 0 and tools and Path("/dev/loop-control").exists()
-    return Disks() if can and _hosts_mounts() else None
+    return Disks() if can and _sees_our_mounts(docker_host or DOCKER_HOST) else None
 
 
 def folder_mib(folder: Path) -> int:
@@ -75,10 +77,18 @@ def folder_mib(folder: Path) -> int:
     return total // MIB
 
 
-def _hosts_mounts() -> bool:
-    """Whether what this process mounts is seen by the host's other processes, Docker among them."""
+def _sees_our_mounts(docker_host: str) -> bool:
+    """Whether what this process mounts is there for the process behind Docker's socket: a
+    sandboxed service, or an agent in a container, has mounts of its own."""
+    url = urlsplit(docker_host)
+    if url.scheme != "unix":
+        return False
     try:
-        return os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(CONNECT_SECONDS_MAX)
+            client.connect(url.path)
+            pid, _, _ = struct.unpack("3i", client.getsockopt(*_PEER, struct.calcsize("3i")))
+        return os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{pid}/ns/mnt")
     except OSError:
         return False
 
