@@ -69,6 +69,7 @@ class HistoryPart:
     _series: dict[tuple[str, ...], int] = field(default_factory=dict)
     _counted: dict[str, tuple[int, tuple[float, ...]]] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
+    _flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def beat(self, node_id: NodeId, beat: Beat, answer: BeatAnswer, now_ns: int) -> None:
         self.meters.beats.inc()
@@ -101,6 +102,10 @@ class HistoryPart:
 
     async def flush(self) -> None:
         """Write everything; what could not be written is kept for the next time."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._cut()
         now_s = self.ctx.clock.now_ns() // NS
         fresh = [batch for batch in self.batches if batch.minute_s >= now_s - LATE_S]
@@ -108,9 +113,13 @@ class HistoryPart:
         self.batches = fresh
         while self.batches:
             batch = self.batches[0]
-            await store.write(self.ctx, batch.batch_id, batch.minute_s, batch.rows)
+            try:
+                await store.write(self.ctx, batch.batch_id, batch.minute_s, batch.rows)
+                self.meters.written.inc(len(batch.rows))
+            except store.Refused as refused:
+                self.meters.lost.inc(len(batch.rows))
+                _log.error("history_refused", rows=len(batch.rows), failure=str(refused))
             self.batches.pop(0)
-            self.meters.written.inc(len(batch.rows))
         self.meters.flushed(self.ctx.clock.now_ns())
 
     def _cut(self) -> None:

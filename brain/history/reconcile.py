@@ -36,24 +36,23 @@ async def reconcile_history(ctx: Ctx, *, halt: Callable[[], bool] = lambda: Fals
 
 
 async def _minute(ctx: Ctx, now_s: int) -> bool:
+    """Roll up the oldest minute that is due. False: there is none, or another process is at it."""
     async with ctx.db.begin() as tx:
-        if not await store.alone(tx):
+        due = await store.oldest_unrolled(tx, now_s - SETTLE_S)
+        if due is None or not await store.alone(tx):
             return False
         minute_s = await store.oldest_unrolled(tx, now_s - SETTLE_S)
-        if minute_s is None:
-            return False
-
-        await store.roll_minute(tx, minute_s)
-
-    return True
+        if minute_s is not None:
+            await store.roll_minute(tx, minute_s)
+    return minute_s is not None
 
 
 async def _hour(ctx: Ctx, now_s: int) -> bool:
     async with ctx.db.begin() as tx:
-        if not await store.alone(tx):
+        due = await store.oldest_dirty_hour(tx, now_s - HOUR_SETTLE_S)
+        if due is None or not await store.alone(tx):
             return False
         hour_s = await store.oldest_dirty_hour(tx, now_s - HOUR_SETTLE_S)
-        if hour_s is None:
-            return False
-        await store.roll_hour(tx, hour_s)
-    return True
+        if hour_s is not None:
+            await store.roll_hour(tx, hour_s)
+    return hour_s is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from brain import fleet
 from brain.history import store
-from brain.history.core import HOUR_S, Fold, Kind, Window, series_of, window
+from brain.history.core import HOUR_S, TEN_SECONDS, Fold, Kind, Window, series_of, window
 from brain.history.ports import Renters
 from brain.history.store import Want
 from brain.marketplace import node_of_account
@@ -153,12 +153,13 @@ async def _leases(
 
 
 def _of_leases(spans: Collection[fleet.LeaseSpan]) -> list[Subject]:
-    """A bucket at a lease's edge may hold another's readings: only whole ones are shown, of the
-    shortest kind."""
+    """A bucket at a lease's edge may hold another's readings, and a beat tells of the time since
+    the one before: the first ten seconds, and buckets that are not wholly the lease's, are left
+    out."""
     found = []
     for one in spans:
-        from_s = -(-one.opened_ns // NS // 10) * 10
-        until_s = 2**53 if one.closed_ns is None else one.closed_ns // NS // 10 * 10
+        from_s = _up(-(-one.opened_ns // NS), TEN_SECONDS) + TEN_SECONDS
+        until_s = 2**53 if one.closed_ns is None else one.closed_ns // NS
         names = [(Kind.WORKER, str(one.lease_id)), *((Kind.GPU, uuid) for uuid in one.gpu_uuids)]
         found += [
             Subject(kind, one.node_id, name, one.replica_id, from_s, until_s)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import asyncpg
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -17,6 +18,10 @@ LOCK: Final = 0x6861_7374  # one process at a time makes partitions
 ROLL_LOCK: Final = 0x6861_7375  # one process at a time rolls up
 FORGET_FLUSHES_MAX: Final = 5000
 LOCK_SECONDS_MAX: Final = 2
+
+
+class Refused(Exception):
+    """The rows themselves cannot be kept: to send them again is of no use."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ _OF_BUCKET: Final = {shelf.bucket_s: shelf for shelf in SHELVES}
 
 async def write(ctx: Ctx, batch_id: str, minute_s: int, rows: Sequence[tuple[int, ...]]) -> bool:
     """One COPY in one transaction. False: this batch is in already, as when the answer to its
-    commit was lost."""
+    commit was lost. Raises ``Refused``, or what a database that is away raises."""
     async with ctx.db.begin() as tx:
         entered = await tx.execute(
             insert(Flush)
@@ -51,10 +56,20 @@ async def write(ctx: Ctx, batch_id: str, minute_s: int, rows: Sequence[tuple[int
             return False
         if not await _partition_there(tx, SHELVES[0], minute_s):
             await _make_in(tx, SHELVES[0], minute_s)
-        raw = await (await tx.connection()).get_raw_connection()
-        driver: Any = raw.driver_connection
-        await driver.copy_records_to_table(RAW.name, records=rows, columns=COLUMNS)
+        await _copy(tx, rows)
     return True
+
+
+async def _copy(tx: Tx, rows: Sequence[tuple[int, ...]]) -> None:
+    """The driver's own COPY, with its errors in words that callers know."""
+    raw = await (await tx.connection()).get_raw_connection()
+    driver: Any = raw.driver_connection
+    try:
+        await driver.copy_records_to_table(RAW.name, records=rows, columns=COLUMNS)
+    except (asyncpg.DataError, ValueError, OverflowError) as error:
+        raise Refused(type(error).__name__) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ConnectionError(type(error).__name__) from error
 
 
 async def make_partitions(ctx: Ctx, now_s: int) -> None:
