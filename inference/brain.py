@@ -51,12 +51,17 @@ class Brain:
         """
         return await self._post("/internal/gateway/usage", message, UsageAnswer)
 
-    async def changes(self, boot_id: str, link_url: str = "") -> AsyncIterator[ChangeLine]:
+    async def changes(
+        self, boot_id: str, link_url: str = "", want: str = ""
+    ) -> AsyncIterator[ChangeLine]:
         """A whole snapshot, then what changes, for as long as the connection stands.
 
-        For as long, too, agents are told to open links to ``link_url``.
+        For as long, too, agents are told to open links to ``link_url``. ``want`` is ``pods`` for
+        a stream of pods alone; empty: all that a gateway needs.
         """
         path = f"/internal/changes?boot_id={boot_id}&link_url={quote(link_url, safe='')}"
+        if want:
+            path += f"&want={want}"
         try:
             async for line in http.lines(
                 self._url, path, headers=self._headers, silence_seconds_max=SILENCE_SECONDS_MAX

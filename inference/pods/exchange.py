@@ -89,15 +89,13 @@ class Exchanging:
 
     def begin(self, asked: Asked, address: Address, peer: Peer) -> None:
         """Take a judged request. Raises what it is to be answered with."""
+        if reason := self._front.why_not_ready():
+            raise Unavailable(f"{reason} Try again.", retry_after=2)
         row = self._front.pods.by_slug(address.slug)
         if row is None:
-            if not self._front.pods.loaded:
-                raise Unavailable("This front is starting; try again.", retry_after=1)
             raise NotFound("There is no pod of this name.", code="pod_not_found")
         check_port(row, address.port)
         run = running(row)
-        if self._front.draining:
-            raise Unavailable("This front is shutting down; try again.", retry_after=1)
         if not self._front.busy.take(row.pod_id):
             raise LimitReached("Too many connections to this pod are open.", retry_after=5)
         self._clear()

@@ -47,18 +47,27 @@ class Front:
         self.counted: Counter[str] = Counter()
         self.connected = False
         self.draining = False
+        self._heard_ns = clock.monotonic_ns()
+        self._stale_ns = ns(settings.snapshot_stale_seconds)
 
     def sweep(self) -> None:
         now_ns = self.now_ns()
         for connection in list(self.connections):
             connection.watch(now_ns)
 
+    def heard(self) -> None:
+        """The brain said something."""
+        self.connected = True
+        self._heard_ns = self.now_ns()
+
     def why_not_ready(self) -> str | None:
         """One sentence, or ``None`` when people are taken to pods."""
         if self.draining:
             return "This front is shutting down."
         if not self.pods.loaded:
-            return "The brain has not yet told of any pods."
+            return "This front is starting."
+        if self.now_ns() - self._heard_ns > self._stale_ns:
+            return "This front has lost touch with the brain."
         return None
 
     @property

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
 
     brain_url: str = ""
     gateway_token: str = Field(default="", repr=False)
+    snapshot_stale_seconds: float = Field(default=600, gt=0)  # with no word from the brain
 
     # HTTP: <pod>-<port>.<POD_DOMAIN>.
     pod_domain: str = "localhost"
@@ -53,10 +54,14 @@ class Settings(BaseSettings):
     ssh_keepalive_seconds: float = Field(default=30, gt=0)
     ssh_keepalive_count_max: int = Field(default=3, ge=1)
 
-    # Links from agents.
+    # Where agents' links come in, and what they are told of it.
     pod_link_host: str = "127.0.0.1"
-    pod_link_port: int = Field(default=0, ge=0, le=65535)  # 0: any free one, as the brain is told
-    pod_link_public_url: str = ""  # how agents reach that port, where not directly
+    pod_link_port: int = Field(default=0, ge=0, le=65535)  # 0: any free one
+    pod_link_url: str = Field(default="", max_length=500, pattern=r"^(https?://.+)?$")
+    pod_link_certificate: Path | None = None
+    pod_link_certificate_key: Path | None = None
+    pod_link_lease_max: int = Field(default=1024, ge=8)
+    pod_link_ports_max: int = Field(default=64, ge=2)
 
     @field_validator("pod_domain")
     @classmethod

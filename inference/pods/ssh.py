@@ -105,7 +105,12 @@ class PodServer(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         self._calls += 1
         row = self._front.pods.by_user(username)
-        good = row is not None and row.ssh and keys.holds(row.ssh_keys, key.public_data)
+        good = (
+            row is not None
+            and row.ssh
+            and self._front.why_not_ready() is None
+            and keys.holds(row.ssh_keys, key.public_data)
+        )
         self._tries += not good
         tries_max = self._settings.ssh_login_tries_max
         if self._tries > tries_max or self._calls > tries_max * CALLS_PER_TRY:

@@ -35,7 +35,7 @@ class Pods:
         self._rows: dict[str, PodRow] = {}
         self._slugs: dict[str, str] = {}
         self._epochs: dict[str, tuple[str, int]] = {}
-        self._watchers: dict[Run, set[Ended]] = {}
+        self._watchers: dict[Run, dict[object, Ended]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -56,11 +56,11 @@ class Pods:
 
     def watch(self, run: Run, ended: Ended) -> Callable[[], None]:
         """Have ``ended`` called once when this run is over; call the answer to watch no more."""
-        watchers = self._watchers.setdefault(run, set())
-        watchers.add(ended)
+        watchers, name = self._watchers.setdefault(run, {}), object()
+        watchers[name] = ended
 
         def leave() -> None:
-            watchers.discard(ended)
+            watchers.pop(name, None)
             if not watchers and self._watchers.get(run) is watchers:
                 del self._watchers[run]
 
@@ -110,7 +110,7 @@ class Pods:
             self._end(run, "The pod was terminated.")
 
     def _end(self, run: Run, why: str) -> None:
-        for ended in list(self._watchers.pop(run, ())):
+        for ended in list(self._watchers.pop(run, {}).values()):
             ended(why)
 
 

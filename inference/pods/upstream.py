@@ -56,6 +56,7 @@ class Upstream(asyncio.Protocol):
         self._complete = False
         self._bodiless = False
         self._until_close = False
+        self._reusable = False
         self._parts: list[bytes] = []
         self._fault: GanglionError | None = None
         self._unseen = 0  # bytes since anything came of them
@@ -167,6 +168,7 @@ class Upstream(asyncio.Protocol):
             return
         self._judged = judged
         self._bodiless = self._head_only or status in (204, 304)
+        self._reusable = bool(self._parser.should_keep_alive())
         self._until_close = judged.length == -2 and not self._bodiless
 
     def on_body(self, part: bytes) -> None:
@@ -176,13 +178,15 @@ class Upstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._judged is not None:
             self._complete = True
+            self._reusable = bool(self._parser.should_keep_alive())  # only here it can tell
 
     def _begin_parse(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._reason = [], b""
         self._interim, self._parts = [], []
         self._judged = self._fault = None
-        self._told = self._complete = self._bodiless = self._until_close = False
+        self._told = self._complete = self._bodiless = False
+        self._until_close = self._reusable = False
         self._unseen = 0
 
     def _parse(self, received: bytes) -> None:
@@ -225,9 +229,9 @@ class Upstream(asyncio.Protocol):
         if self._fault is not None:
             self._lose(self._fault)
         elif self._told and self._bodiless:
-            self._finish(reusable=not parts and bool(self._parser.should_keep_alive()))
+            self._finish(reusable=not parts and self._reusable)
         elif self._complete and not self._until_close:
-            self._finish(reusable=bool(self._parser.should_keep_alive()))
+            self._finish(reusable=self._reusable)
 
     def _finish(self, *, reusable: bool = False) -> None:
         self._complete = True

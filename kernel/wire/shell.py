@@ -32,6 +32,9 @@ class Kind(IntEnum):
     EXIT = 7
 
 
+_KINDS = frozenset(map(int, Kind))
+
+
 class Size(Struct, forbid_unknown_fields=True):
     columns: Annotated[int, Meta(ge=1, le=10_000)] = 80
     rows: Annotated[int, Meta(ge=1, le=10_000)] = 24
@@ -69,7 +72,7 @@ class Frames:
         self._rest += received
         while len(self._rest) >= _HEAD.size:
             number, size = _HEAD.unpack_from(self._rest)
-            if size > FRAME_BYTES_MAX or number not in Kind:
+            if size > FRAME_BYTES_MAX or number not in _KINDS:
                 raise Malformed("What came over this link is no frame of a shell.")
             end = _HEAD.size + size
             if len(self._rest) < end:

@@ -42,6 +42,7 @@ class BrainDouble:
     returned: list[str] = field(default_factory=list)
     fail_next: int = 0  # calls that are taken in, but answered with 500
     refuse: bool = False  # every call is answered with 503
+    followers: list[str] = field(default_factory=list)  # paths of the streams, with their queries
     _feeds: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
@@ -72,6 +73,7 @@ class BrainDouble:
             if self.refuse:
                 writer.write(_answer(503, b"{}"))
             elif path.startswith(b"/internal/changes"):
+                self.followers.append(path.decode())
                 await self._feed(writer)
                 return
             else:
