@@ -1,9 +1,17 @@
 """The money room: ledger, holds, the meter's settlement, receipts and proofs. This is its door."""
 
+from brain.billing.core.credit import Credit
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
 from brain.billing.core.posting import Asset, Entry, Posting
 from brain.billing.core.storage import Stored
 from brain.billing.service.accrue import accrue_due, release_due
+from brain.billing.service.credits import (
+    Metered,
+    after_credit,
+    lease_credited,
+    lease_witnessed,
+    unwitnessed_leases,
+)
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import (
     Grant,
@@ -29,7 +37,7 @@ from brain.billing.service.leases import (
     spending,
     taken_up,
 )
-from brain.billing.service.payers import lease_payers
+from brain.billing.service.payers import Parties, lease_parties, lease_payers
 from brain.billing.service.proofs import prove
 from brain.billing.service.settle import settle_due
 from brain.billing.service.storage import storage_accrued, storage_cost, storage_price
@@ -38,6 +46,7 @@ from brain.billing.store.rates import cloud_markup
 
 __all__ = [
     "Asset",
+    "Credit",
     "Entry",
     "Grant",
     "GrantKind",
@@ -46,12 +55,15 @@ __all__ = [
     "LeaseOutcome",
     "LeaseTerms",
     "MeterPolicy",
+    "Metered",
+    "Parties",
     "Posting",
     "Proof",
     "Stored",
     "account_row",
     "account_stopped",
     "accrue_due",
+    "after_credit",
     "all_account_rows",
     "can_spend",
     "cloud_markup",
@@ -60,11 +72,14 @@ __all__ = [
     "in_flight",
     "last_used_ns",
     "lease_closed",
+    "lease_credited",
     "lease_evidence",
     "lease_mark",
     "lease_opened",
+    "lease_parties",
     "lease_payers",
     "lease_price",
+    "lease_witnessed",
     "post",
     "prove",
     "purchased_credits",
@@ -76,4 +91,5 @@ __all__ = [
     "storage_cost",
     "storage_price",
     "taken_up",
+    "unwitnessed_leases",
 ]

@@ -248,6 +248,11 @@ class MeterLease(Base):
     __table_args__ = (
         CheckConstraint("mode IN ('dedicated', 'pool', 'pod')", name="mode"),
         Index("ix_meter_lease_live", "settled_ns", postgresql_where=text("NOT finished")),
+        Index(
+            "ix_meter_lease_unwitnessed",
+            "closed_ns",
+            postgresql_where=text("finished AND witnessed_ns IS NULL AND provider IS NOT NULL"),
+        ),
     )
 
     lease_id: Mapped[LeaseId] = mapped_column(IdColumn(LeaseId), primary_key=True)
@@ -281,6 +286,8 @@ class MeterLease(Base):
     earned_nano: Mapped[int] = mapped_column(BigInteger)
     hold_id: Mapped[HoldId | None] = mapped_column(IdColumn(HoldId))
     finished: Mapped[bool] = mapped_column(Boolean)
+    # When the final bill was compared with what the node signed.
+    witnessed_ns: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class MeterWindow(Base):
@@ -328,3 +335,19 @@ class LeaseBill(Base):
     until_ns: Mapped[int] = mapped_column(BigInteger)
     charge_nano: Mapped[int] = mapped_column(BigInteger)
     earned_nano: Mapped[int] = mapped_column(BigInteger)
+
+
+class LeaseCredit(Base):
+    """What of a lease's bill went back, because its node did not sign for so much time. At most
+    one a lease; the bill itself stays as it was posted."""
+
+    __tablename__ = "lease_credit"
+
+    lease_id: Mapped[LeaseId] = mapped_column(
+        IdColumn(LeaseId), ForeignKey("meter_lease.lease_id"), primary_key=True
+    )
+    gpu_ns: Mapped[int] = mapped_column(BigInteger)
+    credit_nano: Mapped[int] = mapped_column(BigInteger)
+    taken_back_nano: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(Text)
+    at_ns: Mapped[int] = mapped_column(BigInteger)

@@ -64,7 +64,7 @@ class Functions:
 class Subscriber:
     """One stream of ``wants``: entities. ``lines`` ends with None when it was let go."""
 
-    def __init__(self, wants: frozenset[str]) -> None:
+    def __init__(self, wants: frozenset[str] = FOR_GATEWAYS) -> None:
         self.wants = wants
         self.lines: asyncio.Queue[ChangeLine | None] = asyncio.Queue(QUEUE_MAX)
         self.gone = False

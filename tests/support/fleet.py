@@ -3,7 +3,7 @@ ones do, driven by hand."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from brain.edge import problems
 from brain.fleet import AgentFront, Claim, FrontTerms, LeaseView, NobodyWatches, Telemetry
 from brain.fleet import routes as fleet_routes
 from brain.fleet.door import BeatDoor
-from brain.fleet.ports import LeaseWatcher
+from brain.fleet.ports import BeatPart, LeaseWatcher
 from brain.identity import PLATFORM_ACCOUNT
 from brain.marketplace import JoinTerms, service
 from brain.marketplace import routes as marketplace_routes
@@ -43,6 +43,7 @@ from kernel.wire.agent import (
     NvmlState,
     SessionAnswer,
     SessionRequest,
+    VolumeSeen,
     mac,
     session_input,
 )
@@ -154,6 +155,7 @@ class Agent:
     start_id: str
     boot_id: str = "boot-1"
     engine: str = "process"
+    volumes: dict[str, int] = field(default_factory=dict)  # on its disk: id -> MiB used
     node_id: NodeId = field(default_factory=lambda: NodeId(""))
     number: int = 0
     nonce: int = 0
@@ -227,6 +229,7 @@ class Agent:
             host=host(self.engine),
             leases=list(leases),
             agent_version="1",
+            volumes=[VolumeSeen(volume_id, used) for volume_id, used in self.volumes.items()],
         )
 
     def signed(
@@ -273,7 +276,11 @@ class Watched(NobodyWatches):
 
 @asynccontextmanager
 async def brain_front(
-    ctx: Ctx, clock: ManualClock, valkey_url: str, watcher: LeaseWatcher | None = None
+    ctx: Ctx,
+    clock: ManualClock,
+    valkey_url: str,
+    watcher: LeaseWatcher | None = None,
+    parts: Sequence[BeatPart] = (),
 ) -> AsyncIterator[Rig]:
     """A front whose loops are turned by the test: ``flush``, ``look`` and ``reconcile``."""
     cache = valkey.connect(valkey_url)
@@ -283,6 +290,7 @@ async def brain_front(
         telemetry=Telemetry(cache),
         watcher=watcher or NobodyWatches(),
         vault=VAULT,
+        parts=parts,
     )
     app = FastAPI()
     app.state.ctx = ctx

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from brain.billing.core.charge import Bill, Share, spread
+from brain.billing.core.credit import Credit
 from brain.billing.core.lease import Lease, LeaseMode, buckets, earning
 from brain.billing.core.posting import (
     CEILING,
@@ -44,12 +45,20 @@ def waiver_key(segment: str) -> str:
     return f"waiver/{segment}"
 
 
+def lease_credit_key(lease: LeaseId) -> str:
+    return f"lease-credit/{lease}"
+
+
 def lease_bill_key(lease: LeaseId, from_ns: int) -> str:
     return f"lease/{lease}/{from_ns}"
 
 
 def lease_close_key(lease: LeaseId) -> str:
     return f"lease-close/{lease}"
+
+
+def pod_key(lease: LeaseId) -> str:
+    return f"pod-time/{lease}"
 
 
 def late_key(lease: LeaseId, segment: str, from_ns: int) -> str:
@@ -145,6 +154,19 @@ def close_posting(id: TxId, lease: Lease) -> Posting | None:
     return Posting(id, lease_close_key(lease.id), "lease_close", memo, entries)
 
 
+def pod_posting(id: TxId, lease: Lease) -> Posting | None:
+    """A pod's busy time is its owner's, as a request's share is its account's."""
+    busy = lease.busy_ready_ns + lease.busy_drain_ns
+    entries = _entries(
+        Entry(lease_line(lease.id, Bucket.BUSY), Asset.GPUNS, -busy),
+        Entry(lease.terms.payer, Asset.GPUNS, busy),
+    )
+    if not entries:
+        return None
+    memo = f"Pod: {busy} GPU-ns from its start to its end (shown, not charged here)"
+    return Posting(id, pod_key(lease.id), "pod_time", memo, entries)
+
+
 @dataclass(frozen=True)
 class LeaseBill:
     """Time of a lease turned into money: ``charge`` to the payer, ``earned`` by the provider."""
@@ -203,11 +225,33 @@ def lease_posting(id: TxId, lease: Lease, bill: LeaseBill, platform: AccountId) 
     )
 
 
+def credit_posting(
+    id: TxId, lease: Lease, credit: Credit, reason: str, platform: AccountId
+) -> Posting | None:
+    """The bill's way back: what ``lease_posting`` booked, of so much money. None: it is nothing."""
+    payer, provider = carrier(lease, platform), lease.terms.provider
+    fee = credit.nano - credit.taken_back_nano if payer != POOL_COST else 0
+    entries = _entries(
+        Entry(payer, Asset.USD, credit.taken_back_nano + fee),
+        Entry(
+            pending(provider) if provider is not None else LEASE_REVENUE,
+            Asset.USD,
+            -credit.taken_back_nano,
+        ),
+        Entry(LEASE_REVENUE if provider in (None, platform) else FEES, Asset.USD, -fee),
+    )
+    if not entries:
+        return None
+    return Posting(id, lease_credit_key(lease.id), "lease_credit", reason, entries)
+
+
 def ledger_names(lease: Lease, accounts: set[AccountId]) -> set[tuple[str, Asset]]:
     """Every balance that settling this lease may touch, to be locked at once, in order."""
     names: set[tuple[str, Asset]] = {(account, asset) for account in accounts for asset in Asset}
     names |= {(n, Asset.USD) for n in (POOL_REVENUE, CEILING, REFUNDS)}
     names |= {(n, Asset.GPUNS) for n in (REFUNDS, LATE)}
+    if lease.terms.mode == LeaseMode.POD:
+        names.add((lease.terms.payer, Asset.GPUNS))
     lines = (*Bucket, ROUNDING, CAPACITY)
     return names | {(lease_line(lease.id, line), Asset.GPUNS) for line in lines}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from brain.billing.core.posting import Bucket
@@ -117,8 +117,7 @@ def buckets(lease: Lease) -> dict[Bucket, int]:
     """GPU-ns per bucket of a closed lease; they sum to gpus x (closed - opened) exactly.
 
     Time after the last evidence is lost. Busy time, which settlement has clipped to
-    [ready, evidence), is taken out of the ready and drain phases in which it fell. A pod has no
-    requests: it is busy from when it is ready to its end.
+    [ready, evidence), is taken out of the ready and drain phases in which it fell.
     """
     assert lease.closed_ns is not None, "only a closed lease has its buckets"
     end, opened, gpus = lease.closed_ns, lease.terms.opened_ns, lease.terms.gpus
@@ -127,15 +126,6 @@ def buckets(lease: Lease) -> dict[Bucket, int]:
     ready = min(lease.ready_ns, seen) if lease.ready_ns is not None else seen
     drain = min(lease.draining_ns, seen) if lease.draining_ns is not None else seen
     load, ready, drain = max(load, opened), max(ready, load), max(drain, ready)
-    if lease.terms.mode == LeaseMode.POD:
-        return {
-            Bucket.PROVISION: (load - opened) * gpus,
-            Bucket.LOAD: (ready - load) * gpus,
-            Bucket.BUSY: (seen - ready) * gpus,
-            Bucket.IDLE: 0,
-            Bucket.DRAIN: 0,
-            Bucket.LOST: (end - seen) * gpus,
-        }
     return {
         Bucket.PROVISION: (load - opened) * gpus,
         Bucket.LOAD: (ready - load) * gpus,
@@ -144,6 +134,13 @@ def buckets(lease: Lease) -> dict[Bucket, int]:
         Bucket.DRAIN: (seen - drain) * gpus - lease.busy_drain_ns,
         Bucket.LOST: (end - seen) * gpus,
     }
+
+
+def pod_busy(lease: Lease) -> Lease:
+    """A pod that closed has no requests: what would be idle or drain is busy, its owner's own."""
+    assert lease.terms.mode == LeaseMode.POD, "only a pod is busy without requests"
+    parts = buckets(replace(lease, busy_ready_ns=0, busy_drain_ns=0))
+    return replace(lease, busy_ready_ns=parts[Bucket.IDLE], busy_drain_ns=parts[Bucket.DRAIN])
 
 
 def earning(charge: Money, fee_basis_points: int) -> Money:

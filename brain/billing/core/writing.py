@@ -15,7 +15,7 @@ from brain.billing.core.charge import (
     shares_by_account,
     waivers,
 )
-from brain.billing.core.lease import Lease
+from brain.billing.core.lease import Lease, LeaseMode, pod_busy
 from brain.billing.core.posting import Posting
 from brain.billing.core.window import Piece, Settlement, Window
 from kernel.ids import AccountId, TxId
@@ -94,6 +94,9 @@ class Writing:
         """The last bill, and every GPU-ns into its bucket."""
         assert self.lease.closed_ns is not None, "only a closed lease is closed in the books"
         self.time(self.lease.closed_ns)
+        if self.lease.terms.mode == LeaseMode.POD:
+            self.lease = pod_busy(self.lease)
+            self._add(books.pod_posting(self.new_id(), self.lease))
         self._add(books.close_posting(self.new_id(), self.lease))
 
     def _add(self, posting: Posting | None) -> None:

@@ -19,7 +19,7 @@ from brain.billing.core.receipt import (
     show_window,
 )
 from brain.billing.core.window import refunded
-from brain.billing.models import MeterLease, MeterWindow, UsageSegment
+from brain.billing.models import LeaseCredit, MeterLease, MeterWindow, UsageSegment
 from brain.billing.store import journal, leases, receipts
 from brain.plumbing import Ctx, Tx
 from kernel.errors import NotFound
@@ -238,10 +238,11 @@ async def _lease(tx: Tx, row: MeterLease, account: AccountId) -> dict[str, Any]:
     seen = [_settled(s) for s in near]
     windows = [] if cut else [show_window(lease, _posted(w), seen, Viewer(account)) for w in found]
     bills = await leases.bills(tx, lease.id)
+    credit = await tx.get(LeaseCredit, lease.id)
     ledger = await journal.entries_of(
         tx,
         [books.lease_bill_key(lease.id, b.from_ns) for b in bills]
-        + [books.lease_close_key(lease.id)],
+        + [books.lease_close_key(lease.id), books.lease_credit_key(lease.id)],
     )
     shown = _lease_facts(row, lease)
     shown.update(
@@ -256,9 +257,22 @@ async def _lease(tx: Tx, row: MeterLease, account: AccountId) -> dict[str, Any]:
             }
             for b in bills
         ],
+        credit=None if credit is None else _credit(credit),
         ledger=[{k: v for k, v in tx.items() if k != "key"} for tx in ledger],
     )
+    if credit is not None:
+        shown["explanation"].append(f"{credit.reason}: {Money(credit.credit_nano)} went back.")
     return shown
+
+
+def _credit(row: LeaseCredit) -> dict[str, Any]:
+    return {
+        "gpu_ns": row.gpu_ns,
+        "credit_nano": row.credit_nano,
+        "taken_back_nano": row.taken_back_nano,
+        "reason": row.reason,
+        "at_ns": row.at_ns,
+    }
 
 
 def _lease_facts(row: MeterLease, lease: Lease) -> dict[str, Any]:

@@ -68,6 +68,17 @@ _PROOFS: tuple[tuple[str, str, str], ...] = (
         FROM hold
         """,
     ),
+    (
+        "storage",
+        "what each stretch of a volume was charged is what was posted for it",
+        """
+        SELECT count(*), count(*) FILTER (WHERE b.charge_nano <> -coalesce(e.amount, 0))
+        FROM storage_bill b
+        LEFT JOIN journal_tx t ON t.idempotency_key = 'storage/' || b.volume_id || '/' || b.from_ns
+        LEFT JOIN journal_entry e
+          ON e.tx_id = t.id AND e.ledger_account = b.payer AND e.asset = 'USD'
+        """,
+    ),
 )
 
 _LEASE_PROOFS: tuple[tuple[str, str, str], ...] = (
@@ -90,7 +101,8 @@ _LEASE_PROOFS: tuple[tuple[str, str, str], ...] = (
                    WHERE e.asset = 'GPUNS' AND t.kind IN ('pool_window', 'dedicated_window')
                      AND e.ledger_account LIKE 'lease%\\:busy' GROUP BY 1) e
           ON e.ledger_account = l.lease_id || '\\:busy'
-        WHERE (CAST(:account AS text) IS NULL OR :account IN (l.payer, l.provider))
+        WHERE l.mode <> 'pod'  -- busy without requests: the next proof closes over it
+          AND (CAST(:account AS text) IS NULL OR :account IN (l.payer, l.provider))
         """,
     ),
     (

@@ -1,0 +1,5 @@
+"""Fixtures of the pods' tests."""
+
+from tests.support.pods import yard
+
+__all__ = ["yard"]
