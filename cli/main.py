@@ -14,6 +14,7 @@ from cli.commands import (
     clouds,
     deployments,
     logs,
+    metrics,
     models,
     nodes,
     offers,
@@ -51,6 +52,8 @@ app.add_typer(deployments.app, name="deployments", rich_help_panel=MODELS)
 app.add_typer(secrets.app, name="secret", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(logs.logs)
 app.command(rich_help_panel=MODELS)(deployments.stop)
+app.command(rich_help_panel=MODELS)(metrics.metrics)
+nodes.app.command("metrics")(metrics.node_metrics)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)

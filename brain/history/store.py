@@ -82,11 +82,18 @@ async def make_partitions(ctx: Ctx, now_s: int) -> None:
 
 
 async def drop_old(ctx: Ctx, now_s: int) -> list[str]:
-    """Drop partitions whose last bucket is past its time. Returns their names."""
+    """Drop partitions whose last bucket is past its time. Returns their names.
+
+    Raw rows that are not rolled up yet, as when no worker ran, are waited for a day long.
+    """
     dropped = []
+    async with ctx.db.begin() as tx:
+        waiting = await oldest_unrolled(tx, now_s)
     for shelf in SHELVES:
         for name, first_s in await _partitions(ctx, shelf):
-            if first_s + shelf.span_s <= now_s - shelf.kept_s:
+            end_s = first_s + shelf.span_s
+            wanted = shelf.name == RAW.name and waiting is not None and end_s > waiting
+            if end_s <= now_s - shelf.kept_s - (DAY_S if wanted else 0):
                 async with ctx.db.begin() as tx:
                     await tx.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'"))
                     await tx.execute(text(f'DROP TABLE IF EXISTS "{name}"'))
@@ -94,7 +101,7 @@ async def drop_old(ctx: Ctx, now_s: int) -> list[str]:
     async with ctx.db.begin() as tx:
         old = (
             select(Flush.batch_id)
-            .where(Flush.minute_s < now_s - KEPT.raw_s - HOUR_S)
+            .where(Flush.minute_s < now_s - KEPT.raw_s - HOUR_S - DAY_S)
             .limit(FORGET_FLUSHES_MAX)
         )
         await tx.execute(delete(Flush).where(Flush.batch_id.in_(old.scalar_subquery())))

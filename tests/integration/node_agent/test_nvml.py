@@ -25,7 +25,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubNvml:
 
 @pytest.fixture
 async def gpus(stub: StubNvml) -> AsyncIterator[NvmlGpus]:
-    gpus = NvmlGpus(boot_ns=time.monotonic_ns, seconds_max=1.5)
+    gpus = NvmlGpus(boot_ns=time.monotonic_ns, seconds_max=5, whole_seconds=0)
     yield gpus
     await gpus.close()
 
@@ -51,7 +51,7 @@ async def test_a_hung_driver_is_a_state_within_the_deadline(gpus: NvmlGpus, stub
     began = time.monotonic()
     view = await gpus.read()
     assert view.state is NvmlState.HUNG
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 8
     assert [card.uuid for card in view.gpus] == ["GPU-a", "GPU-b"]
 
 

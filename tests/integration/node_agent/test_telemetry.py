@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +114,81 @@ async def test_a_worker_is_shown_its_own_gpus_only(brain: AgentBrain, agent: Age
     (worker,) = workers(agent.home)
     assert worker.environ()["CUDA_VISIBLE_DEVICES"] == "GPU-b"
     assert not [name for name in worker.environ() if "TOKEN" in name or "BRAIN" in name]
+
+
+async def test_a_beat_tells_of_the_readings_since_the_one_before(
+    brain: AgentBrain, agent: AgentProcess, stub: StubNvml
+) -> None:
+    """Each reading is in exactly one beat, however many beats are lost in between."""
+    await until(lambda: brain.beats, 20)
+    stub.tell("GPU-a", utilisation=97, power=650_000)
+    await until(lambda: _peak(brain) == 97, 30)
+    stub.tell("GPU-a", utilisation=3)
+    brain.away = True
+    await until(lambda: brain.beats[-1].gpus[0].utilisation_percent == 97, 5)
+    brain.away = False
+    seen = len(brain.beats)
+    await until(lambda: any(b.gpus[0].spans for b in brain.beats[seen:]), 30)
+    assert brain.beats[-1].host.nvml_reason == ""
+    assert brain.beats[-1].host.uptime_seconds > 0
+    told = [b.gpus[0].spans for b in brain.beats if b.gpus[0].spans is not None]
+    assert len(told) < len(brain.beats)  # a beat with no new reading has none to tell
+
+
+def _peak(brain: AgentBrain) -> int:
+    spans = [beat.gpus[0].spans for beat in brain.beats]
+    found = [one.utilisation_percent.high for one in spans if one and one.utilisation_percent]
+    return max(found, default=-1)
+
+
+async def test_an_xid_and_a_hung_driver_are_told_with_their_reason(
+    brain: AgentBrain, agent: AgentProcess, stub: StubNvml
+) -> None:
+    await until(lambda: brain.beats and brain.beats[-1].nvml is NvmlState.OK, 20)
+    stub.raise_xid("GPU-b", 79)
+    await until(lambda: brain.beats[-1].gpus[1].xids == {79: 1}, 20)
+    stub.say(hang=True)
+    await until(lambda: "did not answer" in brain.beats[-1].host.nvml_reason, 30)
+    assert brain.beats[-1].gpus[1].xids == {79: 1}
+
+
+async def test_nothing_new_starts_while_the_driver_hangs_and_it_starts_after(
+    brain: AgentBrain, agent: AgentProcess, stub: StubNvml
+) -> None:
+    await until(lambda: brain.beats, 20)
+    stub.say(hang=True)
+    await until(lambda: brain.beats[-1].nvml is NvmlState.HUNG, 30)
+    lease = lease_of(["GPU-a"])
+    brain.want(lease)
+    await until(lambda: (x := brain.seen(lease.lease_id)) and "NVML hangs" in x.reason, 20)
+    assert workers(agent.home) == []
+    stub.say(hang=False)
+    await brain.shows(lease.lease_id, "ready", 60)
+
+
+async def test_a_gpu_that_comes_back_is_told_and_takes_work_again(
+    brain: AgentBrain, agent: AgentProcess, stub: StubNvml
+) -> None:
+    await until(lambda: brain.beats, 20)
+    stub.change("GPU-b", lost=True)
+    await until(lambda: brain.beats[-1].gpus[1].lost, 20)
+    stub.change("GPU-b", lost=False)
+    await until(lambda: not brain.beats[-1].gpus[1].lost, 60)
+    lease = lease_of(["GPU-b"])
+    brain.want(lease)
+    await brain.shows(lease.lease_id, "ready", 30)
+
+
+async def test_a_workers_own_process_is_not_foreign(
+    brain: AgentBrain, agent: AgentProcess, stub: StubNvml
+) -> None:
+    lease = lease_of(["GPU-a"])
+    await until(lambda: brain.beats, 20)
+    brain.want(lease)
+    await brain.shows(lease.lease_id, "ready", 30)
+    (worker,) = workers(agent.home)
+    tells = {"pid0": worker.pid, "mib0": 900, "pid1": os.getpid(), "mib1": 80}
+    stub.change("GPU-a", processes=2, tells=tells)
+    await until(lambda: brain.beats[-1].gpus[0].foreign_memory_mib == 80, 30)
+    card = brain.beats[-1].gpus[0]
+    assert (card.our_memory_mib, card.foreign_process_count, card.process_count) == (900, 1, 2)

@@ -132,11 +132,23 @@ async def test_what_is_old_is_dropped_and_what_is_not_stays(
     assert await kept(ctx, 3600) == {}
 
 
+async def test_what_no_worker_rolled_up_yet_is_not_dropped(
+    ctx: Ctx, clock: ManualClock, now_s: int
+) -> None:
+    for place in range(40):  # more than one step rolls up
+        await put(ctx, f"b{place}", (1, now_s + 60 * place, place))
+    clock.advance(6 * HOUR_S)
+    await reconcile_history(ctx)
+    assert len(await kept(ctx, 10)) == 40
+    await reconcile_history(ctx)
+    assert (len(await kept(ctx, 10)), len(await kept(ctx, 60))) == (0, 40)
+
+
 async def test_batches_of_minutes_long_past_are_forgotten(
     ctx: Ctx, clock: ManualClock, now_s: int
 ) -> None:
     await put(ctx, "a", (1, now_s, 10))
-    clock.advance(KEPT.raw_s + HOUR_S + 120)
+    clock.advance(KEPT.raw_s + HOUR_S + DAY_S + 120)
     await reconcile_history(ctx)
     async with ctx.db.begin() as tx:
         assert await tx.scalar(text("SELECT count(*) FROM history_flush")) == 0
