@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -127,7 +127,7 @@ class Asked:
     tail: int
 
 
-async def follow_lines(ctx: Ctx, asked: Asked) -> AsyncIterator[bytes]:
+async def follow_lines(ctx: Ctx, asked: Asked) -> AsyncGenerator[bytes, None]:
     """One NDJSON line a log line, as they come: of replicas that start meanwhile too. Ends after
     ``FOLLOW_SECONDS_MAX``, or when the deployment is put away."""
     account = asked.principal.account_id
@@ -135,14 +135,15 @@ async def follow_lines(ctx: Ctx, asked: Asked) -> AsyncIterator[bytes]:
     try:
         until_ns = ctx.clock.monotonic_ns() + FOLLOW_SECONDS_MAX * NS
         newest: dict[str, int] = {}
-        said_ns = 0
+        said_ns: int | None = None
         while ctx.clock.monotonic_ns() < until_ns:
             by_lease = await _leases(ctx, asked.deployment_id, asked.principal, asked.replica)
-            rows = await _fresh(ctx, asked, by_lease, newest, first=not said_ns)
+            rows = await _fresh(ctx, asked, by_lease, newest, first=said_ns is None)
             for line in _show(rows, by_lease):
                 yield line.model_dump_json().encode() + b"\n"
-            if rows or ctx.clock.monotonic_ns() - said_ns >= BEAT_SECONDS * NS:
-                said_ns = ctx.clock.monotonic_ns()
+            now_ns = ctx.clock.monotonic_ns()
+            if rows or said_ns is None or now_ns - said_ns >= BEAT_SECONDS * NS:
+                said_ns = now_ns
                 yield _BEAT
             if len(rows) < LOOK_LINES:
                 await ctx.clock.sleep(LOOK_SECONDS)

@@ -62,6 +62,20 @@ class World:
             except Conflict:
                 self.story.append("it was stopped")
 
+    async def update(self) -> None:
+        if self.made:
+            context = self.chance.randint(1000, 4000)
+            terms = {"max_unavailable": self.chance.randint(0, 1), "progress_seconds": 60}
+            made = self.chance.choice(self.made)
+            await self.house.update(made, context=context, terms=terms)
+
+    async def go_back(self) -> None:
+        if self.made:
+            try:
+                await self.house.roll_back(self.chance.choice(self.made))
+            except Conflict:
+                self.story.append("there was nothing to go back to")
+
     async def tick(self) -> None:
         await self.house.tick()
 
@@ -115,6 +129,7 @@ async def test_no_interleaving_leaves_a_lease_that_nobody_owns(house: House, see
         acts: list[Callable[[], Awaitable[None]]] = [
             world.create, world.cancel, world.scale, world.tick, world.tick, world.obey,
             world.load, world.crash, world.lose, world.come_back, world.wait,
+            world.update, world.go_back,
         ]  # fmt: skip
         for _ in range(STEPS):
             act = chance.choice(acts)
