@@ -13,11 +13,13 @@ from cli.commands import (
     bills,
     clouds,
     deployments,
+    keeping,
     logs,
     metrics,
     models,
     nodes,
     offers,
+    pods,
     programs,
     rollouts,
     run,
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 
 HERE, ACCOUNT, MODELS, OTHER = "This machine", "Account", "Models", "Single programs"
+PODS = "Pods"
 
 app.command(rich_help_panel=HERE)(run.up)
 app.command(rich_help_panel=HERE)(run.status)
@@ -54,6 +57,10 @@ app.command(rich_help_panel=MODELS)(logs.logs)
 app.command(rich_help_panel=MODELS)(deployments.stop)
 app.command(rich_help_panel=MODELS)(metrics.metrics)
 nodes.app.command("metrics")(metrics.node_metrics)
+app.add_typer(pods.app, name="pod", rich_help_panel=PODS)
+app.add_typer(keeping.volumes, name="volume", rich_help_panel=PODS)
+app.add_typer(keeping.keys, name="ssh-key", rich_help_panel=PODS)
+app.add_typer(keeping.registries, name="registry", rich_help_panel=PODS)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)
