@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from brain import fleet
 from brain.deployments import Feed, feed
 from brain.deployments.feed import Subscriber
 from brain.plumbing import changes
@@ -18,7 +19,7 @@ from brain.sources import sources
 from kernel.errors import Unavailable
 from kernel.ids import DeploymentId
 from kernel.wire.digest import snapshot_digest
-from kernel.wire.gateway import ChangeLine, ReplicaState, Snapshot
+from kernel.wire.gateway import REVERSE, ChangeLine, ReplicaState, Snapshot
 from tests.support.deployments import Gateway, House
 
 SECRET = b"k" * 32
@@ -218,3 +219,17 @@ async def test_a_closed_feed_takes_no_new_gateway(house: House) -> None:
     with pytest.raises(Unavailable):
         async with made.subscribe():
             raise AssertionError("it was let in")
+
+
+@pytest.mark.feature("C2")
+async def test_a_replica_is_told_with_the_key_that_its_agent_proves_links_with(
+    house: House,
+) -> None:
+    await house.node()
+    await house.ready()
+    async with listening(house) as (_, _, snapshot):
+        [row] = snapshot.replicas
+        assert row.link.kind == REVERSE
+        keys = fleet.LinkKeys(fleet.session_secret(SECRET))
+        assert row.link.key == keys.of(row.lease_id, row.epoch)
+        assert row.link.key not in repr(row)
