@@ -32,21 +32,22 @@ put() {
     CHANGED=1
 }
 
-# A setting as it is given now, else as it was kept.
-setting() {
-    eval "given=\${$1:-}"
-    if [ -z "$given" ] && [ -f "$PREFIX/agent.env" ]; then
-        given=$(sed -n "s/^$1=//p" "$PREFIX/agent.env")
-    fi
-    [ -z "$given" ] || printf '%s=%s\n' "$1" "$given"
+# What was chosen before holds where nothing else is given now.
+keep_settings() {
+    [ -f "$PREFIX/agent.env" ] || return 0
+    for name in $SETTINGS; do
+        eval "given=\${$name:-}"
+        kept=$(sed -n "s/^$name=//p" "$PREFIX/agent.env")
+        [ -n "$given" ] || [ -z "$kept" ] || eval "$name=\$kept"
+    done
 }
 
 write_settings() {
     {
         printf 'BRAIN_URL=%s\nAGENT_HOME=%s\n' "$BRAIN_URL" "$STATE"
-        for name in AGENT_ENGINE AGENT_NAME SIMULATE_GPUS DOCKER_HOST DOCKER_RUNTIME DOCKER_ROOT \
-            AGENT_VLLM AGENT_MODELS_DIR AGENT_KEY_DAYS AGENT_TRIAL_SECONDS LD_LIBRARY_PATH; do
-            setting "$name"
+        for name in $SETTINGS; do
+            eval "given=\${$name:-}"
+            [ -z "$given" ] || printf '%s=%s\n' "$name" "$given"
         done
         [ -d /run/systemd/system ] || printf 'AGENT_LOG=%s\n' "$AGENT_LOG"
     } >"$WORK/settings"

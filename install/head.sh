@@ -18,6 +18,10 @@ COMMAND=/usr/local/bin/ganglion-agent
 LOG=/var/log/ganglion-agent-install.log
 AGENT_LOG=/var/log/ganglion-agent.log
 
+# Settings of the agent that are taken from the environment and kept.
+SETTINGS="AGENT_ENGINE AGENT_NAME SIMULATE_GPUS DOCKER_HOST DOCKER_RUNTIME DOCKER_ROOT
+AGENT_VLLM AGENT_MODELS_DIR AGENT_KEY_DAYS AGENT_TRIAL_SECONDS NVML_SECONDS_MAX LD_LIBRARY_PATH"
+
 CHECK_ONLY='' JSON='' YES='' UNINSTALL='' FORCE='' TOKEN_FILE='' WORK='' FRESH=''
 PY='' FOUND='' MISSING='' CHANGED=''
 
@@ -49,7 +53,7 @@ read_options() {
         --help | -h) usage && exit 0 ;;
         --name | --engine | --simulate-gpus | --token-file)
             [ $# -ge 2 ] || wrong_use "$1 needs a value."
-            # shellcheck disable=SC2034  # setting() reads these by their names
+            # shellcheck disable=SC2034  # they are read by their names
             case $1 in
             --name) AGENT_NAME=$2 ;;
             --engine) AGENT_ENGINE=$2 ;;

@@ -90,6 +90,7 @@ main() {
     FOUND=$WORK/found
     : >"$FOUND"
     [ -z "$TOKEN_FILE" ] || JOIN_TOKEN=$(cat "$TOKEN_FILE")
+    keep_settings
     if [ -n "$CHECK_ONLY" ]; then
         check_all
         if [ -n "$JSON" ]; then show_json; else show_table; fi

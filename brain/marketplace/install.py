@@ -16,7 +16,7 @@ from brain.marketplace.agent_file import AgentFile
 
 FOLDER = Path(__file__).resolve().parents[2] / "install"
 ORDER = ("head.sh", "words.sh", "checks.sh", "packages.sh", "agent.sh", "main.sh")
-_MARK = re.compile(r"@@([A-Z_]+)@@")
+_MARK = re.compile(r"@@([A-Z0-9_]+)@@")
 
 
 def render(file: AgentFile, *, brain_url: str, installation_id: str) -> str:

@@ -55,9 +55,9 @@ class DebianHost:
     def run(
         self, command: str, *, text: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        enter = ["nsenter", f"--target={self.init}", "--mount", "--pid", "--root", "--wd=/"]
+        enter = ["nsenter", f"--target={self.init}", "--mount", "--pid", "--"]
         return subprocess.run(
-            [*enter, "/bin/sh", "-c", command],
+            [*enter, "chroot", str(self.layer / "root"), "/bin/sh", "-c", command],
             env={**ENVIRONMENT, **environment},
             input=text,
             capture_output=True,
@@ -65,6 +65,14 @@ class DebianHost:
             timeout=COMMAND_SECONDS_MAX,
             check=False,
         )
+
+    def outside(self, command: str) -> str:
+        """What a command says that sees this machine's files and the host's mounts."""
+        enter = ["nsenter", f"--target={self.init}", "--mount", "--", "/bin/sh", "-c", command]
+        done = subprocess.run(
+            enter, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=True
+        )
+        return done.stdout
 
     def said(self, command: str) -> str:
         done = self.run(command)
