@@ -163,6 +163,10 @@ class Agent:
         )
         return over(self._state, standing, away_seconds_max, self._parts.boot_ns())
 
+    def beat_soon(self) -> None:
+        """Something is to be told: the next beat goes out at once."""
+        self._beat_bell.ring()
+
     async def close(self) -> None:
         """Give up the jobs in flight; what runs is left running."""
         await self._workshop.close()

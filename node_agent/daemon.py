@@ -24,6 +24,7 @@ from kernel.clock import SystemClock
 from kernel.errors import GanglionError
 from node_agent import enroll
 from node_agent.agent import Agent, Parts, Self
+from node_agent.checks.parts import make_checks
 from node_agent.engine import Engine
 from node_agent.extras import Extra
 from node_agent.gpu import Gpus, SimulatedGpus
@@ -34,6 +35,7 @@ from node_agent.identity import Home, Identity, NodeKey
 from node_agent.link import BrainLink, brain_client, is_local
 from node_agent.links import Links
 from node_agent.logs import LogShelf
+from node_agent.minutes import Minutes, Signer
 from node_agent.probe import Probe
 from node_agent.rotation import Rotation
 from node_agent.settings import EngineKind, Settings, read
@@ -128,20 +130,33 @@ async def run(settings: Settings) -> bool:
             updated = asyncio.Event()
             shells = Shells(hands.engine, clock, installation_id=identity.installation_id)
             links = Links(clock, boot_ns, shell=shells.serve_shell)
+            checks, preflight = make_checks(home, hands, client, identity, clock, boot_ns)
             extras: tuple[Extra, ...] = (
                 telemetry,
+                checks,
+                preflight,
                 links,
+                Minutes(
+                    home.minutes_file,
+                    host_boot_id=boot_id(),
+                    signer=Signer(identity.node_id, link.sign),
+                    ship=link.minutes,
+                    clock=clock,
+                    boot_ns=boot_ns,
+                ),
                 *hands.extras,
                 *upkeep(settings, home, client, link, clock, stop=stop, updated=updated),
             )
             parts = Parts(
                 *(link, hands.engine, telemetry, probe, shelf, store, clock, boot_ns),
                 extras=extras,
-                onlookers=(links,),
+                onlookers=(links, checks),
                 kept=hands.kept,
             )
             me = Self(identity, boot_id(), home.path, version(settings.agent_file))
-            await _serve(Agent(parts, me), settings, stop, updated)
+            agent = Agent(parts, me)
+            checks.ring = agent.beat_soon
+            await _serve(agent, settings, stop, updated)
             return updated.is_set()
     finally:
         log.info("agent_stopped")

@@ -37,7 +37,7 @@ HEARD_NS = 40 * NS
 BUSY_SECONDS = 600  # a node whose GPUs are all in use is looked at again
 AWAY_SECONDS = 60
 UNTABLED_MS = 600_000
-BLOCKS_OPENED = 8  # of each reading
+BLOCKS_OPENED = 32  # of all readings, one of each at least
 ROWS_OPENED = 4
 WORK_KINDS = tuple(kind for kind in CheckKind if kind not in (CheckKind.PREFLIGHT,))
 
@@ -161,8 +161,9 @@ async def step(ctx: Ctx, terms: TrustTerms) -> int:
         rows += await store.contradicted(tx)
         nodes = sorted({row.node_id for row in rows})
         gpus = await fleet.gpus_now(tx, nodes, now_ns - HEARD_NS) if nodes else []
+        together = await store.of_groups(tx, sorted({row.group_id for row in rows}))
     groups: dict[str, list[WorkCheck]] = {}
-    for row in rows:
+    for row in together:
         groups.setdefault(row.group_id, []).append(row)
     scene = _Scene(groups, {_key(gpu): gpu for gpu in gpus})
     moved = 0
@@ -214,13 +215,9 @@ def _sample(ctx: Ctx, row: WorkCheck) -> CheckSample:
     """Blocks of every reading and rows of one product, chosen after all was committed to."""
     order = msgspec.json.decode(row.ordered, type=CheckOrder)
     drawn = _numbers(chance(ctx))
-    blocks = sorted(
-        {
-            (reading, next(drawn) % order.blocks)
-            for reading in range(order.readings + 1)
-            for _ in range(BLOCKS_OPENED)
-        }
-    )
+    readings = [*range(order.readings + 1)]
+    readings += [next(drawn) % len(readings) for _ in range(BLOCKS_OPENED - len(readings))]
+    blocks = sorted({(reading, next(drawn) % order.blocks) for reading in readings})
     rows = sorted({next(drawn) % order.matrix[0] for _ in range(ROWS_OPENED)})
     return CheckSample(blocks=blocks, product=next(drawn) % order.products, rows=rows)
 

@@ -18,7 +18,7 @@ from brain.trust.core.kinds import CheckKind, Finding, Mode
 from brain.trust.core.score import Event, EventKind
 from brain.trust.core.steps import Next
 from brain.trust.models import WorkCheck
-from brain.trust.states import CHECK, CheckEvent, CheckState
+from brain.trust.states import CHECK, LIVE, CheckEvent, CheckState
 from brain.trust.store import checks as store
 from brain.trust.store import findings as finding_store
 from brain.trust.store import reliability
@@ -57,6 +57,7 @@ def reach(
             one.gpu_uuid
             for one in group
             if one.check_id != row.check_id and one.handed_ns and not one.refused_ns
+            if one.state in LIVE or one.state == CheckState.PASSED.value
         ]
         found = judge.refused(told, row.gpu_uuid, others, now_ns)
         if not found:
@@ -99,8 +100,8 @@ def _opened(
     wrong = judge.verify(key, order, sample, told, secret)
     asked = Size(order.blocks, order.block_bytes, order.readings, order.matrix, order.products)
     times = _times(row, asked, yardstick, simulated)
-    alone = len(group) == 1
-    return judge.opened(wrong, told, times, row.gpu_uuid, alone=alone, at_ns=now_ns)
+    crowded = any(one.refused_ns is not None for one in group if one.check_id != row.check_id)
+    return judge.opened(wrong, told, times, row.gpu_uuid, crowded=crowded, at_ns=now_ns)
 
 
 def _times(row: WorkCheck, asked: Size, yardstick: Yardstick, simulated: bool) -> Times:

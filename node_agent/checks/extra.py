@@ -65,12 +65,13 @@ class Checks:
         self._jobs: dict[str, _Job] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._held: set[str] = set()  # GPUs that a lease wants
+        self._turn = 0  # whose opened blocks the next beat shows
         self._used_ns: dict[str, int] = {}  # when a check was last on a GPU
         self.ring: Callable[[], None] = lambda: None
 
     def tell(self, beat: Beat) -> None:
         """The checks' stages; and what our own checks use of a GPU is nobody else's use."""
-        beat.checks = [job.told for job in self._jobs.values()]
+        beat.checks = self._told()
         now_ns = self._boot_ns()
         for job in self._jobs.values():
             self._used_ns[job.order.gpu_uuid] = now_ns
@@ -79,6 +80,19 @@ class Checks:
             if gpu.foreign_use and now_ns - self._used_ns.get(gpu.uuid, -SETTLE_NS) < SETTLE_NS
             else gpu
             for gpu in beat.gpus
+        ]
+
+    def _told(self) -> list[CheckTold]:
+        """Every check; what was opened only of one a beat, in turn: a beat has a largest size."""
+        told = [job.told for job in self._jobs.values()]
+        opened = [one.check_id for one in told if one.stage is CheckStage.OPENED]
+        self._turn += 1
+        shown = opened[self._turn % len(opened)] if opened else ""
+        return [
+            replace(one, stage=CheckStage.RECALLED, blocks=[], rows=[])
+            if one.stage is CheckStage.OPENED and one.check_id != shown
+            else one
+            for one in told
         ]
 
     def hear(self, answer: BeatAnswer, sent_ns: int) -> None:

@@ -66,6 +66,7 @@ class Size:
 
 FILL_PERCENT: Final = 90
 BLOCK_BYTES: Final = 1 << 20
+READINGS: Final = 16  # well above FACTOR / EFFICIENCY: making it anew each time is too slow
 SIMULATED_MIB_A_BLOCK: Final = 384  # of the memory told, for one small block of the twin's
 SIMULATED_BLOCK_BYTES: Final = 16_384
 SIMULATED_MS: Final = 2_000  # what the twin takes on a slow host for 24 GB
@@ -82,7 +83,7 @@ def size(memory_mib: int, *, simulated: bool) -> Size:
     if simulated:
         blocks = max(1, memory_mib * FILL_PERCENT // 100 // SIMULATED_MIB_A_BLOCK)
         return Size(blocks, SIMULATED_BLOCK_BYTES, 4, (64, 128, 64), 4)
-    return Size(memory_mib * FILL_PERCENT // 100, BLOCK_BYTES, 4, (16_384, 4_096, 2_048), 64)
+    return Size(memory_mib * FILL_PERCENT // 100, BLOCK_BYTES, READINGS, (16_384, 4_096, 2_048), 64)
 
 
 def expected_ms(gpu_name: str, asked: Size, *, simulated: bool) -> int | None:

@@ -159,13 +159,14 @@ def silent(gpu_uuid: str, waited_ms: int, at_ns: int) -> list[Finding]:
 
 
 def opened(
-    wrong: str, told: CheckTold, times: Times, gpu_uuid: str, *, alone: bool, at_ns: int
+    wrong: str, told: CheckTold, times: Times, gpu_uuid: str, *, crowded: bool, at_ns: int
 ) -> list[Finding]:
-    """What a check that went to its end found. ``wrong``: as :func:`verify` says."""
+    """What a check that went to its end found. ``wrong``: as :func:`verify` says. ``crowded``:
+    another that was checked with it could not be filled, so nothing is said of sharing."""
     if wrong:
         return [Finding(CheckKind.ANSWER, gpu_uuid, False, at_ns, wrong)]
     passed = [CheckKind.PRESENCE, CheckKind.MEMORY, CheckKind.ANSWER]
-    if not alone:
+    if not crowded:
         passed.append(CheckKind.SHARING)
     found = [Finding(kind, gpu_uuid, True, at_ns) for kind in passed]
     said_ms = told.fill_ms + told.read_ms + told.multiply_ms

@@ -52,6 +52,18 @@ async def live(tx: Tx, limit: int) -> list[WorkCheck]:
     )
 
 
+async def of_groups(tx: Tx, group_ids: Sequence[str]) -> list[WorkCheck]:
+    """All checks that were begun together, those that ended included."""
+    return list(
+        await tx.scalars(
+            select(WorkCheck)
+            .where(WorkCheck.group_id.in_(group_ids))
+            .order_by(WorkCheck.asked_ns, WorkCheck.check_id)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
 async def locked(tx: Tx, check_id: CheckId) -> WorkCheck | None:
     """The check, if it is still under way."""
     return await tx.scalar(
