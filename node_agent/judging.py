@@ -68,8 +68,9 @@ def _watched(held: Held, seen: Seen, now_ns: int) -> Held:
     if not held.starts:  # found running, with no record of its start
         held = replace(held, starts=(now_ns,))
     held = _unbroken(held, work, seen, now_ns)
-    health = None if held.ended else seen.health.get(lease.lease_id)
-    if health is None or health.ref != work.ref:
+    health = seen.health.get(lease.lease_id)
+    condemned = held.ended or held.condemned_ref == work.ref  # a good answer forgives neither
+    if condemned or health is None or health.ref != work.ref:
         return held
     return _healthy(held, health, seen.agent_started_ns, now_ns)
 

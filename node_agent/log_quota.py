@@ -49,7 +49,8 @@ def spent(was: Allowance, size: int) -> Allowance:
 
 
 def flooded(was: Allowance) -> Allowance:
-    return Allowance(was.left, was.at_ns, was.day, was.day_bytes, flooding=True)
+    """After lines were dropped: nothing is shipped until it has been quieter for a while."""
+    return Allowance(0, was.at_ns, was.day, was.day_bytes, flooding=True)
 
 
 def room(allowance: Allowance, rate: LogRate) -> int:

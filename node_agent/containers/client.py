@@ -13,6 +13,7 @@ import requests
 from docker import auth
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import parse_repository_tag
+from urllib3.exceptions import HTTPError
 
 from kernel.wire.agent import RegistryLogin
 from node_agent.engine import EngineAway, StartFailed, StartRefused
@@ -95,7 +96,7 @@ class Connection:
     def failures(self) -> Iterator[None]:
         try:
             yield
-        except (requests.RequestException, DockerException) as error:
+        except (requests.RequestException, DockerException, HTTPError) as error:
             if isinstance(error, APIError) and error.response is not None:
                 raise EngineAway(f"Docker answers: {words(error)}", internal=error) from error
             raise EngineAway(

@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, NotFound
+from urllib3.exceptions import HTTPError
 
 from kernel.clock import NS
 from kernel.errors import GanglionError
@@ -24,6 +25,7 @@ from node_agent.report import Progress
 
 MIB = 1 << 20
 LOOK_SECONDS = 0.1
+SOCKET_SLACK_SECONDS = 30.0  # its own limit ends a thread that was left
 ROOM_PACE_NS = 2 * NS
 _STEPS = {
     "Pulling fs layer",
@@ -114,7 +116,7 @@ class Puller:
         given_up: threading.Event,
     ) -> None:
         """Returns when the image is there; raises ``StartFailed`` or ``StartRefused``."""
-        stream = _Stream(self.connection, self.limits.stall_seconds)
+        stream = _Stream(self.connection, self.limits.stall_seconds + SOCKET_SLACK_SECONDS)
         thread = threading.Thread(target=stream.run, args=(image, login), daemon=True)
         thread.start()
         began_ns = moved_ns = roomy_ns = self.monotonic_ns()
@@ -160,9 +162,8 @@ class Puller:
             return StartRefused(f"There is no image {image}: {words(error)}")
         if isinstance(error, APIError) and error.response is not None:
             return StartFailed(f"The image {image} cannot be pulled: {words(error)}")
-        if isinstance(error, requests.exceptions.ReadTimeout):
-            seconds = self.limits.stall_seconds
-            return StartFailed(f"The pull of {image} stalled: nothing came for {seconds:.0f} s.")
+        if isinstance(error, HTTPError):  # the SDK's stream lets urllib3's own errors through
+            return StartFailed(f"The pull of {image} was cut off: {type(error).__name__}.")
         if isinstance(error, (requests.RequestException, DockerException, OSError)):
             with suppress(GanglionError), self.connection.failures():
                 raise error

@@ -192,8 +192,11 @@ def environment(first: Path | None) -> dict[str, str]:
         part / "usr" / "bin",
         part / "sbin",
     ]
+    rules = debian_parts.DEBIAN / "iptables"
     libraries = [*part.glob("usr/lib/*-linux-gnu"), *part.glob("lib/*-linux-gnu")]
+    libraries += rules.glob("usr/lib/*-linux-gnu")
     return {
+        "XTABLES_LIBDIR": str(libraries[-1] / "xtables"),
         "PATH": ":".join([*map(str, programs), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]),
         "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
         "HOME": "/root",

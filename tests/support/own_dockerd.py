@@ -13,20 +13,36 @@ from tests.support.dockerd import Dockerd, make_bridge, remove_bridge
 
 @contextmanager
 def own_daemon(
-    folder: Path, *, live_restore: bool = False, programs: Path | None = None
+    folder: Path,
+    *,
+    live_restore: bool = False,
+    programs: Path | None = None,
+    network: str | None = None,
 ) -> Iterator[Dockerd]:
-    """Started, and gone with all its containers at the end. Its log lies in ``folder``."""
-    bridge = f"gngl{os.getpid()}"
+    """Started, and gone with all its containers at the end. Its log lies in ``folder``.
+
+    In a network namespace of its own it has no default bridge, and its own firewall rules.
+    """
+    bridge = None if network else f"gngl{os.getpid()}"
     log = os.open(folder / "dockerd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     home = Path(tempfile.mkdtemp(prefix="gng-own-", dir="/tmp"))
-    make_bridge(bridge, f"172.30.{os.getpid() % 250 + 1}.1")
-    server = Dockerd(home, bridge=bridge, log=log, live_restore=live_restore, programs=programs)
+    if bridge:
+        make_bridge(bridge, f"172.30.{os.getpid() % 250 + 1}.1")
+    server = Dockerd(
+        home,
+        bridge=bridge,
+        log=log,
+        live_restore=live_restore,
+        programs=programs,
+        network=network,
+    )
     try:
         server.start()
         yield server
         server.sweep()  # with live-restore containers outlive the daemon
     finally:
         server.stop()
-        remove_bridge(bridge)
+        if bridge:
+            remove_bridge(bridge)
         server.remove()
         os.close(log)

@@ -17,7 +17,7 @@ from kernel.wire.agent import (
     NvmlState,
 )
 from node_agent import core
-from node_agent.records import AgentState, Doing, End, Health, Phase, Seen, Start, Work
+from node_agent.records import AgentState, Doing, End, Health, Phase, Seen, Start, Trouble, Work
 from node_agent.report import Told, report
 
 OURS = "ours"
@@ -45,6 +45,10 @@ class World:
     leftover: dict[str, int] = field(default_factory=dict)  # processes by GPU, no work of ours
     simulated: bool = False  # GPUs that show no process, whatever runs
     unhealthy: set[str] = field(default_factory=set)  # refs
+    away: set[str] = field(default_factory=set)  # GPUs that NVML does not show
+    fallen: set[str] = field(default_factory=set)  # GPUs that NVML shows as lost
+    breaches: dict[str, Trouble] = field(default_factory=dict)
+    gpu_trouble: dict[str, Trouble] = field(default_factory=dict)
     engine_ok: bool = True
     nvml: NvmlState = NvmlState.OK
     heard: bool = True
@@ -89,7 +93,13 @@ class World:
                 w.lease_id: Health(w.ref, w.ref not in self.unhealthy, self.now_ns) for w in running
             },
             nvml=self.nvml,
-            gpus={uuid: GpuReading(uuid, "g", 1, process_count=used[uuid]) for uuid in GPUS},
+            breaches=self.breaches,
+            gpu_trouble=self.gpu_trouble,
+            gpus={
+                uuid: GpuReading(uuid, "g", 1, process_count=used[uuid], lost=uuid in self.fallen)
+                for uuid in GPUS
+                if uuid not in self.away
+            },
             gpus_at_ns=self.now_ns,
             last_end_ns=self.last_end_ns,
             heard=self.heard,
