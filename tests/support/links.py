@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from kernel.clock import NS, SystemClock
 from kernel.wire.agent import BeatAnswer, DesiredLease, GatewayAddress
 from kernel.wire.gateway import REVERSE, AccountRow, LinkRow, ReplicaRow, Snapshot
+from node_agent.link_dial import Dialler
 from node_agent.link_tether import Shell
 from node_agent.links import Links
 from node_agent.records import AgentState, Held, Phase, Work
@@ -63,13 +64,16 @@ def link_address(gateway: Gateway) -> GatewayAddress:
 
 @asynccontextmanager
 async def node_links(
-    gateways: list[GatewayAddress], *leases: tuple[DesiredLease, int], shell: Shell | None = None
+    gateways: list[GatewayAddress],
+    *leases: tuple[DesiredLease, int],
+    shell: Shell | None = None,
+    dialler: Dialler | None = None,
 ) -> AsyncIterator[Links]:
     """The agent's links alone, in this process: each lease's worker listens at the port beside it.
 
     Ports inside the container are published at themselves, so that a test names any.
     """
-    made = Links(SystemClock(), time.monotonic_ns, shell=shell)
+    made = Links(SystemClock(), time.monotonic_ns, shell=shell, dialler=dialler)
     show(made, gateways, *leases)
     running = asyncio.create_task(made.run())
     try:
