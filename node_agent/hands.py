@@ -62,6 +62,8 @@ def make_hands(settings: Settings, home: Home, clock: Clock) -> Hands:
                 pod_capabilities=tuple(_listed(settings.agent_pod_capabilities)),
                 read_only_workers=settings.agent_read_only_workers,
                 dns=tuple(_listed(settings.agent_dns)),
+                worker_folders=settings.engine_folders,
+                models=str(settings.models),
             ),
             pull=PullLimits(
                 stall_seconds=settings.agent_pull_stall_seconds,

@@ -49,6 +49,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         "CHOWN,DAC_OVERRIDE,FOWNER,NET_BIND_SERVICE,SETGID,SETUID"
     )
     agent_read_only_workers: bool = False  # a model's container cannot write but in /tmp
+    # Development alone, with simulated GPUs: folders of this host, with commas between, that the
+    # containers of models see read-only at the same path: an engine's environment, its models.
+    agent_engine_mounts: Annotated[str, Meta(max_length=2000)] = ""
     agent_dns: Annotated[str, Meta(max_length=500)] = ""  # of containers; empty: the host's own
     agent_pull_stall_seconds: Annotated[float, Meta(gt=0)] = 120.0  # without a byte
     agent_pull_seconds_max: Annotated[float, Meta(gt=0)] = 3600.0
@@ -58,6 +61,20 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Settings(brain_url={self.brain_url!r}, agent_home={str(self.agent_home)!r})"
+
+    @property
+    def engine_folders(self) -> tuple[str, ...]:
+        """``agent_engine_mounts``, or ``BadInput`` where it may not be used or names no folder."""
+        folders = [word.strip() for word in self.agent_engine_mounts.split(",") if word.strip()]
+        if folders and not self.simulate_gpus:
+            raise BadInput(
+                "AGENT_ENGINE_MOUNTS is for development: set SIMULATE_GPUS, or unset it."
+            )
+        for folder in folders:
+            path = Path(folder)
+            if not path.is_absolute() or path == Path("/") or not path.is_dir() or ":" in folder:
+                raise BadInput(f"AGENT_ENGINE_MOUNTS names no folder of this host: {folder}.")
+        return tuple(folders)
 
     @property
     def models(self) -> Path:

@@ -248,7 +248,7 @@ class DockerCalls:
             limits["device_requests"] = [request]
         made = api.create_container(
             launch.image,
-            command=options.arguments(launch) or None,
+            command=options.arguments(launch, self._rules) or None,
             entrypoint=launch.command or None,
             name=name,
             labels=options.labels(order),
@@ -302,14 +302,17 @@ class DockerCalls:
         if options.phase_of(str(container["State"])) is Phase.RUNNING:
             return ""
         ref = str(container["Id"])
-        if ref not in self._reasons:
-            try:
-                seen = api.inspect_container(ref)
-            except NotFound:
-                return "The container is gone."
-            memory_mib = int(seen["HostConfig"].get("Memory") or 0) // options.MIB
-            self._reasons[ref] = options.exit_reason(seen["State"], memory_mib)
-        return self._reasons[ref]
+        if ref in self._reasons:
+            return self._reasons[ref]
+        try:
+            seen = api.inspect_container(ref)
+        except NotFound:
+            return "The container is gone."
+        memory_mib = int(seen["HostConfig"].get("Memory") or 0) // options.MIB
+        reason = options.exit_reason(seen["State"], memory_mib)
+        if stage_of(str(seen["State"]["Status"])) is Stage.EXITED:
+            self._reasons[ref] = reason  # what was being made meanwhile may yet end otherwise
+        return reason
 
 
 @contextmanager

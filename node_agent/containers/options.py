@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,6 +45,8 @@ class Rules:
     pod_capabilities: tuple[str, ...] = POD_CAPABILITIES
     read_only_workers: bool = False
     dns: tuple[str, ...] = ()  # empty = the host's own
+    worker_folders: tuple[str, ...] = ()  # development: of the host, seen by models' containers
+    models: str = ""  # one of these, that holds models by their names
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,27 @@ def labels(order: Order) -> dict[str, str]:
     }
 
 
-def arguments(launch: LaunchSpec) -> list[str]:
-    """A model's arguments with the port filled in; a renter's are left as they were written."""
+def arguments(launch: LaunchSpec, rules: Rules) -> list[str]:
+    """A model's arguments with its port and the place of its files filled in; a renter's are left
+    as they were written."""
     if launch.engine == POD:
         return list(launch.arguments)
-    return [argument.replace("{port}", str(launch.port)) for argument in launch.arguments]
+    fills = {"{port}": str(launch.port)}
+    if rules.worker_folders:
+        fills["{model_path}"] = str(PurePosixPath(rules.models) / _model_name(launch))
+    return [_filled(argument, fills) for argument in launch.arguments]
+
+
+def _filled(text: str, fills: Mapping[str, str]) -> str:
+    for name, value in fills.items():
+        text = text.replace(name, value)
+    return text
+
+
+def _model_name(launch: LaunchSpec) -> str:
+    """The last part of the name that it serves, by which its files lie in the models' folder."""
+    named = dict(pairwise(launch.arguments)).get("--served-model-name", "")
+    return PurePosixPath(named).name or "none"
 
 
 def environment(order: Order) -> dict[str, str]:
@@ -128,6 +147,10 @@ def host_options(order: Order, rules: Rules, place: Place, runtime: str | None) 
         options["storage_opt"] = {"size": f"{launch.disk_mib}M"}
     if launch.volumes:
         options["mounts"] = mounts(launch, place.folders)
+    if rules.worker_folders and not pod:
+        options["mounts"] = [
+            Mount(folder, folder, type="bind", read_only=True) for folder in rules.worker_folders
+        ]
     if rules.dns:
         options["dns"] = list(rules.dns)
     if runtime:

@@ -1,0 +1,77 @@
+"""Real vLLM as a container: deployed on an agent with a real Docker, asked, stopped, gone."""
+
+from __future__ import annotations
+
+import json
+
+import docker
+import pytest
+from openai import OpenAI
+
+from tests.support.installation import Installation
+from tests.support.vllm import need_vllm
+from tests.support.vllm_image import engine_folders, vllm_image
+from tests.support.worker_image import worker_image
+from tools import vllm_part
+
+NAME = "real-in-a-container"
+
+
+@pytest.fixture
+def product(
+    fresh_installation: Installation, dockerd: str, engine_client: docker.APIClient
+) -> Installation:
+    """The product whose node runs containers; the engine's folders are mounted read-only."""
+    need_vllm()
+    worker_image(engine_client, "ganglion/stand-in:dev")  # of the pool's first worker
+    vllm_image(engine_client)
+    settings = {
+        "AGENT_ENGINE": "docker",
+        "DOCKER_HOST": dockerd,
+        "AGENT_ENGINE_MOUNTS": ",".join(engine_folders()),
+        "AGENT_MODELS_DIR": str(vllm_part.MODELS),
+        "AGENT_FIREWALL": "false",
+        "AGENT_DISK_RESERVE_MIB": "0",
+    }
+    ready = fresh_installation.start("--simulate-gpus", "2", extra=settings)
+    log = fresh_installation.home.parent / f"{fresh_installation.home.name}.up.log"
+    assert "brain_url" in ready, f"{ready} {log.read_text()[-3000:]}"
+    return fresh_installation
+
+
+def containers(client: docker.APIClient, image: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = client.containers(all=True)
+    return [one for one in found if image in str(one["Image"])]
+
+
+@pytest.mark.real("vllm")
+@pytest.mark.real("dockerd")
+@pytest.mark.feature("D3", "C4")
+def test_real_vllm_serves_from_its_container_and_is_gone_after_the_stop(
+    product: Installation, engine_client: docker.APIClient
+) -> None:
+    deployed = product.ask("deploy", "ganglion/tiny-random", "--name", NAME)
+    assert deployed["state"] == "running"
+    [container] = containers(engine_client, "vllm-openai")
+    facts = engine_client.inspect_container(container["Id"])
+    assert facts["HostConfig"]["Memory"] == 6 << 30
+    assert all(not mount["RW"] for mount in facts["Mounts"])
+    key = json.loads((product.home / "credentials").read_text())["api_key"]
+    client = OpenAI(base_url=f"{product.ready['gateway_url']}/v1", api_key=key, timeout=120)
+    answer = client.chat.completions.create(
+        model=NAME, messages=[{"role": "user", "content": "hello"}], max_tokens=8
+    )
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+    streamed = client.chat.completions.create(
+        model=NAME, messages=[{"role": "user", "content": "hi"}], max_tokens=8, stream=True
+    )
+    assert sum(bool(chunk.choices) for chunk in streamed) > 1
+    assert product.ask("stop", NAME)["state"] == "stopped"
+    assert containers(engine_client, "vllm-openai") == []
+    assert any("vLLM" in line["text"] or "INFO" in line["text"] for line in told(product))
+
+
+def told(product: Installation) -> list[dict[str, str]]:
+    lines: list[dict[str, str]] = product.ask("logs", NAME, "--tail", "1000")
+    return lines
