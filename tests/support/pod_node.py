@@ -54,9 +54,8 @@ class PodNode:
         for transport in self._transports:
             transport.abort()
         for shell in self.shells:
-            if shell.returncode is None:
-                shell.kill()
-                await shell.wait()
+            _end(shell)
+            shell._transport.close()  # type: ignore[attr-defined]  # wait() waits for unread output
 
     async def _dial(self, port: int | str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._number += 1
@@ -116,7 +115,7 @@ class PodNode:
                     await program.take(kind, payload)
                 received = await reader.read(PIECE)
                 if not received:
-                    process.kill()
+                    _end(process)
                     return
                 pending = list(frames.take(received))
 
@@ -127,7 +126,7 @@ class PodNode:
             writer.write(frame(Kind.EXIT, msgspec.json.encode(Exit(code))))
             await writer.drain()
         except OSError:
-            process.kill()
+            _end(process)
         finally:
             feeding.cancel()
             writer.close()
@@ -152,6 +151,7 @@ class _PlainShell:
             stdout=pipe,
             stderr=pipe,
             env=self._environment,
+            start_new_session=True,
         )
         return self.process
 
@@ -210,6 +210,12 @@ class _TtyShell(_PlainShell):
     def _resize(self, size: Size) -> None:
         packed = struct.pack("HHHH", size.rows, size.columns, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, packed)
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    """With all that it started: they hold its output open."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _frames(out: asyncio.StreamReader, kind: Kind, writer: asyncio.StreamWriter) -> None:
