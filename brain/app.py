@@ -44,6 +44,7 @@ from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.trust import routes as trust_routes
 from brain.wiring import ModelsNear, Parts, assemble, pod_front, trust_terms
+from brain.witness import routes as witness_routes
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
 GRACE_SECONDS = 3
@@ -113,6 +114,7 @@ def _routers() -> tuple[APIRouter, ...]:
         catalog_routes.router,
         offer_routes.router,
         feed_routes.router,
+        witness_routes.router,
     )
 
 

@@ -195,6 +195,12 @@ class Settings(CloudSettings):
     meter_window_seconds: int = Field(
         default=10, ge=1, le=60, description="Length of a settlement window."
     )
+    witness_wait_seconds: int = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="After a lease's end, its bill waits so long for what its node signed.",
+    )
     meter_window_close_seconds_max: int = Field(
         default=120, ge=10, le=600, description="A window waits so long for a silent gateway."
     )

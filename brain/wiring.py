@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from brain import billing, deployments, fleet, offers, pods, provisioning, trust
+from brain import billing, deployments, fleet, offers, pods, provisioning, trust, witness
 from brain.adapters.clouds import open_clouds
 from brain.clouds import Cloud
 from brain.deployments import Feed, tasks
@@ -134,7 +134,8 @@ def assemble(
     master_key = bytes.fromhex(settings.master_key.get_secret_value())
     gateways = fleet.LinkGateways(made)
     metrics = Metrics()
-    history = HistoryPart(made, Meters(metrics.registry))
+    meters = Meters(metrics.registry)
+    history = HistoryPart(made, meters)
     updates = AgentUpdates(
         made,
         lambda: agent_file(settings.agent_wheels_dir),
@@ -153,7 +154,7 @@ def assemble(
         agents=_agents(
             settings,
             made,
-            redis,
+            fleet.Telemetry(redis, meters.states_lost),
             master_key,
             (updates, trust.TrustPart(made), gateways, history, pods.VolumeWatch(made)),
         ),
@@ -190,7 +191,7 @@ def _rates(settings: Settings) -> Rates:
 def _agents(
     settings: Settings,
     ctx: Ctx,
-    redis: Redis,
+    telemetry: fleet.Telemetry,
     master_key: bytes,
     parts: Sequence[fleet.BeatPart],
 ) -> fleet.AgentFront:
@@ -204,7 +205,7 @@ def _agents(
                 lines_max=settings.log_lines_per_lease, bytes_max=settings.log_bytes_per_lease
             ),
         ),
-        telemetry=fleet.Telemetry(redis),
+        telemetry=telemetry,
         watcher=DeploymentWatch(ctx),
         vault=vault_of(settings),
         parts=parts,
@@ -258,6 +259,9 @@ class WorkerParts:
         async def release() -> object:
             return await billing.release_due(ctx)
 
+        async def judge() -> object:
+            return await witness.judge_due(ctx, wait_seconds=self.settings.witness_wait_seconds)
+
         async def history() -> object:
             return await reconcile_history(ctx, halt=halt)
 
@@ -276,6 +280,7 @@ class WorkerParts:
             tasks.RELEASE: release,
             tasks.TIDY: tidy,
             tasks.HISTORY: history,
+            tasks.WITNESS: judge,
             **self._cloud_ticks(owner, watcher, halt),
             tasks.TRUST: self._trust,
         }

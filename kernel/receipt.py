@@ -164,6 +164,10 @@ def _bills(receipt: Receipt) -> list[Check]:
             checks.append(Check(f"the provider's part of {name}", bill["earned_nano"], earned))
     total = sum(bill["charge_nano"] for bill in receipt["bills"])
     checks.append(Check("nano-dollars billed", receipt["billed_nano"], total))
+    if (credit := receipt.get("credit")) is not None:
+        worth = receipt["renter_rate_nano"] * credit["gpu_ns"] * TICKS_PER_GPU_NS // CARRY_DIVISOR
+        name = "nano-dollars that went back"
+        checks.append(Check(name, credit["credit_nano"], min(worth, total)))
     return checks
 
 

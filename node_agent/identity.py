@@ -49,6 +49,10 @@ class Home:
         return self.path / "state.json"
 
     @property
+    def minutes_file(self) -> Path:
+        return self.path / "minutes.json"
+
+    @property
     def work(self) -> Path:
         return self.path / "work"
 

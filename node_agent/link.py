@@ -36,6 +36,7 @@ from kernel.wire.agent import (
     session_input,
 )
 from kernel.wire.keys import LeaveAnswer, LeaveRequest, RotateAnswer, RotateRequest, rotate_input
+from kernel.wire.minutes import MinuteAnswer, MinuteBatch
 from node_agent.identity import Identity, NodeKey
 
 ANSWER_BYTES_MAX = 8 << 20
@@ -142,6 +143,11 @@ class BrainLink:
         content = await self._call("POST", "/agent/v1/secrets", encode(request))
         return decode(content, SecretsAnswer)
 
+    async def minutes(self, batch: MinuteBatch) -> MinuteAnswer:
+        """Hand over sealed records; may be repeated."""
+        content = await self._call("POST", "/agent/v1/minutes", encode(batch))
+        return decode(content, MinuteAnswer)
+
     async def rotate(self, new: NodeKey) -> None:
         """Give the node this key. The session of the old one is over; may be repeated."""
         if new.public_hex == self._key.public_hex:
@@ -162,6 +168,10 @@ class BrainLink:
         """Revoke this node: its key opens nothing any more."""
         content = await self._call("POST", "/agent/v1/leave", encode(LeaveRequest(reason)))
         return decode(content, LeaveAnswer)
+
+    def sign(self, message: bytes) -> bytes:
+        """A signature by the key that the node has now."""
+        return self._key.sign(message)
 
     def _take_key(self, key: NodeKey) -> None:
         """What the old key opened is over: a new start, with numbers of its own."""

@@ -27,6 +27,7 @@ SWEEP: Final = "ganglion.sweep"
 OFFERS: Final = "ganglion.offers"
 TRUST: Final = "ganglion.trust"
 HISTORY: Final = "ganglion.history"
+WITNESS: Final = "ganglion.witness"
 
 # Seconds between two ticks of a kind.
 CADENCE_SECONDS: Final[dict[str, float]] = {
@@ -42,6 +43,7 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     OFFERS: 5.0,
     TRUST: 2.0,
     HISTORY: 15.0,
+    WITNESS: 30.0,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5

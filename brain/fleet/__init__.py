@@ -4,7 +4,7 @@ The door. ``claim`` and ``stop_lease`` join the caller's transaction; locks are 
 order replica, lease, node, money.
 """
 
-from brain.fleet.calls import get_telemetry
+from brain.fleet.calls import get_telemetry, signed_by_node
 from brain.fleet.core import Outcome
 from brain.fleet.figures import FleetFigures, figures, heard_nodes
 from brain.fleet.front import AgentFront, FrontTerms
@@ -99,6 +99,7 @@ __all__ = [
     "retire_rented",
     "session_secret",
     "set_standing",
+    "signed_by_node",
     "silent_nodes",
     "standings",
     "stop_lease",

@@ -18,6 +18,7 @@ from brain.fleet.front import AgentFront
 from brain.fleet.session import Session
 from brain.fleet.telemetry import Telemetry
 from kernel.errors import BadInput, Malformed, TooLarge, Unauthenticated
+from kernel.ids import NodeId
 from kernel.wire import decode, encode
 from kernel.wire.agent import (
     MAC_HEADER,
@@ -144,6 +145,15 @@ async def leave(request: Request) -> Response:
     answer = await keys.leave(front.ctx, front.watcher, caller.node_id, asked)
     await front.look()
     return _json(answer)
+
+
+async def signed_by_node(request: Request, bytes_max: int) -> tuple[NodeId, bytes]:
+    """The node that made a call, and its body: for other rooms' calls of agents."""
+    front = get_front(request)
+    body = await bounded_body(request, bytes_max)
+    caller, number = check_mac(request, front, body)
+    await front.admit(caller, number)
+    return caller.node_id, body
 
 
 async def bounded_body(request: Request, bytes_max: int) -> bytes:

@@ -4,6 +4,7 @@ The door. A node's live state (beats, leases) belongs to the fleet, one floor up
 """
 
 from brain.marketplace.agent_file import AgentFile, agent_file, agent_sources, stored
+from brain.marketplace.agent_store import node_keys
 from brain.marketplace.keys import key_before, replace_key
 from brain.marketplace.models import Node
 from brain.marketplace.prices import default_price_nano
@@ -36,6 +37,7 @@ __all__ = [
     "latest_agent",
     "make_join_token",
     "make_rented_node",
+    "node_keys",
     "node_of_account",
     "node_terms",
     "nodes_of_account",

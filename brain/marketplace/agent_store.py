@@ -28,6 +28,16 @@ async def key_row(tx: Tx, public_key: str) -> NodeKey | None:
     return await tx.get(NodeKey, public_key)
 
 
+async def node_keys(tx: Tx, node_id: NodeId) -> list[str]:
+    """Every key that the node had, the newest first."""
+    rows = await tx.scalars(
+        select(NodeKey.public_key)
+        .where(NodeKey.node_id == node_id)
+        .order_by(NodeKey.since_at.desc(), NodeKey.public_key)
+    )
+    return list(rows)
+
+
 async def add_key(tx: Tx, node_id: NodeId, public_key: str, *, replaced: str, at: datetime) -> bool:
     """Write a key down; False when it was ever any node's."""
     made = await tx.scalars(

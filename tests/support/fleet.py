@@ -74,6 +74,7 @@ class Rig:
     account: AccountId
     agents: list[Agent] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
+    app: FastAPI = field(default_factory=FastAPI)
 
     async def agent(self, *gpus: GpuReading, count: int = 1) -> Agent:
         """A node that is enrolled, has a session and has beaten once."""
@@ -304,5 +305,5 @@ async def brain_front(
     await front.flush()
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-        yield Rig(ctx, clock, front, http, ctx.ids.new(AccountId), answered=answered)
+        yield Rig(ctx, clock, front, http, ctx.ids.new(AccountId), answered=answered, app=app)
     await cache.aclose()
