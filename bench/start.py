@@ -70,7 +70,7 @@ def started(clone: Path) -> Iterator[tuple[float, Path]]:
     process = subprocess.Popen(
         ["make", "run", "ARGS=--json --brain-port 0 --gateway-port 0"],
         cwd=clone,
-        env={**outside, "GANGLION_HOME": str(home)},
+        env={**outside, "GANGLION_HOME": str(home), "POD_FRONT_PORT": "0", "SSH_PORT": "0"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -25,6 +25,10 @@ class RunnerSettings(BaseSettings):
     brain_port: int = Field(default=8000, ge=0, le=65535, description="0: any free one.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8080, ge=0, le=65535, description="0: any free one.")
+    pod_front_host: str = "127.0.0.1"
+    pod_front_port: int = Field(default=8081, ge=0, le=65535, description="0: any free one.")
+    ssh_host: str = "127.0.0.1"
+    ssh_port: int = Field(default=2222, ge=0, le=65535, description="0: any free one.")
     simulate_gpus: int | None = Field(
         default=None, ge=0, le=64, description="None: simulated where the machine has no GPU."
     )

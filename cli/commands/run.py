@@ -92,6 +92,8 @@ def show_ready(ready: Ready) -> None:
         {
             "brain": f"{layout.brain_url}  [dim](the API is described at /docs)[/]",
             "gateway": f"{layout.gateway_url}/v1  [dim](for OpenAI clients)[/]",
+            "pods": f"http://<pod>-<port>.localhost:{layout.front_port}"
+            f"  ssh <pod>@localhost -p {layout.ssh_port}",
             "node": gpus,
             "account": f"{ready.demo.email} with {ready.demo.credits:,} credits",
             "API key": f"[bold]{ready.demo.key}[/]",
@@ -116,6 +118,8 @@ def show_json_ready(ready: Ready) -> None:
         {
             "brain_url": layout.brain_url,
             "gateway_url": layout.gateway_url,
+            "pod_front_port": layout.front_port,
+            "ssh_port": layout.ssh_port,
             "email": ready.demo.email,
             "api_key": ready.demo.key,
             "credits": ready.demo.credits,

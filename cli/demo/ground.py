@@ -85,7 +85,12 @@ def _started(folder: Path, extra: Mapping[str, str]) -> Iterator[dict[str, str]]
     )
     process = subprocess.Popen(
         command,
-        env={**os.environ, **extra, "PYTHONPATH": str(CLONE)},
+        env={
+            **os.environ,
+            **{"POD_FRONT_PORT": "0", "SSH_PORT": "0"},
+            **extra,
+            "PYTHONPATH": str(CLONE),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,

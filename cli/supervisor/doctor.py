@@ -87,6 +87,10 @@ def _ports(settings: RunnerSettings) -> Iterator[Finding]:
     for listener in (
         Listener("brain", settings.brain_host, settings.brain_port, "BRAIN_PORT"),
         Listener("gateway", settings.gateway_host, settings.gateway_port, "GATEWAY_PORT"),
+        Listener(
+            "front of pods", settings.pod_front_host, settings.pod_front_port, "POD_FRONT_PORT"
+        ),
+        Listener("SSH of pods", settings.ssh_host, settings.ssh_port, "SSH_PORT"),
     ):
         subject = f"port {listener.port}"
         try:

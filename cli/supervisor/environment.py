@@ -35,6 +35,10 @@ class Layout:
     gateway_port: int
     database_url: str
     redis_url: str
+    front_host: str = "127.0.0.1"
+    front_port: int = 8081
+    ssh_host: str = "127.0.0.1"
+    ssh_port: int = 2222
 
     @property
     def brain_url(self) -> str:
@@ -85,6 +89,8 @@ def brain(layout: Layout, secrets: Mapping[str, str], outside: Mapping[str, str]
         "BRAIN_HOST": layout.brain_host,
         "BRAIN_PORT": str(layout.brain_port),
         "BRAIN_URL": layout.brain_url,
+        "POD_FRONT_PORT": str(layout.front_port),
+        "SSH_PORT": str(layout.ssh_port),
     }
 
 
@@ -104,6 +110,24 @@ def gateway(
         "BRAIN_URL": layout.brain_url,
         "GATEWAY_HOST": layout.gateway_host,
         "GATEWAY_PORT": str(layout.gateway_port),
+    }
+
+
+def front(layout: Layout, secrets: Mapping[str, str], outside: Mapping[str, str]) -> dict[str, str]:
+    """The front of pods: their ports over HTTP, and SSH."""
+    defaults = {
+        "SSH_HOST_KEY_DIR": str(layout.home / "front" / "ssh"),
+        "POD_DRAIN_SECONDS": "2",
+    }
+    return {
+        **defaults,
+        **common(outside),
+        "GATEWAY_TOKEN": outside.get("GATEWAY_TOKEN") or secrets["GATEWAY_TOKEN"],
+        "BRAIN_URL": layout.brain_url,
+        "POD_FRONT_HOST": layout.front_host,
+        "POD_FRONT_PORT": str(layout.front_port),
+        "SSH_HOST": layout.ssh_host,
+        "SSH_PORT": str(layout.ssh_port),
     }
 
 

@@ -17,8 +17,8 @@ from kernel.clock import Clock
 Attach = Callable[[asyncio.subprocess.Process], None]
 
 # Requests end first, then the work under them, then what counts it, then what stores it.
-STOP_ORDER = (("gateway",), ("agent",), ("worker", "brain"), ("valkey", "postgres"))
-STOP_SECONDS = {"gateway": 4.5, "agent": 3.0, "worker": 2.0, "brain": 2.0}
+STOP_ORDER = (("gateway", "front"), ("agent",), ("worker", "brain"), ("valkey", "postgres"))
+STOP_SECONDS = {"gateway": 4.5, "front": 4.5, "agent": 3.0, "worker": 2.0, "brain": 2.0}
 
 
 class Plan:
@@ -71,6 +71,10 @@ class Plan:
     def gateway(self) -> Part:
         own = environment.gateway(self._layout, self._secrets, os.environ)
         return self._program("gateway", python_module("inference.app"), own)
+
+    def front(self) -> Part:
+        own = environment.front(self._layout, self._secrets, os.environ)
+        return self._program("front", python_module("inference.pods"), own)
 
     def agent(self, *, simulate_gpus: int, join_token: str) -> Part:
         own = environment.agent(

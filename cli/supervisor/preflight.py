@@ -60,6 +60,17 @@ def check_port(listener: Listener) -> None:
         raise CliError(_why_not(listener, problem), _instead(listener), code="port") from None
 
 
+def check_different(listeners: list[Listener]) -> None:
+    """Two parts that were given one port are named."""
+    seen: dict[int, Listener] = {}
+    for listener in listeners:
+        other = seen.setdefault(listener.port, listener)
+        if other is not listener:
+            raise CliError(
+                f"{other.setting} and {listener.setting} are the same; choose two ports."
+            )
+
+
 def free_port(host: str) -> int:
     """A port that nobody listens on just now."""
     with socket.socket() as probe:

@@ -43,12 +43,15 @@ def lay_out(settings: RunnerSettings, home: Home) -> Layout:
     """Where everything will be. Everything that can be known to be wrong is refused here."""
     brain_port = settings.brain_port or preflight.free_port(settings.brain_host)
     gateway_port = settings.gateway_port or preflight.free_port(settings.gateway_host)
-    if brain_port == gateway_port:
-        raise CliError("BRAIN_PORT and GATEWAY_PORT are the same; choose two ports.")
+    front_port = settings.pod_front_port or preflight.free_port(settings.pod_front_host)
+    ssh_port = settings.ssh_port or preflight.free_port(settings.ssh_host)
     listeners = [
         Listener("brain", settings.brain_host, brain_port, "BRAIN_PORT"),
         Listener("gateway", settings.gateway_host, gateway_port, "GATEWAY_PORT"),
+        Listener("front of pods", settings.pod_front_host, front_port, "POD_FRONT_PORT"),
+        Listener("SSH of pods", settings.ssh_host, ssh_port, "SSH_PORT"),
     ]
+    preflight.check_different(listeners)
     preflight.check_all(home.folder, listeners)
     preflight.raise_open_files()
     return Layout(
@@ -59,6 +62,10 @@ def lay_out(settings: RunnerSettings, home: Home) -> Layout:
         gateway_port=gateway_port,
         database_url=settings.database_url or Postgres(home.folder).url(),
         redis_url=settings.redis_url or Valkey(home.folder).url(),
+        front_host=settings.pod_front_host,
+        front_port=front_port,
+        ssh_host=settings.ssh_host,
+        ssh_port=ssh_port,
     )
 
 
@@ -102,6 +109,10 @@ class Start:
         await self._usable(pool, demo.key)
         node = await asyncio.to_thread(self._seeds.node) if self._settings.local_node else None
         return Ready(self._layout, demo, node, simulated, pool, self._display.seconds)
+
+    async def afterwards(self) -> None:
+        """What the first request does not need, so that it does not wait for it."""
+        await self._add(self._plan.front())
 
     async def _stores(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cli.embedded import DatabaseUnusable
@@ -41,6 +41,7 @@ class Supervisor:
         self._gives_up = asyncio.Event()
         self._phase = "starting"
         self._layout: Layout | None = None
+        self._afterwards: Callable[[], Awaitable[None]] = _nothing
 
     async def run(self, ready: Callable[[Ready], None]) -> int:
         """Start, tell ``ready``, wait for SIGINT or SIGTERM, stop. Raises ``CliError``."""
@@ -52,6 +53,7 @@ class Supervisor:
                 self._tell("up")
                 self._display.quiet()
                 ready(found)
+                await self._afterwards()
                 await self._stop.wait()
                 return 0
             except BaseExceptionGroup as several:
@@ -104,6 +106,7 @@ class Supervisor:
             add=self._add,
             drop=self._drop,
         )
+        self._afterwards = start.afterwards
         return await start.run()
 
     async def _add(self, part: Part) -> None:
@@ -193,6 +196,10 @@ class Signals:
             self._stop.set()
         elif now_ns - self._first_ns > SAME_WISH_NS:
             self._kill()
+
+
+async def _nothing() -> None:
+    return
 
 
 def _sentence(problem: BaseException, folder: Path) -> BaseException:

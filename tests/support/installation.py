@@ -29,7 +29,8 @@ OURS = ("GANGLION_", "DATABASE_URL", "REDIS_URL", "BRAIN_", "GATEWAY_", "AGENT_"
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This machine's environment with none of our settings but those of this test."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(OURS)}
-    return {**kept, "GANGLION_HOME": str(home), "PYTHONPATH": str(ROOT), **(extra or {})}
+    free = {"POD_FRONT_PORT": "0", "SSH_PORT": "0"}
+    return {**kept, **free, "GANGLION_HOME": str(home), "PYTHONPATH": str(ROOT), **(extra or {})}
 
 
 def command(

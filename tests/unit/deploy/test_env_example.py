@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from brain.settings import Settings as BrainSettings
+from inference.pods.settings import Settings as FrontSettings
 from inference.settings import Settings as GatewaySettings
 from node_agent.settings import Settings as AgentSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 LINES = re.findall(r"^(# )?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M)
-SETTINGS = (BrainSettings, GatewaySettings, AgentSettings)
+SETTINGS = (BrainSettings, GatewaySettings, FrontSettings, AgentSettings)
 
 
 def defaults(kind: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def test_secrets_have_no_value() -> None:
     assert given == []
 
 
-@pytest.mark.parametrize("kind", SETTINGS, ids=lambda k: k.__module__.split(".")[0])
+@pytest.mark.parametrize("kind", SETTINGS, ids=lambda k: k.__module__)
 def test_a_default_that_is_shown_is_the_default(kind: type) -> None:
     shown = {name.lower(): value for mark, name, value in LINES if mark}
     for name, default in defaults(kind).items():
