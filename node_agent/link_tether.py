@@ -211,7 +211,7 @@ class Tether:
         if port == wire.WORKER:
             self._fresh.add(link)
         if said:
-            link.data_received(said)
+            link.take(said)
         else:
             transport.resume_reading()
 
@@ -264,9 +264,9 @@ class RawLink(Side):
         if self.transport is not None:
             self.transport.abort()
 
-    def data_received(self, received: bytes) -> None:
+    def take(self, received: bytes) -> None:
         if self._begun:
-            super().data_received(received)
+            super().take(received)
             return
         self._begun = True
         assert self.transport is not None, "it was handed a connection"
