@@ -16,7 +16,7 @@ die() {
 
 ask() {
     [ -z "$YES" ] || return 0
-    if [ -n "$JSON" ] || ! { : </dev/tty; } 2>/dev/null; then
+    if [ -n "$JSON" ] || ! (: </dev/tty) 2>/dev/null; then
         die "$1 Nobody is here to answer: run it again with --yes (sh -s -- --yes after the |)."
     fi
     printf '%s [y/N] ' "$1" >/dev/tty

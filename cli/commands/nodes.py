@@ -45,11 +45,13 @@ def list_nodes(brain_url: BrainUrl = None, json: Json = False, limit: Limit = 50
                 f"{node['gpus_free']}/{node['gpus_total']}",
                 dollars(node["price_usd_per_gpu_hour"]),
                 "-" if node["age_seconds"] is None else f"{node['age_seconds']:.0f} s ago",
+                cell(node["agent_version"] or "-")
+                + (" [yellow](old)[/]" if node["agent_outdated"] else ""),
             ]
         )
     table(
         "",
-        ["id", "name", "state", "GPUs", ">free", ">a GPU-hour", "heard"],
+        ["id", "name", "state", "GPUs", ">free", ">a GPU-hour", "heard", "agent"],
         rows,
         empty="No node is on offer.",
     )
@@ -68,8 +70,10 @@ def join(
     if json:
         show_json(made)
         return
-    console.print("On the machine with the GPUs, run:")
+    console.print("On the machine with the GPUs, run (30 minutes, one machine):")
     console.print(f"[bold]{cell(made['command'])}[/]", soft_wrap=True)
+    console.print("Where it has no curl:")
+    console.print(cell(made["commands"]["python3"]), soft_wrap=True)
 
 
 @app.command("price")

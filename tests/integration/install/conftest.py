@@ -27,7 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def product() -> Iterator[Installation]:
     folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
     found = Installation(folder / "home")
-    ready = found.start("--no-node")
+    # No cloud either: what serves here is a host of the test.
+    ready = found.start("--no-node", extra={"USE_MOCK_PROVIDERS": "false"})
     assert "brain_url" in ready, f"{ready} {(folder / 'home.up.log').read_text()[-3000:]}"
     yield found
     found.stop()
