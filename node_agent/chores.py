@@ -50,7 +50,7 @@ async def look_once(settings: Settings) -> int:
             "host_boot_id": boot_id(),
             "nvml": view.state,
             "reason": view.reason,
-            "gpus": view.gpus,
+            "gpus": [msgspec.structs.asdict(gpu) for gpu in view.gpus],
             "host": host,
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -29,6 +29,7 @@ class Telemetry:
     """Readings older than a minute are gone. Every call may find nothing."""
 
     valkey: Redis
+    on_lost: Callable[[int], None] = lambda _: None  # told how many beats were not kept
 
     async def keep(self, states: Mapping[NodeId, tuple[int, bytes]], *, beat_seconds: int) -> None:
         """Write these nodes' beats in one round trip; a Valkey that is away costs them."""
@@ -40,6 +41,7 @@ class Telemetry:
         try:
             await pipe.execute()
         except (RedisError, OSError) as error:
+            self.on_lost(len(states))
             _log.warning("telemetry_lost", nodes=len(states), failure=type(error).__name__)
 
     async def last(self, node_ids: Sequence[NodeId]) -> dict[NodeId, LastBeat]:

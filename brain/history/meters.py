@@ -27,11 +27,19 @@ class Meters:
             "Times that telemetry could not be written and was kept for later.",
             registry=registry,
         )
+        self._states_lost = Counter(
+            "ganglion_states_lost",
+            "Newest states of nodes that were not kept, because Valkey was away.",
+            registry=registry,
+        )
         self._flushed = Gauge(
             "ganglion_history_flushed_timestamp_seconds",
             "When telemetry was last written completely.",
             registry=registry,
         )
+
+    def states_lost(self, nodes: int) -> None:
+        self._states_lost.inc(nodes)
 
     def flushed(self, now_ns: int) -> None:
         self._flushed.set(now_ns // NS)

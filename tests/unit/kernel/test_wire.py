@@ -36,12 +36,21 @@ def _strategy(hint: Any, meta: msgspec.Meta | None = None) -> st.SearchStrategy[
         low = meta.min_length or 0 if meta else 0
         high = min(meta.max_length or 50, 200) if meta else 50
         return st.text("abc é\n", min_size=low, max_size=max(low, high))
-    if hint is bool or hint is float:
-        return st.booleans() if hint is bool else st.floats(allow_nan=False, allow_infinity=False)
+    if hint is bool:
+        return st.booleans()
+    if hint is float:
+        low, high = (meta.ge, meta.le) if meta else (None, None)
+        return st.floats(low, high, allow_nan=False, allow_infinity=False)
+    if hint is bytes:
+        return st.binary(max_size=50)
     if base is list:
         return st.lists(_strategy(get_args(hint)[0]), max_size=3)
     if base is dict:
-        return st.dictionaries(st.text("ab", max_size=5), _strategy(get_args(hint)[1]), max_size=3)
+        key, value = get_args(hint)
+        keys = st.integers(0, 2**31) if key is int else st.text("ab", max_size=5)
+        return st.dictionaries(keys, _strategy(value), max_size=3)
+    if base is tuple:
+        return st.tuples(*(_strategy(part) for part in get_args(hint)))
     if hint is type(None):
         return st.none()
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):

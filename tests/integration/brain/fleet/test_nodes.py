@@ -55,6 +55,35 @@ async def test_a_node_shows_what_it_last_reported(
     assert node["host"]["cpu_count"] == 8
 
 
+@pytest.mark.feature("C3")
+async def test_a_gpus_health_is_shown_with_its_reasons_and_in_words(
+    brain: httpx.AsyncClient, rig: Rig, provider: Somebody
+) -> None:
+    worn = gpu("GPU-a", xids={79: 1}, throttle_reasons=0x44, compute_mode=3, pcie_width=8)
+    hot = gpu("GPU-b", throttle_reasons=0x20, energy_mj=5_000)
+    await rig.agent(worn, hot)
+    (node,) = await listed(brain, provider)
+    first, second = node["gpus"]
+    assert (first["health"], first["free"], node["gpus_free"]) == ("bad", False, 1)
+    assert "fell off the bus" in first["health_reasons"][0]
+    assert first["throttled_by"] == ["power cap", "thermal slowdown by the hardware"]
+    assert (first["compute_mode"], first["pcie_width"]) == ("exclusive process", 8)
+    assert first["xids"] == {"79": 1}
+    assert (second["health"], second["free"]) == ("degraded", True)
+    assert second["energy_joules"] == 5.0
+
+
+@pytest.mark.feature("C3")
+async def test_a_bad_gpu_stays_bad_in_the_view_when_its_readings_are_gone(
+    ctx: Ctx, brain: httpx.AsyncClient, rig: Rig, provider: Somebody
+) -> None:
+    agent = await rig.agent(gpu("GPU-a", rows_failed=True))
+    await rig.front.telemetry.valkey.delete(f"ganglion:beat:{agent.node_id}")
+    (node,) = await listed(brain, provider)
+    assert (node["gpus"][0]["health"], node["gpus"][0]["free"]) == ("bad", False)
+    assert node["host"] is None
+
+
 async def test_simulated_gpus_say_so_on_the_node_and_on_each(
     brain: httpx.AsyncClient, rig: Rig, provider: Somebody
 ) -> None:

@@ -13,7 +13,7 @@ from brain.scheduling import Offer, PlanRequest, Shape, plan
 from kernel.clock import ManualClock
 from kernel.errors import NoCapacity
 from kernel.wire import encode
-from kernel.wire.agent import NvmlState
+from kernel.wire.agent import LeaseSeenState, NvmlState
 from tests.support.fleet import Rig, Watched, brain_front, gpu
 
 
@@ -80,6 +80,34 @@ async def test_a_gpu_that_others_use_is_neither_offered_nor_claimed(rig: Rig) ->
     agent.gpus[0].foreign_use = False
     await agent.beat()
     assert (await rig.claim(agent)).gpu_uuids == (agent.gpus[0].uuid,)
+
+
+@pytest.mark.feature("C3")
+async def test_a_gpu_that_is_not_healthy_is_neither_offered_nor_claimed(rig: Rig) -> None:
+    agent = await rig.agent(count=2)
+    agent.gpus[0].xids = {63: 1, 95: 1}
+    await agent.beat()
+    offer = await only(rig)
+    assert (offer.free, offer.total, offer.withheld) == (1, 2, "")
+    agent.gpus[1].rows_failed = True
+    await agent.beat()
+    assert (await only(rig)).withheld.startswith("Its GPUs are not healthy: ")
+    with pytest.raises(NoCapacity):
+        await rig.claim(agent)
+    agent.gpus[0].xids = {63: 1}  # its driver was loaded anew; degraded is still sold
+    await agent.beat()
+    assert (await rig.claim(agent)).gpu_uuids == (agent.gpus[0].uuid,)
+
+
+@pytest.mark.feature("C3")
+async def test_a_lease_goes_on_when_its_gpu_is_found_unhealthy(rig: Rig) -> None:
+    agent = await rig.agent()
+    lease = await rig.running(agent)
+    agent.gpus[0].xids = {94: 1, 48: 1}
+    await agent.beat(agent.seen(lease))
+    await rig.reconcile()
+    found = await rig.lease(lease.lease_id)
+    assert (found.state, found.seen_state) == ("open", LeaseSeenState.READY)
 
 
 async def test_simulated_gpus_are_told_as_simulated(rig: Rig) -> None:

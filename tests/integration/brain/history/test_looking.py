@@ -242,6 +242,21 @@ async def test_each_gpus_readings_are_on_a_page_of_their_own(
     assert (await brain.get("/metrics/nodes?shard=2&shards=2")).status_code == 422
 
 
+async def test_a_valkey_that_is_away_costs_no_beat_and_is_counted(
+    ctx: Ctx, clock: ManualClock, database_url: str
+) -> None:
+    app = create_app(settings_for_tests(database_url), ctx=ctx)  # nothing listens at its address
+    async with running(app) as client:
+        somebody = await signed_up(client)
+        rig = Rig(ctx, clock, app.state.agents, client, AccountId(somebody.account_id))
+        agent = await rig.agent()
+        assert (await agent.beat()).renewed == []
+        await rig.front.flush()
+        told = (await client.get("/metrics")).text
+    assert "ganglion_states_lost_total 2.0" in told
+    assert "ganglion_beats_total 2.0" in told
+
+
 @pytest.mark.feature("O2")
 async def test_without_a_token_only_this_machine_may_scrape(ctx: Ctx, database_url: str) -> None:
     app = create_app(settings_for_tests(database_url), ctx=ctx)
