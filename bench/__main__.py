@@ -48,6 +48,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "double_claims",
     ),
     "heartbeats": ("heartbeats_per_s_core",),
+    "host": ("agent_host_rss_mib", "agent_host_core_percent"),
     "start": ("start_cold_s", "start_warm_s", "agent_rss_mib"),
 }
 
