@@ -24,6 +24,7 @@ from cli.commands import (
     rollouts,
     run,
     secrets,
+    trust,
 )
 from cli.faults import CliError
 
@@ -61,7 +62,9 @@ app.add_typer(pods.app, name="pod", rich_help_panel=PODS)
 app.add_typer(keeping.volumes, name="volume", rich_help_panel=PODS)
 app.add_typer(keeping.keys, name="ssh-key", rich_help_panel=PODS)
 app.add_typer(keeping.registries, name="registry", rich_help_panel=PODS)
+trust.add_to(nodes.app, admin.app)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
+app.add_typer(nodes.app, name="node", hidden=True)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)
 for own in (programs.agent, programs.gateway, programs.stand_in):
