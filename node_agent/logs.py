@@ -7,12 +7,14 @@ was taken but not saved is sent again with the same numbers, and the brain drops
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from kernel.clock import Clock
+from kernel.masking import masked, words_to_hide
 from kernel.wire.agent import LogBatch, LogLine
 from node_agent import log_quota
 from node_agent.engine import log_path
@@ -47,6 +49,13 @@ class LogShelf:
         self._quota = quota_bytes
         self._rate = rate or LogRate()
         self._cursors: dict[str, LogCursor] = {}
+        self._words: dict[str, tuple[str, ...]] = {}
+
+    def hide(self, lease_id: str, values: Iterable[str]) -> None:
+        """From now on these stand in no line that is shipped. Kept in memory alone: after a
+        restart of the agent the brain, which knows them, hides them."""
+        known = self._words.get(lease_id, ())
+        self._words[lease_id] = words_to_hide([*known, *values])
 
     def note(self, lease_id: str, text: str) -> None:
         """Put a line of the agent's own among the worker's."""
@@ -76,7 +85,10 @@ class LogShelf:
         allowance = log_quota.filled(cursor.allowance, self._rate, at_ns)
         if size > log_quota.room(allowance, self._rate):
             return self._dropped(lease_id, cursor, allowance)
-        lines = [LogLine(at_ns, "stdout", _readable(piece)) for piece in pieces]
+        lines = [
+            LogLine(at_ns, "stdout", _readable(piece, self._words.get(lease_id, ())))
+            for piece in pieces
+        ]
         left = log_quota.spent(allowance, size)
         after = LogCursor(cursor.next_line + len(lines), cursor.offset + size, left)
         return LogBatch(lease_id, cursor.next_line, lines), after
@@ -89,6 +101,7 @@ class LogShelf:
     def remove(self, lease_id: str) -> None:
         """Forget a lease that is over: its output and all that it left on this host."""
         self._cursors.pop(lease_id, None)
+        self._words.pop(lease_id, None)
         shutil.rmtree(self._home / lease_id, ignore_errors=True)
 
     def leases(self) -> list[str]:
@@ -156,7 +169,9 @@ def _complete_lines(block: bytes, *, flush: bool) -> list[bytes]:
     return lines[:BATCH_LINES_MAX]
 
 
-def _readable(piece: bytes) -> str:
-    """Text for people: the last state of a progress bar, no NUL (databases refuse it)."""
+def _readable(piece: bytes, words: Iterable[str]) -> str:
+    """Text for people: the last state of a progress bar, no NUL (databases refuse it), none of
+    the words."""
     text = piece.decode("utf-8", errors="replace").rstrip("\r\n").rpartition("\r")[2]
+    text = masked(text, words)  # before it is cut: half a word would not be found
     return text.replace("\x00", "�")[:LINE_CHARACTERS_MAX]

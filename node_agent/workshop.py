@@ -98,6 +98,7 @@ class Workshop:
         try:
             if order.lease.launch.secrets:
                 order = replace(order, secrets=await self._asked(order))
+                self._shelf.hide(lease_id, _values(order.secrets))
             await self._engine.start(order, self.pulls[lease_id])
             self._on_started(lease_id)
         except (StartFailed, StartRefused, EngineAway) as failure:
@@ -130,3 +131,11 @@ class Workshop:
             return
         log.info("ended", lease_id=work.lease_id)
         self._on_end()
+
+
+def _values(given: SecretsAnswer | None) -> list[str]:
+    """What no line that is shipped may hold."""
+    if given is None:
+        return []
+    registry = [] if given.registry is None else [given.registry.password]
+    return [*given.environment.values(), *registry]

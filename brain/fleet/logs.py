@@ -14,9 +14,10 @@ from brain.fleet import core, store
 from brain.fleet.models import LeaseLog, LeaseLogSize
 from brain.fleet.views import LogEntry, LogRow
 from brain.plumbing import Ctx, Tx
-from brain.secrets import Vault, masked
+from brain.secrets import Vault
 from kernel.errors import NotFound
 from kernel.ids import LeaseId, NodeId
+from kernel.masking import masked
 from kernel.wire.agent import LogBatch
 
 READ_MAX = 1000  # lines that one look gives

@@ -4,7 +4,7 @@ The door. ``Vault.opened`` and ``Vault.give`` join the transaction of a claim; `
 for the node that holds the lease, and ``forget`` ends it.
 """
 
-from brain.secrets.core import NAME_PATTERN, NAMES_MAX, MissingSecret, check_names, masked
+from brain.secrets.core import NAME_PATTERN, NAMES_MAX, MissingSecret, check_names
 from brain.secrets.service import LeaseSecrets, Vault, forget
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "Vault",
     "check_names",
     "forget",
-    "masked",
 ]

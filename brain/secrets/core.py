@@ -1,4 +1,4 @@
-"""Pure decisions on secrets: what they may be called, how long they may be, how logs hide them."""
+"""Pure decisions on secrets: what they may be called, how long they may be."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ VALUE_BYTES_MAX: Final = 32 << 10
 SECRETS_MAX: Final = 100  # of an account
 NAMES_MAX: Final = 32  # of one deployment or pod
 ENVIRONMENT_BYTES_MAX: Final = 128 << 10  # of all that one lease is given
-MASKED_CHARS_MIN: Final = 6  # a shorter value would hide half of every log
-MASK: Final = "***"
 
 NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z")
@@ -86,21 +84,3 @@ def check_environment(environment: Mapping[str, str]) -> None:
             f"The secrets of one lease take {size} bytes; {ENVIRONMENT_BYTES_MAX} at most.",
             param="secrets",
         )
-
-
-def words_to_hide(values: Iterable[str]) -> tuple[str, ...]:
-    """What must not stand in a log line: each value's lines, the longest first.
-
-    Parts shorter than ``MASKED_CHARS_MIN`` are left: they are no secret to speak of.
-    """
-    lines = {line.strip() for value in values for line in value.splitlines()}
-    kept = {line for line in lines if len(line) >= MASKED_CHARS_MIN}
-    return tuple(sorted(kept, key=lambda line: (-len(line), line)))
-
-
-def masked(text: str, words: Iterable[str]) -> str:
-    """The text with each of the words replaced by ``***``."""
-    for word in words:
-        if word in text:
-            text = text.replace(word, MASK)
-    return text

@@ -17,6 +17,7 @@ from brain.secrets import core, store
 from brain.secrets.models import AccountSecret
 from kernel.errors import LimitReached, NotFound
 from kernel.ids import AccountId, LeaseId, SecretId
+from kernel.masking import words_to_hide
 from kernel.wire.agent import RegistryLogin
 
 
@@ -92,7 +93,7 @@ class Vault:
         if given is None:
             return ()
         registry = [] if given.registry is None else [given.registry.password]
-        return core.words_to_hide([*given.environment.values(), *registry])
+        return words_to_hide([*given.environment.values(), *registry])
 
 
 async def delete(tx: Tx, ctx: Ctx, account_id: AccountId, name: str, actor: str) -> None:

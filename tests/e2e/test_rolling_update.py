@@ -262,8 +262,16 @@ def test_a_drain_waits_for_two_gateways_and_cuts_what_is_beyond_its_time(
     assert beyond.ended != "length"
     assert 8 <= lasted <= 40, lasted
     until(lambda: show(deployed)["state"] == "asleep", "the end of the drain")
+    until(lambda: "failed" in ends(deployed), "the mark of the stream that was cut")
     events = deployed.ask("deployments", "events", NAME)
     assert any("12 s to drain are over" in event["reason"] for event in events)
+
+
+def ends(installation: Installation) -> str:
+    """How the newest requests to it ended, as their receipts tell."""
+    rows = installation.ask("usage", "--deployment", NAME, "--limit", "2")
+    told = [installation.ask("receipt", row["request_id"]) for row in rows]
+    return ", ".join(str(piece["end"]) for one in told for piece in one["segments"])
 
 
 def can_ask(url: str, key: str) -> bool:

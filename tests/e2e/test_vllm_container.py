@@ -29,7 +29,7 @@ def product(
         "AGENT_ENGINE": "docker",
         "DOCKER_HOST": dockerd,
         "AGENT_ENGINE_MOUNTS": ",".join(engine_folders()),
-        "AGENT_MODELS_DIR": str(vllm_part.MODELS),
+        "AGENT_MODELS_DIR": str(vllm_part.MODELS.resolve()),
         "AGENT_FIREWALL": "false",
         "AGENT_DISK_RESERVE_MIB": "0",
     }

@@ -6,6 +6,7 @@ import pytest
 
 from brain.secrets import core
 from kernel.errors import BadInput
+from kernel.masking import masked, words_to_hide
 
 pytestmark = pytest.mark.feature("E1")
 
@@ -48,8 +49,8 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_a_log_line_hides_each_line_of_each_value_the_longest_first() -> None:
-    words = core.words_to_hide(["hunter22", "hunter22-longer", "-----KEY\nline two of it\n", "abc"])
-    said = core.masked("a hunter22-longer b hunter22 c line two of it abc", words)
+    words = words_to_hide(["hunter22", "hunter22-longer", "-----KEY\nline two of it\n", "abc"])
+    said = masked("a hunter22-longer b hunter22 c line two of it abc", words)
     assert said == "a *** b *** c *** abc"
 
 

@@ -1,0 +1,105 @@
+"""A renter's own image on a real Docker: created, its file kept over stop and start, paid, gone."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import docker
+import httpx
+import pytest
+
+from tests.support.installation import Installation
+from tests.support.wait import until
+from tests.support.worker_image import BUSYBOX, busybox_image, worker_image
+
+pytestmark = [pytest.mark.real("dockerd"), pytest.mark.feature("E1", "E2")]
+SCRIPT = (
+    'echo "found: $(cat /data/kept)"; echo "$WORD" > /data/kept; exec httpd -f -p 8080 -h /data'
+)
+
+
+@pytest.fixture
+def product(
+    fresh_installation: Installation, dockerd: str, engine_client: docker.APIClient
+) -> Installation:
+    """The product whose node runs containers."""
+    worker_image(engine_client, "ganglion/stand-in:dev")  # of the pool's first worker
+    busybox_image(engine_client)
+    settings = {
+        "AGENT_ENGINE": "docker",
+        "DOCKER_HOST": dockerd,
+        "AGENT_FIREWALL": "false",
+        "AGENT_DISK_RESERVE_MIB": "0",
+    }
+    ready = fresh_installation.start("--simulate-gpus", "2", extra=settings)
+    log = fresh_installation.home.parent / f"{fresh_installation.home.name}.up.log"
+    assert "brain_url" in ready, f"{ready} {log.read_text()[-3000:]}"
+    return fresh_installation
+
+
+def pods_in(client: docker.APIClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.containers(all=True)
+    return [one for one in found if one["Image"] == BUSYBOX]
+
+
+def nothing_kept(product: Installation) -> bool:
+    assert product.ask("volume", "list") == []
+    return True
+
+
+async def printed(product: Installation, text: str) -> None:
+    def there() -> bool:
+        return any(text in line["text"] for line in product.ask("pod", "logs", "box"))
+
+    await until(there, seconds=60, every=1, why=text)
+
+
+def proofs(product: Installation) -> list[dict[str, Any]]:
+    """As an account sees them, over its own leases."""
+    known = json.loads((product.home / "credentials").read_text())
+    answer = httpx.get(
+        f"{product.ready['brain_url']}/api/v1/proofs",
+        headers={"authorization": f"Bearer {known['access_token']}"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["items"]
+    return found
+
+
+async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
+    product: Installation, engine_client: docker.APIClient
+) -> None:
+    made = product.ask(
+        "pod", "create", BUSYBOX, "--name", "box", "--simulated", "--port", "8080",
+        "--env", "WORD=from the first run", "--volume", "kept:/data:1", "--command", "sh",
+        "--command=-c", f"--command={SCRIPT}",
+    )  # fmt: skip
+    assert (made["state"], made["image"], len(made["volumes"])) == ("running", BUSYBOX, 1)
+    [container] = pods_in(engine_client)
+    facts = engine_client.inspect_container(container["Id"])
+    assert "WORD=from the first run" in facts["Config"]["Env"]
+    assert facts["HostConfig"]["Privileged"] is False
+    assert [mount["Destination"] for mount in facts["Mounts"]] == ["/data"]
+    await printed(product, "found: ")
+
+    stopped = product.ask("pod", "stop", "box")
+    assert (stopped["state"], stopped["slug"]) == ("stopped", made["slug"])
+    assert pods_in(engine_client) == []
+    [volume] = product.ask("volume", "list")
+    assert (volume["state"], volume["name"]) == ("kept", "kept")
+
+    started = product.ask("pod", "start", "box")
+    assert (started["slug"], started["ports"]) == (made["slug"], made["ports"])
+    assert started["run"]["lease_id"] != made["run"]["lease_id"]
+    await printed(product, "found: from the first run")
+
+    ended = product.ask("pod", "delete", "box", "--volumes")
+    assert ended["state"] == "terminated"
+    assert Decimal(ended["cost_usd"]) > 0
+    assert pods_in(engine_client) == []
+    await until(lambda: nothing_kept(product), seconds=90, every=2)
+    assert list((product.home / "agent" / "volumes").glob("vol_*")) == []
+    assert product.ask("pod", "list") == []
