@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +15,8 @@ import pytest
 from kernel.wire.gateway import ChangeLine, PodState
 from tests.integration.inference.pods.conftest import Begin, World
 from tests.support.pod_front import pod_row
+from tests.support.ssh_client import OpenSsh
 from tests.support.wait import free_port, until
-from tools import debian_parts
-from tools.part import CannotHave
 
 pytestmark = pytest.mark.feature("E3")
 SECONDS_MAX = 60
@@ -32,19 +30,6 @@ def key() -> asyncssh.SSHKey:
 @pytest.fixture
 def lines(key: asyncssh.SSHKey) -> list[str]:
     return [key.export_public_key().decode().strip() + " me@home"]
-
-
-@pytest.fixture(scope="session")
-def ssh_program() -> str:
-    """The system's client, or Debian's, unpacked; nothing is installed."""
-    found = shutil.which("ssh")
-    if found:
-        return found
-    try:
-        part = debian_parts.debian(["openssh-client"], debian_parts.DEBIAN / "ssh")
-    except CannotHave as missing:
-        pytest.skip(f"no ssh client: {missing}")
-    return str(part / "usr" / "bin" / "ssh")
 
 
 @asynccontextmanager
@@ -66,40 +51,12 @@ async def login(
         yield connection
 
 
-class OpenSsh:
-    """``await ssh("mypod", "command")`` with the real client."""
-
-    def __init__(self, program: str, folder: Path, world: World, key: asyncssh.SSHKey) -> None:
-        place = folder / "id_ed25519"
-        place.write_bytes(key.export_private_key())
-        place.chmod(0o600)
-        self._command = [
-            *(program, "-F", "/dev/null", "-i", str(place), "-p", str(world.front.ssh_port)),
-            *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
-            *("-o", f"UserKnownHostsFile={folder / 'known'}"),
-            *("-o", "StrictHostKeyChecking=accept-new", "-o", "ConnectTimeout=30"),
-        ]
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            *self._command, *arguments, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-
-    async def __call__(self, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
-        process = await self.start(*arguments)
-        async with asyncio.timeout(SECONDS_MAX):
-            out, err = await process.communicate(stdin)
-        assert process.returncode is not None
-        return process.returncode, out, err
-
-
 async def test_the_real_client_gets_in(
-    begin: Begin, ssh_program: str, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
+    begin: Begin, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
 ) -> None:
     world = await begin(row=pod_row(ssh_keys=lines))
     world.node.environment["FOO"] = "from the pod"
-    ssh = OpenSsh(ssh_program, tmp_path, world, key)
+    ssh = OpenSsh(tmp_path, world.front.ssh_port, key)
     code, out, err = await ssh("mypod@127.0.0.1", 'echo "$FOO"; echo aside >&2; exit 7')
     assert (code, out) == (7, b"from the pod\n")
     assert b"aside\n" in err
@@ -107,12 +64,12 @@ async def test_the_real_client_gets_in(
 
 
 async def test_fifty_megabytes_go_both_ways_whole(
-    begin: Begin, ssh_program: str, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
+    begin: Begin, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
 ) -> None:
     world = await begin(row=pod_row(ssh_keys=lines))
     before = world.front.rss_mib()
     content = os.urandom(1 << 20) * 50
-    code, out, _ = await OpenSsh(ssh_program, tmp_path, world, key)(
+    code, out, _ = await OpenSsh(tmp_path, world.front.ssh_port, key)(
         "mypod@127.0.0.1", "cat", stdin=content
     )
     assert code == 0
@@ -121,10 +78,10 @@ async def test_fifty_megabytes_go_both_ways_whole(
 
 
 async def test_a_client_that_is_killed_ends_its_process(
-    begin: Begin, ssh_program: str, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
+    begin: Begin, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
 ) -> None:
     world = await begin(row=pod_row(ssh_keys=lines))
-    client = await OpenSsh(ssh_program, tmp_path, world, key).start(
+    client = await OpenSsh(tmp_path, world.front.ssh_port, key).start(
         "mypod@127.0.0.1", "echo up; exec sleep 1000"
     )
     assert client.stdout is not None
@@ -222,11 +179,11 @@ async def test_the_account_whose_keys_changed_is_heard_at_once(
 
 
 async def test_passwords_and_other_ways_are_not_even_offered(
-    begin: Begin, ssh_program: str, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
+    begin: Begin, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
 ) -> None:
     world = await begin(row=pod_row(ssh_keys=lines))
     strange = asyncssh.generate_private_key("ssh-ed25519")
-    code, _, err = await OpenSsh(ssh_program, tmp_path, world, strange)("mypod@127.0.0.1", "true")
+    code, _, err = await OpenSsh(tmp_path, world.front.ssh_port, strange)("mypod@127.0.0.1", "true")
     assert code == 255
     assert b"Permission denied (publickey)." in err
 
@@ -266,7 +223,7 @@ async def test_who_does_not_log_in_is_dropped_and_addresses_are_limited(
 
 
 async def test_own_ports_are_forwarded_and_nothing_else(
-    begin: Begin, ssh_program: str, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
+    begin: Begin, tmp_path: Path, key: asyncssh.SSHKey, lines: list[str]
 ) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.read())
@@ -274,7 +231,7 @@ async def test_own_ports_are_forwarded_and_nothing_else(
 
     world = await begin(echo, pod_row(ssh_keys=lines))
     local = free_port()
-    client = await OpenSsh(ssh_program, tmp_path, world, key).start(
+    client = await OpenSsh(tmp_path, world.front.ssh_port, key).start(
         "-N", "-L", f"127.0.0.1:{local}:localhost:8000", "mypod@127.0.0.1"
     )
 
