@@ -48,7 +48,13 @@ PARTS: dict[str, tuple[str, ...]] = {
         "double_claims",
     ),
     "heartbeats": ("heartbeats_per_s_core",),
-    "host": ("agent_host_rss_mib", "agent_host_core_percent"),
+    "history": (
+        "history_beat_us",
+        "history_written_rows_per_s",
+        "history_rolled_rows_per_s",
+        "history_row_bytes",
+    ),
+    "host": ("agent_host_rss_mib", "agent_host_all_pss_mib", "agent_host_core_percent"),
     "start": ("start_cold_s", "start_warm_s", "agent_rss_mib"),
 }
 

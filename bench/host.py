@@ -24,7 +24,7 @@ from tools.parts import why_missing
 WARM_SECONDS = 20
 MEASURE_SECONDS = 60
 READY_SECONDS_MAX = 120
-NAMES = ("agent_host_rss_mib", "agent_host_core_percent")
+NAMES = ("agent_host_rss_mib", "agent_host_all_pss_mib", "agent_host_core_percent")
 GPUS = 8
 MIB = 1 << 20
 
@@ -69,10 +69,11 @@ async def _measured(home: Path, address: str) -> list[Figure]:
         await asyncio.sleep(MEASURE_SECONDS)
         used = _cpu_seconds(root) - before
         whole = [root, *root.children(recursive=True)]
-        resident = sum(process.memory_info().rss for process in whole) / MIB
+        shared = sum(process.memory_full_info().pss for process in whole) / MIB
         return [
-            Figure(NAMES[0], resident, "MiB"),
-            Figure(NAMES[1], used / MEASURE_SECONDS * 100, "%"),
+            Figure(NAMES[0], root.memory_info().rss / MIB, "MiB"),
+            Figure(NAMES[1], shared, "MiB"),
+            Figure(NAMES[2], used / MEASURE_SECONDS * 100, "%"),
         ]
     finally:
         agent.clean()
