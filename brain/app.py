@@ -25,6 +25,7 @@ from brain.deployments import (
     log_routes,
 )
 from brain.deployments import routes as deployment_routes
+from brain.earnings import routes as earnings_routes
 from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
 from brain.edge.limits import AddressLimits
@@ -115,6 +116,7 @@ def _routers() -> tuple[APIRouter, ...]:
         offer_routes.router,
         feed_routes.router,
         witness_routes.router,
+        earnings_routes.router,
     )
 
 

@@ -195,6 +195,12 @@ class Settings(CloudSettings):
     meter_window_seconds: int = Field(
         default=10, ge=1, le=60, description="Length of a settlement window."
     )
+    earnings_mature_seconds: int = Field(
+        default=604_800,
+        ge=0,
+        le=31_622_400,
+        description="Earnings of bills that are younger are not paid out yet.",
+    )
     witness_wait_seconds: int = Field(
         default=3600,
         ge=0,

@@ -21,6 +21,7 @@ from cli.commands import (
     offers,
     pods,
     programs,
+    provider,
     rollouts,
     run,
     secrets,
@@ -65,6 +66,9 @@ app.add_typer(keeping.registries, name="registry", rich_help_panel=PODS)
 trust.add_to(nodes.app, admin.app)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(nodes.app, name="node", hidden=True)
+app.add_typer(provider.app, name="provider", rich_help_panel=ACCOUNT)
+app.command(rich_help_panel=ACCOUNT)(provider.disputes)
+app.command(rich_help_panel=ACCOUNT)(provider.minutes)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)
 for own in (programs.agent, programs.gateway, programs.stand_in):

@@ -12,6 +12,7 @@ from brain.billing.service.credits import (
     lease_witnessed,
     unwitnessed_leases,
 )
+from brain.billing.service.earned import Earned, EarnedDay, earned, earned_by_day
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import (
     Grant,
@@ -47,6 +48,8 @@ from brain.billing.store.rates import cloud_markup
 __all__ = [
     "Asset",
     "Credit",
+    "Earned",
+    "EarnedDay",
     "Entry",
     "Grant",
     "GrantKind",
@@ -68,6 +71,8 @@ __all__ = [
     "can_spend",
     "cloud_markup",
     "drained",
+    "earned",
+    "earned_by_day",
     "grant",
     "in_flight",
     "last_used_ns",

@@ -258,7 +258,7 @@ class MeterLease(Base):
     lease_id: Mapped[LeaseId] = mapped_column(IdColumn(LeaseId), primary_key=True)
     epoch: Mapped[int] = mapped_column(BigInteger)
     payer: Mapped[AccountId] = mapped_column(IdColumn(AccountId), index=True)
-    provider: Mapped[AccountId | None] = mapped_column(IdColumn(AccountId))
+    provider: Mapped[AccountId | None] = mapped_column(IdColumn(AccountId), index=True)
     gpus: Mapped[int] = mapped_column(Integer)
     mode: Mapped[str] = mapped_column(Text)
     renter_rate_nano: Mapped[int] = mapped_column(BigInteger)
@@ -311,6 +311,7 @@ class StorageBill(Base):
     """A stretch of a volume's time that was billed. ``payer`` None: in the grace time, to us."""
 
     __tablename__ = "storage_bill"
+    __table_args__ = (Index("ix_storage_bill_provider", "provider", "until_ns"),)
 
     volume_id: Mapped[VolumeId] = mapped_column(IdColumn(VolumeId), primary_key=True)
     from_ns: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -319,6 +320,7 @@ class StorageBill(Base):
     gib: Mapped[int] = mapped_column(Integer)
     price_nano: Mapped[int] = mapped_column(BigInteger)
     payer: Mapped[AccountId | None] = mapped_column(IdColumn(AccountId))
+    provider: Mapped[AccountId | None] = mapped_column(IdColumn(AccountId))
     charge_nano: Mapped[int] = mapped_column(BigInteger)
     earned_nano: Mapped[int] = mapped_column(BigInteger)
 

@@ -11,6 +11,7 @@ from brain.fleet.front import AgentFront, FrontTerms
 from brain.fleet.gateways import LinkGateways
 from brain.fleet.gpu_health import GpuHealth, Level
 from brain.fleet.gpu_health import judge as judge_gpu
+from brain.fleet.leased import NodeFacts, leased_gpu_ns, nodes_of_account, nodes_of_leases
 from brain.fleet.leases import claim, gpus_of, lease, stop_lease
 from brain.fleet.link_keys import LinkKeys
 from brain.fleet.logs import (
@@ -69,6 +70,7 @@ __all__ = [
     "LogRow",
     "LogTerms",
     "NobodyWatches",
+    "NodeFacts",
     "Outcome",
     "Standing",
     "Telemetry",
@@ -88,10 +90,13 @@ __all__ = [
     "lease_logs",
     "lease_metrics",
     "lease_spans",
+    "leased_gpu_ns",
     "live_leases_on",
     "new_logs",
     "newest_logs",
     "node_gpu_uuids",
+    "nodes_of_account",
+    "nodes_of_leases",
     "offers",
     "open_rented",
     "page_of_logs",

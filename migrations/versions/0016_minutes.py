@@ -31,6 +31,9 @@ def upgrade() -> None:
         ["closed_ns"],
         postgresql_where=sa.text(UNWITNESSED),
     )
+    op.create_index("ix_meter_lease_provider", "meter_lease", ["provider"])
+    op.add_column("storage_bill", sa.Column("provider", sa.Text()))
+    op.create_index("ix_storage_bill_provider", "storage_bill", ["provider", "until_ns"])
     op.create_table(
         "lease_credit",
         *_texts("lease_id"),
@@ -75,5 +78,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("dispute", "lease_witness", "lease_minute", "lease_credit"):
         op.drop_table(table)
+    op.drop_index("ix_storage_bill_provider", "storage_bill")
+    op.drop_column("storage_bill", "provider")
+    op.drop_index("ix_meter_lease_provider", "meter_lease")
     op.drop_index("ix_meter_lease_unwitnessed", "meter_lease")
     op.drop_column("meter_lease", "witnessed_ns")

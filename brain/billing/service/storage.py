@@ -52,6 +52,7 @@ async def storage_accrued(tx: Tx, ctx: Ctx, stored: Stored) -> Money:
             gib=stored.gib,
             price_nano=stored.price_nano,
             payer=stored.payer,
+            provider=stored.provider,
             charge_nano=made.charge.nano if stored.payer is not None else 0,
             earned_nano=made.earned.nano,
         )
