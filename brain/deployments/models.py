@@ -98,7 +98,6 @@ class Replica(Stated, Work, Base):
     epoch: Mapped[int] = mapped_column(BigInteger)
     node_id: Mapped[NodeId | None] = mapped_column(IdColumn(NodeId))
     gpus: Mapped[int] = mapped_column(Integer)
-    port: Mapped[int] = mapped_column(Integer)
     start_seconds_max: Mapped[int] = mapped_column(Integer)
     drain_seconds_max: Mapped[int] = mapped_column(Integer)
     stop_asked_ns: Mapped[int | None] = mapped_column(BigInteger)

@@ -299,7 +299,6 @@ async def _follow(tx: Tx, ctx: Ctx, deployment: Deployment, row: Replica) -> Non
             rollouts.replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns()
         )
         if decided is None:
-            await _follow_port(tx, row, lease)
             await _tell_stage(tx, row, lease)
             return
         await _make(tx, ctx, row, lease, decided)
@@ -330,15 +329,6 @@ def _count_restarts(row: Replica, lease: fleet.LeaseView | None, now_ns: int) ->
         row.restarts, row.restarts_ns = lease.restarts, found
 
 
-async def _follow_port(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> None:
-    """A worker that was started again under its lease, sooner than anybody saw it gone, answers
-    on another port."""
-    ready = row.state == ReplicaState.READY.value
-    if ready and lease is not None and lease.port and lease.port != row.port:
-        row.port = lease.port
-        await changes.mark(tx, "replica", row.replica_id)
-
-
 async def _tell_stage(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> None:
     """While its machine is being rented: how far that is, and since when."""
     boots = lease is not None and lease.awaits_gpus and not lease.closed
@@ -357,8 +347,6 @@ async def _make(
         await billing.lease_mark(tx, row.lease_id, billing.LeaseMark.DRAINING, now_ns)
     if decided.stops_lease:
         await fleet.stop_lease(tx, row.lease_id, decided.reason, now_ns=now_ns)
-    if decided.event is ReplicaEvent.ANSWER and lease is not None:
-        row.port = lease.port
     row.crashes += decided.crashes
     reason = decided.reason
     if decided.event in (ReplicaEvent.DRAIN, ReplicaEvent.STOP) and row.stop_reason:

@@ -120,7 +120,6 @@ class ReplicaOut(BaseModel):
     epoch: int
     node_id: str | None
     gpus: int
-    port: int
     created_at: datetime
     claimed_at: datetime | None
     ready_at: datetime | None
@@ -302,7 +301,6 @@ def show_replica(row: Replica) -> ReplicaOut:
         epoch=row.epoch,
         node_id=row.node_id,
         gpus=row.gpus,
-        port=row.port,
         created_at=row.created_at,
         claimed_at=_time(row.claimed_ns),
         ready_at=_time(row.ready_ns),

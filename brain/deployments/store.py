@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from brain.deployments.models import Deployment, DeploymentEvent, Placement, Replica
@@ -188,7 +188,6 @@ async def add_replica(
         model=deployment.model,
         epoch=0,
         gpus=0,
-        port=0,
         start_seconds_max=start_max,
         drain_seconds_max=drain_max,
         stop_reason="",
@@ -232,6 +231,16 @@ async def move_replica(tx: Tx, ctx: Ctx, row: Replica, event: ReplicaEvent, reas
         deployment = await find(tx, row.deployment_id)
         if deployment is not None and deployment.own_launch is not None:
             await changes.mark(tx, "pod", deployment.own_launch["pod_id"])
+
+
+async def set_drain(tx: Tx, deployment_id: DeploymentId, seconds: int) -> None:
+    """From now on the live replicas have so long to drain."""
+    await tx.execute(
+        update(Replica)
+        .where(Replica.deployment_id == deployment_id, Replica.ended_ns.is_(None))
+        .values(drain_seconds_max=seconds)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def note(

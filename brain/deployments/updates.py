@@ -50,6 +50,8 @@ async def update(
     row = await store.load(tx, deployment_id, [account_id], lock=True)
     wanted = _wanted(catalog, row, change)
     _set_terms(row, change.terms)
+    if change.terms.get("drain_seconds") is not None:
+        await store.set_drain(tx, row.deployment_id, change.terms["drain_seconds"])
     said = ", ".join(sorted({*change.settings, *change.wishes, *change.terms}))
     if await rollouts.ask(tx, ctx, row, wanted):
         service.close_breaker(row)

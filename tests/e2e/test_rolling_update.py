@@ -158,6 +158,22 @@ def test_it_is_scaled_up_down_to_zero_and_back(deployed: Installation) -> None:
     assert "scaled" in [e["what"] for e in deployed.ask("deployments", "events", NAME)]
 
 
+def test_idle_and_too_long_it_stops_by_itself(deployed: Installation) -> None:
+    other = "short-lived"
+    deployed.ask("deploy", "ganglion/stand-in", "--name", other, "--max-duration", "60")
+    deployed.ask("deployments", "update", NAME, "--idle-stop", "60")
+    until(lambda: show(deployed)["state"] == "stopped", "the stop of an idle one", 200)
+    assert show(deployed)["asked_reason"] == "it was idle for 60 s"
+    ended = until(lambda: stopped(deployed, other), "the stop of one that ran too long", 200)
+    assert ended["asked_reason"] == "its longest duration of 60 s is over"
+    deployed.ask("deployments", "delete", other)
+
+
+def stopped(installation: Installation, name: str) -> dict[str, Any] | None:
+    found: dict[str, Any] = installation.ask("deployments", "show", name)
+    return found if found["state"] == "stopped" else None
+
+
 def test_logs_live_and_past_by_replica(deployed: Installation) -> None:
     first = until(lambda: deployed.ask("logs", NAME, "--tail", "50"), "its first lines")
     replica = first[0]["replica_id"]
