@@ -225,7 +225,7 @@ class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
     epoch: Count
     state: LeaseSeenState
     reason: Text = ""
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0  # loopback links only
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0  # on the node's own loopback
     restarts: Restarts = 0
     pull_done_mib: Count = 0
     pull_total_mib: Count = 0

@@ -1,4 +1,4 @@
-"""Where gateways take links."""
+"""Where gateways take links; the port where a replica was dialled before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def upgrade() -> None:
         sa.Column("seen_ns", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("boot_id", name="pk_link_gateway"),
     )
+    op.drop_column("replica", "port")  # nobody dials a worker
 
 
 def downgrade() -> None:
+    op.add_column("replica", sa.Column("port", sa.Integer(), nullable=False, server_default="0"))
+    op.alter_column("replica", "port", server_default=None)
     op.drop_table("link_gateway")

@@ -9,7 +9,7 @@ from brain.deployments.core import CRASHES_MAX
 from brain.deployments.store import placement
 from kernel.ids import DeploymentId
 from kernel.money import Money
-from kernel.wire.agent import LeaseSeen, LeaseSeenState
+from kernel.wire.agent import LeaseSeenState
 from tests.support.deployments import House
 
 
@@ -130,19 +130,6 @@ async def test_scaling_down_drains_only_the_surplus(house: House) -> None:
     await house.scale(made, 0)
     await house.settle(rounds=3)
     assert await house.state(made) == "asleep"
-
-
-async def test_a_worker_that_came_back_unseen_is_reached_on_its_new_port(house: House) -> None:
-    agent = await house.node()
-    made = await house.ready()
-    (before,) = agent.last_seen
-    again = LeaseSeen(
-        lease_id=before.lease_id, epoch=before.epoch, state=before.state, port=9001, restarts=1
-    )
-    await agent.beat(again)
-    await house.tick()
-    (replica,) = await house.replicas(made)
-    assert (replica.state, replica.port) == ("ready", 9001)
 
 
 async def restart(house: House, times: int, seconds: float) -> None:
