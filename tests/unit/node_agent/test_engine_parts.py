@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from docker.errors import APIError
 
 from kernel.errors import Conflict
+from node_agent.containers.client import registry_of, why_not_started
 from node_agent.containers.facts import facts_of, holds_of, runtime_for
 from node_agent.containers.networks import bridge_name
+from node_agent.containers.pull import PullCount
 from node_agent.containers.states import LIFE, Life, Stage, Step, stage_of
 from node_agent.containers.usage import CpuSample, usage_of
+from node_agent.engine import StartFailed, StartRefused
 from node_agent.firewall import BLOCKED, private_resolvers, rules
 
 pytestmark = pytest.mark.feature("C4")
@@ -110,3 +114,47 @@ def test_private_name_servers_may_be_asked_for_names_alone() -> None:
     assert all("--dport 53" in lines[number] for number in opened)
     assert max(opened) < min(n for n, line in enumerate(lines) if line.endswith("-j DROP"))
     assert all(f"-d {network} -j DROP" in rules([]) for network in BLOCKED)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        ('could not select device driver "" with capabilities: [[gpu]]', StartRefused, "Toolkit"),
+        ("nvidia-container-cli: initialization error: nvml error", StartRefused, "NVIDIA driver"),
+        ("Bind for 127.0.0.1:80 failed: port is already allocated", StartFailed, "port of this"),
+        ("listen tcp4 127.0.0.1:80: bind: address already in use", StartFailed, "port of this"),
+        ("could not find an available, non-overlapping IPv4 pool", StartFailed, "free addresses"),
+        ("write /x: no space left on device", StartFailed, "disk of this host is full"),
+        ("exec: no such file or directory", StartRefused, "cannot be started"),
+        ("something else", StartFailed, "cannot be started: something else"),
+    ],
+)
+def test_a_failed_start_says_what_to_do(said: str, kind: type[Exception], told: str) -> None:
+    failure = why_not_started(APIError("500", explanation=said))
+    assert type(failure) is kind
+    assert told in failure.detail
+
+
+def test_only_bytes_and_steps_are_movement() -> None:
+    count = PullCount()
+    seen = []
+    for line in (
+        {"status": "Pulling fs layer", "id": "a"},
+        {"status": "Waiting", "id": "a"},
+        {"status": "Downloading", "id": "a", "progressDetail": {"current": 1, "total": 9}},
+        {"status": "Retrying in 5 seconds", "id": "a"},
+        {"status": "Retrying in 4 seconds", "id": "a"},
+        {"status": "Extracting", "id": "a", "progressDetail": {"current": 3, "total": 9}},
+        {"status": "Pull complete", "id": "a"},
+    ):
+        count.take(line)
+        seen.append(count.moves)
+    assert seen == [1, 1, 2, 2, 2, 3, 4]
+
+
+def test_docker_hubs_own_names_are_one_registry() -> None:
+    assert [registry_of(name) for name in ("python:3", "docker.io/a/b", "ghcr.io/a/b:1")] == [
+        "docker.io",
+        "docker.io",
+        "ghcr.io",
+    ]
