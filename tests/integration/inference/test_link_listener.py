@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ OTHER_KEY = b"o" * 32
     ],
 )
 async def test_who_does_not_prove_the_lease_gets_no_link(
-    fields: dict[str, object], status: int
+    fields: dict[str, Any], status: int
 ) -> None:
     async with link_ends() as ends:
         end = await ends.open(**fields)
@@ -208,5 +209,5 @@ async def test_a_drain_is_told_and_takes_nothing_new() -> None:
     async with link_ends() as ends:
         control = await ends.open(wire.CONTROL)
         ends.listener.drain()
-        assert await until(control.line) in ("drain", "need 2 port worker")
+        assert await control.line() in ("drain", "need 2 port worker")
         assert (await ends.open()).status == 503

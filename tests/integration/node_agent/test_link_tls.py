@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,10 @@ async def _copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def proxy_at(monkeypatch: pytest.MonkeyPatch, **options: bool) -> AsyncIterator[Proxy]:
-    proxy = Proxy(**options)
+async def proxy_at(
+    monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False
+) -> AsyncIterator[Proxy]:
+    proxy = Proxy(refuses=refuses)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass%20word@127.0.0.1:{proxy.port}")
@@ -101,7 +104,7 @@ async def test_a_worker_is_reached_over_tls(start_gateway: StartGateway, tls: Ce
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_not_spoken_to(tls: Certificate) -> None:
-    terms = {"certificate": tls.certificate, "certificate_key": tls.key}
+    terms: dict[str, Any] = {"certificate": tls.certificate, "certificate_key": tls.key}
     async with link_ends(**terms) as ends:
         with pytest.raises(LinkRefused) as refused:
             await Dialler().open(ends.listener.url, LINK, LINK_KEY)
@@ -113,7 +116,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_spoken_to(tls: Certi
 async def test_links_go_through_the_proxy_that_the_host_names(
     tls: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terms = {"certificate": tls.certificate, "certificate_key": tls.key}
+    terms: dict[str, Any] = {"certificate": tls.certificate, "certificate_key": tls.key}
     async with proxy_at(monkeypatch) as proxy, link_ends(**terms) as ends:
         link, said = await Dialler(tls.trusted).open(ends.listener.url, LINK, LINK_KEY)
         assert said == b""
@@ -141,7 +144,7 @@ async def test_a_proxy_that_refuses_is_a_refused_link(
 async def test_a_host_that_needs_no_proxy_is_reached_without(
     tls: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terms = {"certificate": tls.certificate, "certificate_key": tls.key}
+    terms: dict[str, Any] = {"certificate": tls.certificate, "certificate_key": tls.key}
     async with proxy_at(monkeypatch) as proxy, link_ends(**terms) as ends:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         link, _ = await Dialler(tls.trusted).open(ends.listener.url, LINK, LINK_KEY)

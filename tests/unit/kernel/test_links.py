@@ -133,7 +133,8 @@ def test_a_number_far_below_the_highest_is_old() -> None:
 def test_lines_are_the_same_however_they_are_cut(said: list[links.Line], cuts: list[int]) -> None:
     content = b"".join(links.write_line(line) for line in said)
     places = sorted({0, len(content), *(cut for cut in cuts if cut < len(content))})
-    lines, found = Lines(), []
+    lines = Lines()
+    found: list[links.Line] = []
     for start, end in pairwise(places):
         found += lines.take(content[start:end])
     assert found == said
