@@ -98,21 +98,32 @@ def fold(values: Iterable[int]) -> Fold:
     return Fold(len(found), sum(found), min(found), max(found)) if found else NONE
 
 
-def of_span(span: Span | None) -> Fold:
+Numbers = tuple[int, int, int, int]  # a fold's total, n, low, high: plain, as beats are many
+NO_NUMBERS: Final[Numbers] = (0, 0, 0, 0)
+
+
+def of_span(span: Span | None) -> Numbers:
     """What an agent told. What cannot be is none: it is a stranger's word, kept in our columns."""
-    if span is None or not 1 <= span.n <= N_MAX or not 0 <= span.low <= span.high <= INT_MAX:
-        return NONE
-    if not span.n * span.low <= span.total <= span.n * span.high:
-        return NONE
-    return Fold(span.n, span.total, span.low, span.high)
+    if span is None:
+        return NO_NUMBERS
+    n, total, low, high = span.n, span.total, span.low, span.high
+    if 1 <= n <= N_MAX and 0 <= low <= high <= INT_MAX and n * low <= total <= n * high:
+        return total, n, low, high
+    return NO_NUMBERS
 
 
-def of_value(value: float | None, factor: int = 1) -> Fold:
+def of_value(value: float | None, factor: int = 1) -> Numbers:
     """One reading, as the integer that is kept; none where it is not a number that can be."""
     if value is None or not 0 <= value * factor <= INT_MAX:
-        return NONE
+        return NO_NUMBERS
     whole = round(value * factor)
-    return Fold(1, whole, whole, whole)
+    return whole, 1, whole, whole
+
+
+def row_of(series: int, at_s: int, slots: Sequence[Numbers]) -> tuple[int, ...] | None:
+    """A row in the order of its columns (totals first); None when nothing was measured."""
+    totals, counts, lows, highs = zip(*slots, strict=True)
+    return (series, at_s, *totals, *counts, *lows, *highs) if any(counts) else None
 
 
 def rolled(rows: Iterable[tuple[int, Fold]], step_s: int) -> dict[int, Fold]:

@@ -19,13 +19,14 @@ from brain.history.core import (
     DAY_S,
     HOUR_S,
     MINUTE_S,
-    NONE,
+    NO_NUMBERS,
     SLOTS,
     TEN_SECONDS,
-    Fold,
     Kind,
+    Numbers,
     of_span,
     of_value,
+    row_of,
     series_of,
 )
 from brain.history.meters import Meters
@@ -68,12 +69,13 @@ class HistoryPart:
     batches: list[Batch] = field(default_factory=list)
     _series: dict[tuple[str, ...], int] = field(default_factory=dict)
     _counted: dict[str, tuple[int, tuple[float, ...]]] = field(default_factory=dict)
+    _waiting: int = 0  # rows in batches
     _task: asyncio.Task[None] | None = None
     _flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def beat(self, node_id: NodeId, beat: Beat, answer: BeatAnswer, now_ns: int) -> None:
         self.meters.beats.inc()
-        held = len(self.rows) + sum(len(batch.rows) for batch in self.batches)
+        held = len(self.rows) + self._waiting
         if held + len(beat.gpus) + len(beat.leases) + 1 > ROWS_MAX:
             self.meters.lost.inc(len(beat.gpus) + len(beat.leases) + 1)
             return
@@ -111,6 +113,7 @@ class HistoryPart:
         fresh = [batch for batch in self.batches if batch.minute_s >= now_s - LATE_S]
         self.meters.lost.inc(_rows(self.batches) - _rows(fresh))
         self.batches = fresh
+        self._waiting = _rows(fresh)
         while self.batches:
             batch = self.batches[0]
             try:
@@ -120,6 +123,7 @@ class HistoryPart:
                 self.meters.lost.inc(len(batch.rows))
                 _log.error("history_refused", rows=len(batch.rows), failure=str(refused))
             self.batches.pop(0)
+            self._waiting -= len(batch.rows)
         self.meters.flushed(self.ctx.clock.now_ns())
 
     def _cut(self) -> None:
@@ -136,20 +140,18 @@ class HistoryPart:
             if self.ctx.clock.now_ns() - seen_ns > DAY_S * NS:
                 del self._counted[lease_id]
 
-    def _add(self, at_s: int, folds: Sequence[Fold], kind: Kind, *names: str) -> None:
-        key = (kind.value, *names)
+    def _add(self, at_s: int, slots: Sequence[Numbers], kind: Kind, *names: str) -> None:
+        key = (kind, *names)
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= SERIES_KEPT:
                 self._series.clear()
             series = self._series[key] = series_of(kind, *names)
-        row = [series, at_s]
-        for one in folds:
-            row += (one.total, one.n, one.low, one.high)
-        if any(one.n for one in folds):
-            self.rows.append(tuple(row))
+        row = row_of(series, at_s, slots)
+        if row is not None:
+            self.rows.append(row)
 
-    def _worker(self, lease: LeaseSeen, now_ns: int) -> list[Fold]:
+    def _worker(self, lease: LeaseSeen, now_ns: int) -> list[Numbers]:
         told = lease.metrics
         counters = tuple(told.get(name, -1.0) for name in COUNTERS)
         before = self._counted.get(lease.lease_id)
@@ -174,21 +176,27 @@ class HistoryPart:
                 _log.warning("history_not_written", failure=type(failure).__name__)
 
 
-def _gpu(gpu: GpuReading) -> list[Fold]:
+def _gpu(gpu: GpuReading) -> list[Numbers]:
     """The spans, where the agent tells them; else the newest reading alone."""
     if gpu.spans is not None:
-        return [of_span(getattr(gpu.spans, name)) for name in GpuSpans.__struct_fields__]
-    readings = (
-        gpu.utilisation_percent,
-        gpu.memory_used_mib,
-        gpu.power_mw,
-        gpu.temperature_c,
-        gpu.sm_clock_mhz,
-    )
-    return [of_value(reading) for reading in readings]
+        told = gpu.spans
+        return [
+            of_span(told.utilisation_percent),
+            of_span(told.memory_mib),
+            of_span(told.power_mw),
+            of_span(told.temperature_c),
+            of_span(told.sm_clock_mhz),
+        ]
+    return [
+        of_value(gpu.utilisation_percent),
+        of_value(gpu.memory_used_mib),
+        of_value(gpu.power_mw),
+        of_value(gpu.temperature_c),
+        of_value(gpu.sm_clock_mhz),
+    ]
 
 
-def _host(host: HostReading) -> list[Fold]:
+def _host(host: HostReading) -> list[Numbers]:
     return [
         of_value(host.cpu_percent, 1000),
         of_value(host.memory_used_mib),
@@ -200,14 +208,14 @@ def _host(host: HostReading) -> list[Fold]:
 
 def _rates(
     before: tuple[int, tuple[float, ...]] | None, counters: tuple[float, ...], now_ns: int
-) -> list[Fold]:
+) -> list[Numbers]:
     """Tokens a second since the last look, in thousandths. A counter that went back (the worker
     was started anew) tells none."""
     if before is None or not 0 < now_ns - before[0] <= RATE_NS_MAX:
-        return [NONE] * len(counters)
+        return [NO_NUMBERS] * len(counters)
     seconds = (now_ns - before[0]) / NS
     return [
-        of_value((now - then) / seconds, 1000) if 0 <= then <= now else NONE
+        of_value((now - then) / seconds, 1000) if 0 <= then <= now else NO_NUMBERS
         for now, then in zip(counters, before[1], strict=True)
     ]
 

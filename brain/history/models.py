@@ -1,19 +1,20 @@
 """Tables of the history, and what they weigh.
 
-One row is one series (a GPU, a worker, a node) in one bucket of time: 8 + 8 bytes of key and five
-slots of 20 bytes (sum 8; count, low and high 4 each), 24 of row header, 4 of line pointer: 144 B.
-The index on (series, at_s) adds 24 B (raw) and the BRIN index on at_s next to nothing.
+One row is one series (a GPU, a worker, a node) in one bucket of time: a key of 16 bytes and five
+slots of 20 (sum 8; count, low and high 4 each) are 116, with PostgreSQL's row header and pointer
+148, with the index on (series, at_s) measured 195 (``make bench ONLY=history``). The BRIN index on
+at_s is next to nothing.
 
 Reckoned for 5,000 nodes of 8 GPUs, each GPU with a worker of its own: 40,000 + 40,000 + 5,000 =
 85,000 series.
 
-| table | bucket | kept | rows | rows/s written | size with index |
+| table | bucket | kept | rows | rows/s written | size with indexes |
 |---|---|---|---|---|---|
-| history_10s | 10 s | 2 h (to 3 h) | 61 to 92 million | 8,500 | 10 to 15 GB |
-| history_1m | 1 min | 7 d (to 8 d) | 857 to 979 million | 1,400 | 144 to 165 GB |
-| history_1h | 1 h | 13 months | 808 million | 24 | 136 GB |
+| history_10s | 10 s | 2 h (to 3 h) | 61 to 92 million | 8,500 | 12 to 18 GB |
+| history_1m | 1 min | 7 d (to 8 d) | 857 to 979 million | 1,400 | 167 to 191 GB |
+| history_1h | 1 h | 13 months | 808 million | 24 | 158 GB |
 
-That is some 8 MB for a GPU and its worker with more than a year of its life. Deleting 8,500 rows a
+That is some 9 MB for a GPU and its worker with more than a year of its life. Deleting 8,500 rows a
 second would cost as much as writing them, so each table is cut by time into partitions of 1 hour,
 1 day and 30 days, and what is old is dropped whole. At 50 nodes of one GPU nothing of this is felt.
 The raw table has no key: readings are only ever added to it (``history_flush`` tells which batches
@@ -59,10 +60,10 @@ class DirtyHour(Base):
 
 
 def _samples(name: str, *, keyed: bool) -> Table:
-    slots: list[Column[int]] = []
-    for slot in range(SLOTS):
-        slots.append(Column(f"total_{slot}", BigInteger, nullable=False))
-        slots += [Column(f"{one}_{slot}", Integer, nullable=False) for one in ("n", "low", "high")]
+    # Eight bytes before four: no row has a hole for alignment.
+    slots = [Column(f"total_{k}", BigInteger, nullable=False) for k in range(SLOTS)]
+    for one in ("n", "low", "high"):
+        slots += [Column(f"{one}_{k}", Integer, nullable=False) for k in range(SLOTS)]
     extra = (
         PrimaryKeyConstraint("series", "at_s", name=f"pk_{name}")
         if keyed

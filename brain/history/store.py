@@ -187,18 +187,27 @@ async def read(
         },
     )
     for place, start, *values in rows:
-        folds = [
-            Fold(int(n), int(total), int(low), int(high))
-            for total, n, low, high in zip(*[iter(values)] * 4, strict=True)
+        whole = [int(value) for value in values]
+        found[place - 1][int(start)] = [
+            Fold(
+                n=whole[SLOTS + k],
+                total=whole[k],
+                low=whole[2 * SLOTS + k],
+                high=whole[3 * SLOTS + k],
+            )
+            for k in range(SLOTS)
         ]
-        found[place - 1][int(start)] = folds
     return found
 
 
-_SUMS = ", ".join(
-    f"sum(h.total_{k}) AS total_{k}, sum(h.n_{k}) AS n_{k},"
-    f" coalesce(min(h.low_{k}) FILTER (WHERE h.n_{k} > 0), 0) AS low_{k},"
-    f" coalesce(max(h.high_{k}) FILTER (WHERE h.n_{k} > 0), 0) AS high_{k}"
+_SUMS = ", ".join(  # in the order of the columns
+    sum_.replace("#", str(k))
+    for sum_ in (
+        "sum(h.total_#) AS total_#",
+        "sum(h.n_#) AS n_#",
+        "coalesce(min(h.low_#) FILTER (WHERE h.n_# > 0), 0) AS low_#",
+        "coalesce(max(h.high_#) FILTER (WHERE h.n_# > 0), 0) AS high_#",
+    )
     for k in range(SLOTS)
 )
 _KEPT = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])

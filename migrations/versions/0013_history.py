@@ -43,13 +43,9 @@ def _samples(name: str) -> None:
         sa.Column("series", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at_s", sa.BigInteger(), autoincrement=False, nullable=False),
     ]
-    for slot in range(SLOTS):
-        columns += [
-            sa.Column(f"total_{slot}", sa.BigInteger(), nullable=False),
-            sa.Column(f"n_{slot}", sa.Integer(), nullable=False),
-            sa.Column(f"low_{slot}", sa.Integer(), nullable=False),
-            sa.Column(f"high_{slot}", sa.Integer(), nullable=False),
-        ]
+    columns += [sa.Column(f"total_{k}", sa.BigInteger(), nullable=False) for k in range(SLOTS)]
+    for one in ("n", "low", "high"):
+        columns += [sa.Column(f"{one}_{k}", sa.Integer(), nullable=False) for k in range(SLOTS)]
     key = (
         []
         if name == "history_10s"

@@ -9,7 +9,17 @@ import pytest
 from sqlalchemy import text
 
 from brain.history import HistoryStep, reconcile_history, store
-from brain.history.core import DAY_S, HOUR_S, KEPT, SLOTS, Fold, fold, rolled
+from brain.history.core import (
+    DAY_S,
+    HOUR_S,
+    KEPT,
+    NO_NUMBERS,
+    SLOTS,
+    Fold,
+    fold,
+    rolled,
+    row_of,
+)
 from brain.history.store import Want
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
@@ -19,7 +29,9 @@ Sample = tuple[int, int, int]  # series, second, value
 
 
 def row(series: int, at_s: int, value: int) -> tuple[int, ...]:
-    return (series, at_s, *(value, 1, value, value), *([0] * 4 * (SLOTS - 1)))
+    found = row_of(series, at_s, [(value, 1, value, value), *[NO_NUMBERS] * (SLOTS - 1)])
+    assert found is not None
+    return found
 
 
 async def put(ctx: Ctx, batch: str, *samples: Sample) -> bool:

@@ -12,6 +12,7 @@ from brain.history.core import (
     INT_MAX,
     KEPT,
     METRICS,
+    NO_NUMBERS,
     NONE,
     POINTS_MAX,
     SLOTS,
@@ -22,10 +23,12 @@ from brain.history.core import (
     of_span,
     of_value,
     rolled,
+    row_of,
     series_of,
     shown,
     window,
 )
+from brain.history.models import COLUMNS
 from kernel.errors import BadInput
 from kernel.wire.agent import GpuSpans, Span
 
@@ -87,16 +90,28 @@ def test_the_order_in_which_samples_come_does_not_matter(
     ],
 )
 def test_a_span_that_cannot_be_is_none(span: Span | None) -> None:
-    assert of_span(span) == NONE
+    assert of_span(span) == NO_NUMBERS
 
 
 def test_a_span_is_kept_as_it_was_told() -> None:
-    assert of_span(Span(3, 120, 10, 90)) == Fold(3, 120, 10, 90)
+    assert of_span(Span(3, 120, 10, 90)) == (120, 3, 10, 90)
+
+
+def test_a_row_has_its_numbers_where_their_columns_are() -> None:
+    slots = [(10 * k, k, k + 100, k + 200) for k in range(SLOTS)]
+    row = row_of(7, 60, slots)
+    assert row is not None
+    named = dict(zip(COLUMNS, row, strict=True))
+    assert (named["series"], named["at_s"]) == (7, 60)
+    for k in range(SLOTS):
+        found = tuple(named[f"{one}_{k}"] for one in ("total", "n", "low", "high"))
+        assert found == slots[k]
+    assert row_of(7, 60, [NO_NUMBERS] * SLOTS) is None
 
 
 @pytest.mark.parametrize("value", [None, -1.0, float("nan"), float("inf"), 1e300])
 def test_a_reading_that_cannot_be_is_none(value: float | None) -> None:
-    assert of_value(value, 1000) == NONE
+    assert of_value(value, 1000) == NO_NUMBERS
 
 
 def test_series_differ_by_kind_and_by_every_name() -> None:
