@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 CHECKS_MAX = 64
 SETTLE_NS = 10 * NS  # after a check its memory may still be shown
 IDLE_SECONDS = 3600.0
+END_SECONDS_MAX = 10.0
 
 
 @dataclass
@@ -124,10 +125,15 @@ class Checks:
             while True:
                 await self._clock.sleep(IDLE_SECONDS)
         finally:
-            for check_id in list(self._jobs):
-                self._give_up(check_id)
-            if self._ending:
-                await asyncio.wait(self._ending, timeout=10.0)
+            await self.close()
+
+    async def close(self) -> None:
+        """Give up what runs and wait for its end."""
+        tasks = {job.task for job in self._jobs.values() if job.task is not None} | self._ending
+        for check_id in list(self._jobs):
+            self._give_up(check_id)
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_SECONDS_MAX)
 
     def _begin(self, order: CheckOrder) -> None:
         job = _Job(order, CheckTold(order.check_id, CheckStage.RUNNING))
