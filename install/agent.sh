@@ -94,7 +94,13 @@ fi
 PYTHONPATH=$PREFIX/launcher exec $PY -s -P -m node_agent.launcher "\$@"
 TEXT
     [ -d /run/systemd/system ] || return 0
-    put "$UNIT" 0644 <<TEXT
+    unit_text >"$WORK/unit"
+    put "$UNIT" 0644 <"$WORK/unit"
+}
+
+# No private mounts: the agent mounts volumes where Docker must see them.
+unit_text() {
+    cat <<TEXT
 [Unit]
 Description=Ganglion node agent of $BRAIN_URL
 After=network-online.target docker.service

@@ -17,10 +17,19 @@ uninstall() {
     fi
     leave_brain
     step "removing files"
+    unmount_volumes
     rm -f "$UNIT" "$COMMAND"
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
     rm -rf "$PREFIX" "$STATE" "$AGENT_LOG" "$AGENT_LOG.1" "$LOG"
     say "The agent is gone. Packages that were installed for it (Python, Docker, NVIDIA's toolkit) stay."
+}
+
+# Volumes of a size are file systems of their own below the agent's folder.
+unmount_volumes() {
+    awk -v below="$STATE/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r |
+        while read -r place; do
+            umount "$place" || die "$place is still in use. End what uses it, then run this again."
+        done || exit 1
 }
 
 leave_brain() {
@@ -30,7 +39,7 @@ leave_brain() {
     agent_does "$(current_version)" --leave >"$WORK/left" 2>"$WORK/said" || code=$?
     case $code in
     0) return 0 ;;
-    4) say "The brain was not told ($(tail -n 1 "$WORK/said")): revoke the node there (ganglion provider nodes)." ;;
+    4) say "The brain was not told ($(tail -n 1 "$WORK/said")): revoke the node there: ganglion provider revoke." ;;
     *)
         [ -n "$FORCE" ] && return 0
         "$COMMAND" start >/dev/null 2>&1 || true

@@ -9,7 +9,9 @@ import typer
 from cli.commands.common import BrainUrl, Json, Limit, connect, listed
 from cli.output import cell, console, dollars, facts, show_json, state, table
 
-app = typer.Typer(help="Nodes: list; for providers: join, price.", invoke_without_command=True)
+app = typer.Typer(
+    help="Nodes: list; for providers: join, price, revoke.", invoke_without_command=True
+)
 
 
 @app.callback()
@@ -74,6 +76,21 @@ def join(
     console.print(f"[bold]{cell(made['command'])}[/]", soft_wrap=True)
     console.print("Where it has no curl:")
     console.print(cell(made["commands"]["python3"]), soft_wrap=True)
+
+
+@app.command("revoke")
+def revoke(
+    node: Annotated[str, typer.Argument(help="The node's id.")],
+    brain_url: BrainUrl = None,
+    json: Json = False,
+) -> None:
+    """Refuse a node's key from now on; its leases end. It must join anew to come back."""
+    with connect(brain_url, user=True) as brain:
+        found = brain.delete(f"/api/v1/provider/nodes/{node}")
+    if json:
+        show_json(found)
+        return
+    facts({"node": found["node_id"], "leases that end": found["leases_ending"]})
 
 
 @app.command("price")

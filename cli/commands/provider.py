@@ -6,11 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.commands import nodes
 from cli.commands.common import BrainUrl, Json, Limit, connect, listed
 from cli.faults import CliError
 from cli.output import cell, console, facts, show_json, table
 
-app = typer.Typer(help="For providers: what your nodes earn.", no_args_is_help=True)
+app = typer.Typer(
+    help="For providers: join a machine, revoke one, what your nodes earn.", no_args_is_help=True
+)
+app.command("join")(nodes.join)
+app.command("revoke")(nodes.revoke)
 
 
 @app.command("earnings")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -49,6 +50,30 @@ def test_the_script_is_clean_for_shellcheck(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here")
+    functions = script().rpartition('main "$@"')[0]
+    unit = subprocess.run(
+        ["sh", "-c", f"{functions}\nPY=/bin/true; unit_text"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    (tmp_path / "ganglion-agent.service").write_text(unit)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "ganglion-agent.service"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    own = [line for line in done.stderr.splitlines() if "ganglion" in line]
+    assert own == []
+    assert {"Restart=always", "KillMode=process", "NoNewPrivileges=yes"} <= set(unit.splitlines())
 
 
 def test_facts_are_quoted_words_and_none_is_left_out() -> None:
