@@ -87,7 +87,8 @@ def _started(folder: Path, extra: Mapping[str, str]) -> Iterator[dict[str, str]]
         command,
         env={
             **os.environ,
-            **{"POD_FRONT_PORT": "0", "SSH_PORT": "0"},
+            "POD_FRONT_PORT": "0",
+            "SSH_PORT": "0",
             **extra,
             "PYTHONPATH": str(CLONE),
         },
