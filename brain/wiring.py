@@ -265,12 +265,6 @@ class WorkerParts:
         async def history() -> object:
             return await reconcile_history(ctx, halt=halt)
 
-        async def tidy() -> object:
-            async with ctx.db.begin() as tx:
-                await forget_old(tx, now=ctx.clock.now())
-                old = ctx.clock.now() - timedelta(days=self.settings.log_days)
-                return await fleet.forget_logs(tx, old)
-
         return {
             tasks.DEPLOYMENTS: reconcile,
             tasks.PODS: pod_rows,
@@ -278,12 +272,18 @@ class WorkerParts:
             tasks.SETTLE: settle,
             tasks.ACCRUE: accrue,
             tasks.RELEASE: release,
-            tasks.TIDY: tidy,
+            tasks.TIDY: self._tidy,
             tasks.HISTORY: history,
             tasks.WITNESS: judge,
             **self._cloud_ticks(owner, watcher, halt),
             tasks.TRUST: self._trust,
         }
+
+    async def _tidy(self) -> object:
+        now = self.ctx.clock.now()
+        async with self.ctx.db.begin() as tx:
+            await forget_old(tx, now=now)
+            return await fleet.forget_logs(tx, now - timedelta(days=self.settings.log_days))
 
     async def _trust(self) -> object:
         return await trust.look(self.ctx, trust_terms(self.settings), OwnersOfWork(self.ctx))

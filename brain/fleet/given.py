@@ -27,6 +27,7 @@ async def give_secrets(
             raise NotFound("This node holds no such lease with this epoch.", code="no_lease")
         given = await vault.of_lease(tx, lease_id) or LeaseSecrets()
         names = ", ".join(sorted(given.environment))
-        detail: audit.Detail = {"epoch": row.epoch, "names": names, "registry": given.registry is not None}
+        login = given.registry is not None
+        detail: audit.Detail = {"epoch": row.epoch, "names": names, "registry": login}
         await audit.record(tx, ctx, str(node_id), "secrets.given", str(lease_id), detail)
     return SecretsAnswer(environment=given.environment, registry=given.registry)

@@ -8,6 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from cli.commands.common import BrainUrl, Json, Limit, connect, find_deployment, listed
+from cli.commands.deploy_options import (
+    Arguments,
+    AtOnce,
+    Budget,
+    DrainSeconds,
+    GpuName,
+    IdleStop,
+    MaxDuration,
+    MaxPrice,
+    Prefer,
+    Quantisation,
+    Regions,
+    SecretNames,
+    Tokens,
+)
 from cli.commands.models import show_candidates
 from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, state, table, when
@@ -25,42 +40,22 @@ POLL_SECONDS = 0.25
 def deploy(
     model: Annotated[str, typer.Argument(help="A model of the catalog.")],
     name: Annotated[str | None, typer.Option(help="What clients write as the model.")] = None,
-    quantisation: Annotated[
-        str | None, typer.Option(help="With other weights, such as fp8; see ganglion catalog.")
-    ] = None,
+    quantisation: Quantisation = None,
     replicas: Annotated[int, typer.Option(min=1, max=64)] = 1,
-    max_price: Annotated[
-        str | None, typer.Option("--max-price", help="Most dollars a GPU-hour.")
-    ] = None,
-    gpu: Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")] = None,
-    context: Annotated[int | None, typer.Option(min=1)] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
-    region: Annotated[
-        list[str] | None, typer.Option(help="Only in this region; may be given again.")
-    ] = None,
+    max_price: MaxPrice = None,
+    gpu: GpuName = None,
+    context: Tokens = None,
+    concurrency: AtOnce = None,
+    region: Regions = None,
     spot: Annotated[bool, typer.Option("--spot", help="It may be taken away any time.")] = False,
     secure: Annotated[bool, typer.Option("--secure", help="Only in data centres.")] = False,
-    prefer: Annotated[
-        str | None, typer.Option(help="cheapest, spread or pack.", show_default="cheapest")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Dollars that it may cost in all; then it stops.")
-    ] = None,
-    max_duration: Annotated[
-        int | None, typer.Option(min=60, help="Seconds; then it stops.")
-    ] = None,
-    idle_stop: Annotated[
-        int | None, typer.Option(min=60, help="It stops after so many seconds with no request.")
-    ] = None,
-    secret: Annotated[
-        list[str] | None, typer.Option(help="Give workers this secret; may be given again.")
-    ] = None,
-    argument: Annotated[
-        list[str] | None, typer.Option(help="Add this to the engine's arguments (=value).")
-    ] = None,
-    drain_seconds: Annotated[
-        int | None, typer.Option(min=1, help="Requests in flight have so long to end.")
-    ] = None,
+    prefer: Prefer = None,
+    budget: Budget = None,
+    max_duration: MaxDuration = None,
+    idle_stop: IdleStop = None,
+    secret: SecretNames = None,
+    argument: Arguments = None,
+    drain_seconds: DrainSeconds = None,
     pool: Annotated[bool, typer.Option(help="Into the shared pool (administrators).")] = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,

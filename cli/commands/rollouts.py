@@ -7,6 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from cli.commands.common import BrainUrl, Json, Limit, connect, find_deployment, listed
+from cli.commands.deploy_options import (
+    Arguments,
+    AtOnce,
+    DrainSeconds,
+    GpuName,
+    IdleStop,
+    MaxDuration,
+    MaxPrice,
+    Quantisation,
+    SecretNames,
+    Tokens,
+)
 from cli.faults import CliError
 from cli.output import cell, console, show_json, table, when
 
@@ -26,20 +38,14 @@ def add_to(app: typer.Typer) -> None:
 def update(
     deployment: Named,
     model: Annotated[str | None, typer.Option(help="Another model of the same kind.")] = None,
-    quantisation: Annotated[str | None, typer.Option(help="With other weights: fp8.")] = None,
-    context: Annotated[int | None, typer.Option(min=1)] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
-    gpu: Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")] = None,
-    max_price: Annotated[
-        str | None, typer.Option("--max-price", help="Most dollars a GPU-hour.")
-    ] = None,
-    secret: Annotated[
-        list[str] | None, typer.Option(help="Exactly these secrets; may be given again.")
-    ] = None,
+    quantisation: Quantisation = None,
+    context: Tokens = None,
+    concurrency: AtOnce = None,
+    gpu: GpuName = None,
+    max_price: MaxPrice = None,
+    secret: SecretNames = None,
     no_secrets: Annotated[bool, typer.Option("--no-secrets", help="None at all.")] = False,
-    argument: Annotated[
-        list[str] | None, typer.Option(help="Exactly these engine arguments (=value).")
-    ] = None,
+    argument: Arguments = None,
     max_surge: Annotated[
         int | None, typer.Option(min=0, max=16, help="Workers more than wanted at a time.")
     ] = None,
@@ -49,9 +55,9 @@ def update(
     deadline: Annotated[
         int | None, typer.Option(min=10, help="Seconds without progress until it goes back.")
     ] = None,
-    drain_seconds: Annotated[int | None, typer.Option(min=1, max=3600)] = None,
-    max_duration: Annotated[int | None, typer.Option(min=60, help="Seconds.")] = None,
-    idle_stop: Annotated[int | None, typer.Option(min=60, help="Seconds.")] = None,
+    drain_seconds: DrainSeconds = None,
+    max_duration: MaxDuration = None,
+    idle_stop: IdleStop = None,
     wait: Wait = True,
     brain_url: BrainUrl = None,
     json: Json = False,

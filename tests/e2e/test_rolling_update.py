@@ -20,7 +20,7 @@ from openai import OpenAI
 from cli.embedded.child import die_with_parent
 from tests.support.installation import Installation, environment
 from tests.support.shared import ROOT
-from tests.support.wait import free_port
+from tests.support.wait import free_port, pause
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation"), pytest.mark.feature("D3")]
 NAME = "rolling"
@@ -34,7 +34,7 @@ def until(there: Any, what: str, seconds: float = WAIT_SECONDS_MAX) -> Any:
         found = there()
         if found:
             return found
-        time.sleep(0.2)
+        pause(0.2)
     raise AssertionError(f"never: {what}")
 
 

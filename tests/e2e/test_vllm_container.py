@@ -12,6 +12,7 @@ from openai import OpenAI
 from tests.support.installation import Installation
 from tests.support.vllm import need_vllm
 from tests.support.vllm_image import engine_folders, vllm_image
+from tests.support.wait import pause
 from tests.support.worker_image import worker_image
 from tools import vllm_part
 
@@ -83,7 +84,7 @@ def became_ready(product: Installation) -> None:
             return
         if found["broken_reason"]:
             break
-        time.sleep(1)
+        pause(1)
     raise AssertionError(f"{found} {[line['text'] for line in told(product)][-60:]}")
 
 
