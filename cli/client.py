@@ -88,8 +88,8 @@ class Brain:
     def patch(self, path: str, body: Any) -> Any:
         return self._call("PATCH", path, body=body)
 
-    def delete(self, path: str) -> Any:
-        return self._call("DELETE", path)
+    def delete(self, path: str, **query: Any) -> Any:
+        return self._call("DELETE", path, query=query)
 
     def pages(self, path: str, *, most: int | None = None, **query: Any) -> Iterator[Any]:
         """Each item of a paged list, page after page, at most ``most``."""

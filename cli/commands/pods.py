@@ -132,8 +132,7 @@ def delete(
 ) -> None:
     """Terminate a pod for ever. Its volumes stay, unless --volumes is given."""
     with connect(brain_url) as brain:
-        asked = "?delete_volumes=true" if volumes else ""
-        found = brain.delete(f"{path_of(pod)}{asked}")
+        found = brain.delete(path_of(pod), delete_volumes="true" if volumes else None)
         if wait:
             found = follow_state(brain, found["pod_id"], "terminated", quiet=json)
     if json:

@@ -1,0 +1,96 @@
+"""The workers die at each of their transactions, and another takes over: nothing is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+
+from brain import billing
+from brain.deployments.reconcile import HOLD_SECONDS
+from kernel.ids import PodId
+from tests.support.mortal import Died, MortalDb, When, mortal
+from tests.support.pods import Yard, data, unclosed_leases
+
+pytestmark = pytest.mark.feature("E1", "E2")
+Tick = Callable[[], Awaitable[None]]
+
+
+def dying(yard: Yard, at: int, when: When) -> tuple[Tick, MortalDb]:
+    """Ticks of a process that dies; once it is dead another one, which waits for its rows."""
+    ctx, db = mortal(yard.ctx, at, when)
+
+    async def tick() -> None:
+        if not db.dead:
+            try:
+                await yard.tick(ctx, owner="mortal")
+                return
+            except Died:
+                await yard.rig.pass_time(HOLD_SECONDS + 1, *yard.rig.agents)
+        await yard.tick()
+
+    return tick, db
+
+
+async def until_state(yard: Yard, tick: Tick, made: PodId, wanted: str) -> None:
+    for _ in range(14):
+        await tick()
+        await yard.obey()
+        await tick()
+        if await yard.state(made) == wanted:
+            return
+        await yard.pass_time(3)
+    raise AssertionError(f"never {wanted}: {await yard.state(made)}")
+
+
+async def life(yard: Yard, tick: Tick, number: int) -> None:
+    """One pod with a volume from its creation to the end of both."""
+    made = await yard.create(mounts=[data(name=f"data-{number}")])
+    await until_state(yard, tick, made, "running")
+    volume = await yard.only_volume(made)
+    await yard.pass_time(100)
+    await yard.stop(made)
+    await until_state(yard, tick, made, "stopped")
+    await yard.start(made)
+    await until_state(yard, tick, made, "running")
+    await yard.terminate(made, delete_volumes=True)
+    await until_state(yard, tick, made, "terminated")
+    for _ in range(4):
+        await tick()
+        await yard.obey()
+    assert (await yard.volume(volume.volume_id)).state == "gone"
+    assert [agent.volumes for agent in yard.rig.agents] == [{}]
+    assert await unclosed_leases(yard.ctx) == 0
+
+
+async def bills(yard: Yard) -> tuple[int, int]:
+    """Stretches billed, and how many of them begin where another one does."""
+    async with yard.ctx.db.begin() as tx:
+        row = (
+            await tx.execute(
+                text(
+                    "SELECT count(*) AS n, count(*) - count(DISTINCT (volume_id, from_ns)) AS twice"
+                    " FROM storage_bill"
+                )
+            )
+        ).one()
+    return row.n, row.twice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", list(When))
+async def test_it_dies_at_each_transaction_and_nothing_is_left(yard: Yard, when: When) -> None:
+    await yard.node()
+    at = 0
+    while True:
+        at += 1
+        tick, db = dying(yard, at, when)
+        await life(yard, tick, at)
+        if not db.dead:
+            break
+    assert at > 20, "the life has more transactions than this"
+    await billing.settle_due(yard.ctx)
+    count, twice = await bills(yard)
+    assert (count >= at, twice) == (True, 0)
+    await yard.prove()
