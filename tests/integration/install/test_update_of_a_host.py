@@ -1,4 +1,4 @@
-"""A brain gets a new agent: a host that was installed from the old one follows, its work goes on."""
+"""A brain gets a new agent: a host that runs the old one follows, and its work goes on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def product() -> Iterator[Installation]:
 def workers(host: DebianHost) -> set[str]:
     """Pid and start of every worker on the host."""
     listed = host.said(
-        "for p in /proc/[0-9]*; do grep -qs standins.worker $p/cmdline"
+        "for p in /proc/[0-9]*; do grep -qs '[s]tandins.worker' $p/cmdline"
         " && cut -d' ' -f1,22 $p/stat; done; true"
     )
     return set(listed.splitlines())
