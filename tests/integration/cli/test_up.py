@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -40,6 +41,30 @@ def test_what_it_prints_works(installation: Installation) -> None:
     assert answer.status_code == 200
     assert "stand-in" in answer.json()["choices"][0]["message"]["content"]
     assert installation.ready["api_key"] in installation.ready["curl"]
+
+
+@pytest.mark.feature("E3")
+async def test_the_front_of_pods_comes_up_after_it(installation: Installation) -> None:
+    base = f"http://127.0.0.1:{installation.ready['pod_front_port']}"
+
+    async def ready() -> bool:
+        async with httpx.AsyncClient() as http:
+            return (await http.get(f"{base}/health/ready")).status_code == 200
+
+    def connected() -> bool:
+        with socket.create_connection(("127.0.0.1", installation.ready["ssh_port"]), 5) as ssh:
+            return ssh.recv(64).startswith(b"SSH-2.0-Ganglion")
+
+    await until(lambda: _quiet(ready), 60)
+    assert connected()
+    assert "front" in installation.pids()
+
+
+async def _quiet(check: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await check()
+    except httpx.HTTPError:
+        return False
 
 
 def test_a_second_run_on_the_same_data_is_refused(installation: Installation) -> None:
@@ -108,9 +133,10 @@ async def test_a_killed_supervisor_takes_everything_with_it(
     fresh_installation: Installation,
 ) -> None:
     ready = fresh_installation.start()
+    await until(lambda: "front" in fresh_installation.pids(), 60)  # the last to be started
     pids = fresh_installation.pids()
     workers = [int(pid) for pid in _children(pids["agent"])]
-    assert len(fresh_installation.living(pids)) == len(pids) == 6
+    assert len(fresh_installation.living(pids)) == len(pids) == 7
     assert workers
     fresh_installation.kill()
     every = {**pids, **{f"worker {pid}": pid for pid in workers}}

@@ -35,6 +35,14 @@ def test_the_gateway_gets_its_token_and_nothing_else_secret() -> None:
     assert told == ["GATEWAY_TOKEN"]
 
 
+def test_the_front_gets_the_gateways_token_and_its_ports() -> None:
+    found = environment.front(LAYOUT, SECRETS, {"PATH": "/bin"})
+    told = [name for name, secret in SECRETS.items() if secret in found.values()]
+    assert told == ["GATEWAY_TOKEN"]
+    assert (found["POD_FRONT_PORT"], found["SSH_PORT"]) == ("8081", "2222")
+    assert found["SSH_HOST_KEY_DIR"].startswith(str(LAYOUT.home))
+
+
 def test_the_brain_gets_its_secrets_but_no_passwords() -> None:
     found = environment.brain(LAYOUT, SECRETS, {"PATH": "/bin"})
     assert found["JWT_SECRET_KEY"] == SECRETS["JWT_SECRET_KEY"]

@@ -15,6 +15,16 @@ from tests.support.wait import free_port
 MIB = 1024 * 1024
 
 
+def test_two_parts_with_one_port_are_named() -> None:
+    listeners = [
+        Listener("gateway", "127.0.0.1", 8080, "GATEWAY_PORT"),
+        Listener("SSH of pods", "127.0.0.1", 8080, "SSH_PORT"),
+    ]
+    with pytest.raises(CliError, match="GATEWAY_PORT and SSH_PORT are the same"):
+        preflight.check_different(listeners)
+    preflight.check_different(listeners[:1])
+
+
 def test_an_old_python_is_refused_by_its_number() -> None:
     with pytest.raises(CliError, match=r"needs Python 3\.11 or newer and this is 3\.10\.2"):
         preflight.check_python((3, 10, 2))
