@@ -42,7 +42,7 @@ from brain.fleet.spans import LeaseSpan, lease_spans, node_gpu_uuids
 from brain.fleet.standing import Standing, set_standing, standings
 from brain.fleet.states import LeaseState
 from brain.fleet.supply import offers
-from brain.fleet.telemetry import Telemetry
+from brain.fleet.telemetry import LastBeat, Telemetry
 from brain.fleet.views import Claim, LeaseView, LogEntry, LogRow
 from brain.fleet.volumes import drop_volume, generation_of, volume_dropped
 
@@ -57,6 +57,7 @@ __all__ = [
     "FrontTerms",
     "GpuHealth",
     "GpuNow",
+    "LastBeat",
     "LeaseMetrics",
     "LeaseSpan",
     "LeaseState",

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from brain import fleet
-from brain.fleet.telemetry import LastBeat
 from brain.plumbing import Ctx
 from brain.plumbing.queues import queues
 from kernel.clock import NS
@@ -111,7 +110,7 @@ _GPU_FIGURES: tuple[tuple[str, str, str, float], ...] = (
 class _Readings:
     """A collector over last beats; made for one scrape."""
 
-    def __init__(self, last: dict[NodeId, LastBeat], now_ns: int) -> None:
+    def __init__(self, last: dict[NodeId, fleet.LastBeat], now_ns: int) -> None:
         self._last = last
         self._now_ns = now_ns
 

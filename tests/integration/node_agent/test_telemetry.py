@@ -176,7 +176,7 @@ async def test_a_gpu_that_comes_back_is_told_and_takes_work_again(
     await until(lambda: not brain.beats[-1].gpus[1].lost, 60)
     lease = lease_of(["GPU-b"])
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 30)
+    assert (await brain.shows(lease.lease_id, "ready", 30)).gpu_uuids == ["GPU-b"]
 
 
 async def test_a_workers_own_process_is_not_foreign(

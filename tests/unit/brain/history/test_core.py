@@ -142,16 +142,16 @@ def test_without_a_step_the_points_are_always_few_enough(length_s: int, age_s: i
 
 @given(st.integers(60, KEPT.hour_s), st.integers(10, 4000))
 def test_what_is_refused_says_a_step_that_is_taken(length_s: int, step_s: int) -> None:
-    try:
-        window(NOW_S - length_s, NOW_S, step_s, NOW_S)
-    except BadInput as refusal:
-        word = "step of" if "step of" in refusal.detail else "multiple of"
-        better = int(refusal.detail.partition(word)[2].split()[0])
+    asked = [step_s]
+    for _ in range(3):  # of the wrong kind first, then still too many points
         try:
-            window(NOW_S - length_s, NOW_S, better, NOW_S)
-        except BadInput as again:  # of the right kind now, but still too many points
-            best = int(again.detail.partition("step of")[2].split()[0])
-            window(NOW_S - length_s, NOW_S, best, NOW_S)
+            found = window(NOW_S - length_s, NOW_S, asked[-1], NOW_S)
+            break
+        except BadInput as refusal:
+            word = "step of" if "step of" in refusal.detail else "multiple of"
+            asked.append(int(refusal.detail.partition(word)[2].split()[0]))
+    assert found.step_s == asked[-1]
+    assert len(found.starts) <= POINTS_MAX
 
 
 @pytest.mark.parametrize(
