@@ -122,6 +122,7 @@ async def run(settings: Settings) -> bool:
                 return False
             hands = make_hands(settings, home, SystemClock())
             stack.push_async_callback(hands.engine.close)
+            await hands.open()
             link = brain_link(settings, client, home, identity)
             clock = SystemClock()
             shelf = LogShelf(home.work, clock)

@@ -116,10 +116,6 @@ class Firewall:
         self._good: dict[str, str] = {}
         self._hold = Hold(NAME, False, "It was not looked at yet.")
 
-    def hold(self) -> Hold:
-        """Whether the chain was in place at the last look, and why not."""
-        return self._hold
-
     def tell(self, beat: Beat) -> None:
         return None
 

@@ -29,6 +29,11 @@ class Hands:
     def extras(self) -> tuple[Extra, ...]:
         return tuple(one for one in (self.volumes, self.firewall) if one is not None)
 
+    async def open(self) -> None:
+        """Before any work starts: the host's network is closed to it, where that can be done."""
+        if self.firewall is not None:
+            await self.firewall.check()
+
     def kept(self, work: Work) -> str:
         """Why work must end for what its volumes hold; empty while it need not."""
         return self.volumes.breaches(work) if self.volumes is not None else ""

@@ -12,11 +12,11 @@ NO_FIREWALL = "AGENT_FIREWALL=0: this host's own rules must keep tenants from it
 async def hardening(
     engine: Engine, firewall: Firewall | None, volumes: Volumes | None
 ) -> list[Hold]:
-    """One entry a point, by a name that does not change. Never raises; asks Docker once."""
+    """One entry a point, by a name that does not change, as it is now. Never raises."""
     holds = await engine.hardening()
     if engine.kind != "docker":
         return holds
-    blocked = firewall.hold() if firewall is not None else Hold(NAME, False, NO_FIREWALL)
+    blocked = await firewall.check() if firewall is not None else Hold(NAME, False, NO_FIREWALL)
     apart = Hold(
         "tenants_apart",
         blocked.holds,

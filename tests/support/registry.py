@@ -16,6 +16,7 @@ import yaml
 
 from kernel.wire.agent import RegistryLogin
 from tests.support.wait import free_port, pause
+from tests.support.worker_image import busybox_image
 from tools.debian_parts import DEBIAN
 
 USER, PASSWORD = "renter", "registry-password"
@@ -75,6 +76,18 @@ def registry_in(folder: Path, *, password: bool = True) -> Iterator[Registry]:
         process.terminate()
         process.wait(20)
         os.close(log)
+
+
+def padded(client: docker.APIClient, name: str, mib: int = 8) -> str:
+    """Busybox with some random MiB on top."""
+    line = f"dd if=/dev/urandom of=/padding bs=1M count={mib}"
+    made = client.create_container(busybox_image(client), ["sh", "-c", line])
+    client.start(made["Id"])
+    client.wait(made["Id"])
+    repository, _, tag = f"local/{name}".rpartition(":")
+    client.commit(made["Id"], repository, tag)
+    client.remove_container(made["Id"])
+    return f"local/{name}"
 
 
 class Dam:

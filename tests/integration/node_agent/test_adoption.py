@@ -5,6 +5,7 @@ And the reaper: what is not this installation's, or not a lease's, is never touc
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
@@ -14,10 +15,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from kernel.wire.agent import DesiredLease, DesiredState
+from kernel.wire.agent import DesiredLease, DesiredState, LeaseSeen, SecretsAnswer
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess
 from tests.support.docker_hand import docker_hand, pod, running
+from tests.support.registry import dammed, padded, registry_in
 from tests.support.wait import stretch, until
 from tests.support.worker_image import BUSYBOX, busybox_image
 
@@ -93,8 +95,8 @@ async def test_killed_at_any_moment_it_adopts_all_and_doubles_none(
         }
         kept = {lease: ref for lease, ref in before.items() if wanted[lease]}
         assert {lease: after[lease] for lease in kept} == kept, f"seed {seed}, kill {kill}"
-        told = [x for x in brain.beats[-1].leases if wanted.get(x.lease_id)]
-        assert [x.restarts for x in told] == [0] * len(told)
+        lines = [x for x in brain.beats[-1].leases if wanted.get(x.lease_id)]
+        assert [x.restarts for x in lines] == [0] * len(lines)
 
 
 def stopped(lease: DesiredLease) -> DesiredLease:
@@ -118,6 +120,40 @@ async def settled(brain: AgentBrain, wanted: dict[str, bool]) -> None:
         )
 
     await until(shown, 60)
+
+
+async def test_killed_in_a_pull_it_pulls_again_and_starts_once(
+    brain: AgentBrain, agent: AgentProcess, engine_client: docker.APIClient, tmp_path: Path
+) -> None:
+    name = f"team/pulled{brain.port}:1"
+    with registry_in(tmp_path, password=False) as registry:
+        made = padded(engine_client, name)
+        registry.holds(engine_client, made, name)
+        engine_client.remove_image(made)
+        async with dammed(registry, bytes_max=2 << 20) as (dam, port):
+            agent.start()
+            (uuid, *_) = await brain.gpu_uuids(LEASES)
+            lease = sleeper(uuid)
+            lease.launch.image = registry.image(name, port)
+            brain.want(lease)
+            await asyncio.wait_for(dam.held.wait(), 60)
+            await until(lambda: told(brain, lease).pull_total_mib >= 8, 30)
+            assert agent.process is not None
+            agent.process.kill()
+            agent.process.wait(20)
+            assert containers(engine_client, brain) == []
+            dam.let_go()
+            brain.beats.clear()
+            agent.start()
+            seen = await brain.shows(lease.lease_id, "ready", 90)
+            assert (seen.restarts, len(containers(engine_client, brain))) == (0, 1)
+            await until(lambda: (used := told(brain, lease).usage) and used.pids >= 1, 40)
+
+
+def told(brain: AgentBrain, lease: DesiredLease) -> LeaseSeen:
+    seen = brain.seen(lease.lease_id)
+    assert seen is not None
+    return seen
 
 
 async def test_killed_with_its_memory_lost_it_rebuilds_locks_from_labels(
@@ -204,8 +240,6 @@ async def test_work_without_a_record_waits_for_the_brains_word(
 async def test_secrets_are_asked_before_each_start_and_are_in_no_file(
     brain: AgentBrain, agent: AgentProcess, engine_client: docker.APIClient
 ) -> None:
-    from kernel.wire.agent import SecretsAnswer
-
     agent.start()
     (uuid, *_) = await brain.gpu_uuids(LEASES)
     line = "echo ${#HF_TOKEN} characters; sleep 1; exit 1"

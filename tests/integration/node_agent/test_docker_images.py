@@ -18,8 +18,8 @@ from node_agent.engine import Order, StartFailed, StartRefused
 from node_agent.engine_docker import DockerEngine, Limits
 from node_agent.report import Progress
 from tests.support.docker_hand import docker_hand, ours, pod, running
-from tests.support.registry import PASSWORD, Registry, dammed, registry_in
-from tests.support.worker_image import BUSYBOX, busybox_image
+from tests.support.registry import PASSWORD, Registry, dammed, padded, registry_in
+from tests.support.worker_image import BUSYBOX
 
 pytestmark = [pytest.mark.feature("C4"), pytest.mark.real("dockerd")]
 MIB = 1 << 20
@@ -53,18 +53,6 @@ def image(registry: Registry, engine_client: docker.APIClient) -> Iterator[str]:
         for tag in one["RepoTags"] or ():
             if tag.endswith(name):
                 engine_client.remove_image(tag, force=True)
-
-
-def padded(client: docker.APIClient, name: str, mib: int = 8) -> str:
-    """Busybox with some random MiB on top."""
-    line = f"dd if=/dev/urandom of=/padding bs=1M count={mib}"
-    made = client.create_container(busybox_image(client), ["sh", "-c", line])
-    client.start(made["Id"])
-    client.wait(made["Id"])
-    repository, _, tag = f"local/{name}".rpartition(":")
-    client.commit(made["Id"], repository, tag)
-    client.remove_container(made["Id"])
-    return f"local/{name}"
 
 
 def private(image: str, login: RegistryLogin | None) -> Order:
