@@ -15,6 +15,7 @@ from tests.support.debian_host import DebianHost
 from tests.support.installation import Installation
 from tests.support.wait import free_port, until
 
+CUT_SECONDS = 15
 AT_ONCE = {"USE_MOCK_PROVIDERS": "false", "AGENT_UPDATE_PERCENT_PER_HOUR": "1e12"}
 
 
@@ -53,6 +54,7 @@ def workers(host: DebianHost) -> set[str]:
     return set(listed.splitlines())
 
 
+@pytest.mark.feature("C2")
 @pytest.mark.feature("C8")
 async def test_a_host_follows_its_brain_to_a_new_agent_and_serves_on(
     product: Installation, host: DebianHost, tmp_path: Path
@@ -80,3 +82,10 @@ async def test_a_host_follows_its_brain_to_a_new_agent_and_serves_on(
     assert workers(host) == serving
     await until(lambda: chat(product).status_code == 200, SECONDS, every=0.5)
     assert '"bad_versions": {}' in host.said("ganglion-agent status")
+
+    # Revoked: its key and its links are worth nothing at once, though its work still runs.
+    product.ask("nodes", "revoke", own_nodes(product)[0]["node_id"])
+    await until(lambda: chat(product).status_code == 503, CUT_SECONDS, every=0.2)
+    assert workers(host) == serving
+    refused = "grep -q node_revoked /var/log/ganglion-agent.log"
+    await until(lambda: host.run(refused).returncode == 0, SECONDS, every=0.5)

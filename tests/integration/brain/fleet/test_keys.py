@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
+from brain.fleet import Outcome
 from brain.marketplace.models import NodeKey
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
@@ -135,7 +136,7 @@ async def test_a_revoked_nodes_session_and_leases_end_at_once(rig: Rig) -> None:
     rotated = await rotate(rig, rotation(agent, Ed25519PrivateKey.generate()))
     assert (rotated.status_code, rotated.json()["code"]) == (403, "node_revoked")
     ended = await rig.lease(lease.lease_id)
-    assert ended.stop_asked_ns is not None or ended.closed
+    assert (ended.closed, ended.outcome) == (True, Outcome.LOST)
 
 
 async def test_leaving_needs_the_nodes_own_session(rig: Rig) -> None:

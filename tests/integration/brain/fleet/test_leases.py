@@ -269,7 +269,8 @@ async def test_a_revoked_node_is_refused_and_its_leases_end(rig: Rig) -> None:
     session = await agent.send_session(agent.session_request())
     for answer in (beat, session):
         assert (answer.status_code, answer.json()["code"]) == (403, "node_revoked")
-    assert (await rig.lease(lease.lease_id)).state == "stopping"
+    ended = await rig.lease(lease.lease_id)
+    assert (ended.closed, ended.outcome) == (True, Outcome.LOST)
     assert await fleet.offers(rig.ctx) == []
 
 
