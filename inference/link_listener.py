@@ -74,6 +74,8 @@ class LinkListener:
         self._sweeping: asyncio.Task[None] | None = None
         self._port = 0
         self._draining = False
+        self._refused = 0
+        self._told_ns = -NS
         self._log: Log = structlog.get_logger("inference.links")
 
     @property
@@ -184,6 +186,7 @@ class LinkListener:
             "links_idle": sum(len(shelf.idle) for shelf in shelves),
             "links_waiting": sum(len(shelf.waiting) for shelf in shelves),
             "links_unverified": len(self._callers),
+            "links_refused": self._refused,
         }
 
     # What callers ask for.
@@ -245,7 +248,13 @@ class LinkListener:
         lease.arrived(transport, asked.link.port)
 
     def refused(self, caller: Caller, status: int, reason: str) -> None:
-        self._log.warning("link_refused", address=caller.address, status=status, reason=reason)
+        """Count it; whoever asks again and again fills no log."""
+        self._refused += 1
+        now_ns = self._now_ns()
+        if now_ns - self._told_ns >= NS:
+            self._told_ns = now_ns
+            facts = {"address": caller.address, "status": status, "reason": reason}
+            self._log.warning("link_refused", **facts, refused=self._refused)
 
     def _numbers_of(self, link: wire.LinkRequest) -> wire.Numbers:
         name = (link.lease_id, link.epoch)

@@ -156,7 +156,7 @@ async def run(settings: Settings) -> bool:
             )
             me = Self(identity, boot_id(), home.path, version(settings.agent_file))
             agent = Agent(parts, me)
-            checks.ring = agent.beat_soon
+            checks.ring = links.ask_for_beat = agent.beat_soon
             await _serve(agent, settings, stop, updated)
             return updated.is_set()
     finally:

@@ -64,6 +64,7 @@ class Gear:
     clock: Clock
     boot_ns: Callable[[], int]
     shell: Shell | None
+    lost: Callable[[], None]  # told when a control link that stood is lost
 
 
 class Tether:
@@ -150,6 +151,7 @@ class Tether:
         self._fill()
         try:
             await control.over.wait()
+            self._gear.lost()
         finally:
             self._control = None
             transport.abort()

@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
+from tenacity import RetryCallState, Retrying
+from tenacity.wait import wait_random
 
 from kernel.clock import Clock
 from kernel.wire.agent import Beat, BeatAnswer, GatewayAddress
 from node_agent import core
 from node_agent.bell import Bell
+from node_agent.link import is_local
 from node_agent.link_dial import Dialler
 from node_agent.link_tether import Gear, Shell, Tether, Tie
 from node_agent.records import AgentState, Phase, Work
@@ -22,6 +25,8 @@ from node_agent.records import AgentState, Phase, Work
 log = structlog.get_logger(__name__)
 GATEWAYS_MAX = 64
 LOOK_SECONDS = 1.0
+# Never at the same time on two nodes: a gateway has links from all of them.
+BEATS_AFTER_LOSS = (wait_random(0.5, 1.5), wait_random(1.0, 3.0), wait_random(2.0, 6.0))
 POD = "pod"  # the engine of renters' own images
 
 
@@ -43,11 +48,15 @@ class Links:
         shell: Shell | None = None,
     ) -> None:
         self._boot_ns = boot_ns
-        self._gear = Gear(dialler or Dialler(), clock, boot_ns, shell)
+        self._clock = clock
+        self._gear = Gear(dialler or Dialler(), clock, boot_ns, shell, self._lost)
+        self.ask_for_beat: Callable[[], None] = lambda: None
+        self._asking: asyncio.Task[None] | None = None
         self._bell = Bell(clock)
         self._gateways: dict[str, GatewayAddress] = {}  # by boot id, as of the last beat
         self._ties: dict[str, Tie] = {}
         self._ends_ns: dict[str, int] = {}  # when each lease's time is over
+        self._warned: frozenset[str] = frozenset()
         self._held: dict[tuple[str, int, str], _Held] = {}
 
     def tell(self, beat: Beat) -> None:
@@ -75,6 +84,8 @@ class Links:
                 held.task.cancel()
                 held.tether.cut()
             self._held.clear()
+            if self._asking is not None:
+                self._asking.cancel()
 
     def _settle(self) -> None:
         """Cut what is over, begin what is new."""
@@ -93,10 +104,27 @@ class Links:
             for gateway in self._gateways.values():
                 name = (tie.lease_id, tie.epoch, gateway.boot_id)
                 if gateway.pods == tie.pod and name not in self._held:
+                    self._warn_of_plain(gateway)
                     tether = Tether(self._gear, tie, gateway.boot_id, gateway.url)
                     task = asyncio.get_running_loop().create_task(tether.run())
                     task.add_done_callback(self._ended)
                     self._held[name] = _Held(tether, task)
+
+    def _lost(self) -> None:
+        """A gateway may have been started anew: the next beats, which say so, come soon."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask_for_beats())
+
+    async def _ask_for_beats(self) -> None:
+        for wait in BEATS_AFTER_LOSS:
+            await self._clock.sleep(float(wait(RetryCallState(Retrying(), None, (), {}))))
+            self.ask_for_beat()
+
+    def _warn_of_plain(self, gateway: GatewayAddress) -> None:
+        plain = gateway.url.startswith("http:") and not is_local(gateway.url)
+        if plain and gateway.boot_id not in self._warned:
+            self._warned = (self._warned | {gateway.boot_id}) & {*self._gateways}
+            log.warning("gateway_without_tls", gateway=gateway.url)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -198,3 +198,23 @@ def links_of(agent: AgentProcess, gateway: Gateway) -> list[int]:
 
 def rss_mib(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss / (1 << 20))
+
+
+@pytest.mark.feature("C2")
+async def test_a_gateway_that_is_started_anew_is_heard_of_before_the_next_usual_beat(
+    brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
+) -> None:
+    agent.start()
+    lease = linked_lease(await brain.gpu_uuids(1))
+    gateway = gateway_for(start_gateway, lease)
+    brain.gateways = [link_address(gateway)]
+    brain.want(lease)
+    await linked_up(gateway)
+    brain.beat_seconds = 300
+    beats = len(brain.beats)
+    await until(lambda: len(brain.beats) > beats)  # from here on beats are rare
+    gateway.kill()
+    anew = gateway_for(start_gateway, lease)
+    brain.gateways = [link_address(anew)]
+    await linked_up(anew)
+    assert "stand-in" in await said(anew)
