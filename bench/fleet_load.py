@@ -215,7 +215,7 @@ async def run(count: int, seconds: int, kills: int, seed: int) -> Outcome:
     chance, found = Random(seed), Outcome()
     async with place(count, chance) as here, asyncio.TaskGroup() as tasks:
         lives = {node: agent.start(tasks) for node, agent in here.agents.items()}
-        await until(lambda: _all_beat(here), 60 + count / 100)
+        await until(lambda: _all_beat(here), 60 + count / 20)
         holders = await _deploy(here, kills)
         for agent in here.agents.values():
             agent.latencies.clear()

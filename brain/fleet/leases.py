@@ -169,11 +169,13 @@ async def close(
 
 
 def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:
-    """Time after the last evidence is not billed to a lease that was lost, nor to one whose
-    node took too long to stop."""
+    """Time after the last evidence is not billed to a lease that was lost, to one whose node took
+    too long to stop, nor to one that is found gone after a silence: its work may have ended at the
+    beginning of that."""
     asked = row.stop_asked_ns
     slow = asked is not None and now_ns > asked + core.STOPPING_BILLED_NS
-    return LeaseOutcome.LOST if slow or outcome is Outcome.LOST else LeaseOutcome.GONE
+    unseen = now_ns - max(row.renewed_ns, row.opened_ns) >= core.SILENT_NS
+    return LeaseOutcome.LOST if slow or unseen or outcome is Outcome.LOST else LeaseOutcome.GONE
 
 
 def terms_of(lease_id: LeaseId, wanted: Claim, node: store.Entry, now_ns: int) -> LeaseTerms:

@@ -37,8 +37,20 @@ class NodeNet:
         """Take the cable out; nobody is told."""
         _run("ip", "link", "set", _outer(), "down")
 
+    def deafen(self) -> None:
+        """What is sent gets out; what comes is lost."""
+        _run(*self.command, _needs(), "iptables", "-I", "INPUT", "1", "!", "-i", "lo", "-j", "DROP")
+
     def mend(self) -> None:
         _run("ip", "link", "set", _outer(), "up")
+        iptables = [*self.command, _needs(), "iptables"]
+        lost = subprocess.run(
+            [*iptables, "-D", "INPUT", "!", "-i", "lo", "-j", "DROP"],
+            env=_environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert lost.returncode in (0, 1), lost.stderr  # 1: it was not deaf
 
 
 @contextmanager
@@ -84,17 +96,20 @@ def _outer() -> str:
     return f"gngo{os.getpid()}"
 
 
-def _run(*command: str) -> None:
+def _environment() -> dict[str, str]:
     part = debian_parts.DEBIAN / "iptables"
     libraries = [*part.glob("usr/lib/*-linux-gnu")]
-    environment = {
+    return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
         "XTABLES_LIBDIR": ":".join(str(library / "xtables") for library in libraries),
     }
+
+
+def _run(*command: str) -> None:
     done = subprocess.run(
         command,
-        env=environment,
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS_MAX,

@@ -123,6 +123,23 @@ async def test_a_renewal_after_the_leases_time_is_written_before_it_is_promised(
     assert (await rig.lease(lease.lease_id)).state == "open"
 
 
+@pytest.mark.feature("C5", "G1")
+async def test_work_that_is_found_gone_after_a_silence_is_billed_to_its_beginning(
+    rig: Rig,
+) -> None:
+    agent, other = await rig.agent(), await rig.agent()
+    lease = await rig.running(agent)
+    await rig.pass_time(20, agent, other)
+    last_ns = rig.clock.now_ns()
+    await rig.pass_time(40, other)
+    await agent.beat(agent.seen(lease, LeaseSeenState.GONE))
+    assert (await rig.lease(lease.lease_id)).outcome == Outcome.RELEASED
+    async with rig.ctx.db.begin() as tx:
+        query = text("SELECT evidence_ns, closed_ns FROM meter_lease")
+        billed = (await tx.execute(query)).one()
+    assert (billed.evidence_ns, billed.closed_ns) == (last_ns, rig.clock.now_ns())
+
+
 @pytest.mark.feature("C5")
 async def test_a_lease_that_was_lost_a_moment_ago_is_not_handed_out(rig: Rig) -> None:
     agent, other = await rig.agent(), await rig.agent()
