@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -32,6 +33,7 @@ CALL_SECONDS_MAX = 60.0
 GIVE_UP_SECONDS_MAX = 60.0
 KILL_SECONDS_MAX = 20.0
 POLL_SECONDS = 0.2
+STARTS_MAX = 64  # at a time; further ones wait
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -54,6 +56,8 @@ class DockerEngine:
         self._calls = calls
         self._connection = connection
         self._clock = clock
+        # A pull may take an hour: starts have threads of their own, and short calls never wait.
+        self._starts = ThreadPoolExecutor(STARTS_MAX, thread_name_prefix="start")
 
     async def version(self) -> str | None:
         try:
@@ -66,7 +70,8 @@ class DockerEngine:
 
     async def start(self, order: Order, progress: Progress) -> None:
         given_up = threading.Event()
-        job = asyncio.ensure_future(asyncio.to_thread(self._calls.start, order, progress, given_up))
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._starts, self._calls.start, order, progress, given_up)
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -109,6 +114,7 @@ class DockerEngine:
         await _in_thread(self._calls.tidy, installation_id, busy)
 
     async def close(self) -> None:
+        self._starts.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._calls.close)
 
     async def _stopped(self, work: Work, step: Step, signal_name: str, seconds: float) -> bool:

@@ -6,6 +6,7 @@ what was written makes Docker walk files, the GPUs are asked by a program in the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -70,12 +71,15 @@ class Gauges:
             self.breaches.pop(lease_id, None)
             self.gpu_trouble.pop(lease_id, None)
         before = (dict(self.breaches), dict(self.gpu_trouble))
-        for subject in subjects:
-            try:
-                await self._sample(subject)
-            except EngineAway as away:
-                log.debug("not_sampled", lease_id=subject.work.lease_id, reason=away.detail)
+        await asyncio.gather(*(self._sampled(subject) for subject in subjects))
         return before != (self.breaches, self.gpu_trouble)
+
+    async def _sampled(self, subject: Subject) -> None:
+        """One container that keeps its sample waiting does not keep the others waiting."""
+        try:
+            await self._sample(subject)
+        except EngineAway as away:
+            log.debug("not_sampled", lease_id=subject.work.lease_id, reason=away.detail)
 
     async def _sample(self, subject: Subject) -> None:
         work, now_ns = subject.work, self._boot_ns()

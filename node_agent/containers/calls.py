@@ -31,6 +31,9 @@ from node_agent.gpu import is_simulated
 from node_agent.records import Phase, Work
 from node_agent.report import Progress
 
+INSIDE_SECONDS_MAX = 5.0
+NO_ANSWER = (400, 404, NAME_CLASH)  # no such program, gone, or not running
+
 
 class Folders(Protocol):
     """Where the volumes of a launch lie on this host."""
@@ -174,15 +177,18 @@ class DockerCalls:
         wanted = {uuid for uuid in work.gpu_uuids if not is_simulated(uuid)}
         if not wanted:
             return ""
-        with self._connection.talk() as api:
+        with self._connection.failures():
+            api = self._connection.separate(INSIDE_SECONDS_MAX)  # the tenant may make it hang
             try:
                 made = api.exec_create(work.ref, ["nvidia-smi", "-L"])
                 shown: bytes = api.exec_start(made["Id"])
                 code = api.exec_inspect(made["Id"])["ExitCode"]
             except APIError as error:
-                if error.status_code in (404, NAME_CLASH):  # gone, or not running
+                if error.status_code in NO_ANSWER:
                     return ""
                 raise
+            finally:
+                api.close()
         return gpus.trouble(wanted, code, shown.decode(errors="replace"))
 
     def holds(self) -> list[Hold]:

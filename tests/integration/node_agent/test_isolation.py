@@ -4,6 +4,7 @@ whose host is a network namespace with a LAN, a metadata address and an internet
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ pytestmark = [
     pytest.mark.real("dockerd"),
     pytest.mark.xdist_group("isolation"),
 ]
+FETCH = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:%d/', timeout=9).read())"
 FORBIDDEN = {
     "the LAN": LAN,
     "the metadata address": METADATA,
@@ -125,7 +127,9 @@ async def test_the_internet_and_names_stay(host: Host, engine: DockerEngine) -> 
     )
 
 
-async def test_it_does_not_reach_another_tenant(host: Host, engine: DockerEngine) -> None:
+async def test_it_does_not_reach_another_tenant_though_the_host_does(
+    host: Host, engine: DockerEngine
+) -> None:
     assert (await host.firewall().check()).holds
     serve = "echo reached > /index.html; httpd -f -p 80 -h /"
     other = await running(engine, pod(serve, ports=[80]))
@@ -135,6 +139,7 @@ async def test_it_does_not_reach_another_tenant(host: Host, engine: DockerEngine
     assert host.reaches(other, address)
     assert not host.reaches(mine, address)
     assert not host.reaches(mine, f"{HOST}:{other.ports[80]}")
+    assert "reached" in host.networks.command(sys.executable, "-c", FETCH % other.ports[80])
 
 
 async def test_rules_that_were_flushed_are_put_back(host: Host, engine: DockerEngine) -> None:
