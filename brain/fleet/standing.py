@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from brain.fleet.models import NodeStanding
 from brain.plumbing import Tx
-from brain.scheduling.offer import MILLION
 from kernel.ids import NodeId
 
 
@@ -19,7 +18,7 @@ class Standing:
     """See ``NodeStanding``. The default is that of a node of which nothing was found."""
 
     withheld: str = ""
-    reliability_ppm: int = MILLION
+    reliability_ppm: int = 1_000_000
     closed_from_ns: int | None = None
     closed_until_ns: int | None = None
 

@@ -48,7 +48,10 @@ class News:
     told: bytes | None = None
 
     def take(self, told: CheckTold, now_ns: int) -> None:
-        """What an agent told; a later stage implies the earlier ones, told in a lost beat."""
+        """What an agent told; a later stage implies the earlier ones, told in a lost beat.
+
+        What was opened is told in turn with other checks' (a beat has a largest size), so a
+        word without it does not replace one with it."""
         if told.stage is CheckStage.REFUSED:
             self.refused_ns = self.refused_ns or now_ns
         else:
@@ -57,7 +60,8 @@ class News:
             self.recalled_ns = self.recalled_ns or now_ns
         if told.stage is CheckStage.OPENED:
             self.opened_ns = self.opened_ns or now_ns
-        self.told = msgspec.json.encode(told)
+        if told.stage is CheckStage.OPENED or self.opened_ns is None:
+            self.told = msgspec.json.encode(told)
 
 
 def orders(rows: Iterable[Row]) -> dict[NodeId, dict[str, Known]]:
@@ -90,6 +94,6 @@ def merged(older: Mapping[str, News], newer: Mapping[str, News]) -> dict[str, Ne
             opened_ns=early.opened_ns or late.opened_ns,
             refused_ns=early.refused_ns or late.refused_ns,
             contradicted_ns=early.contradicted_ns or late.contradicted_ns,
-            told=late.told or early.told,
+            told=early.told if early.opened_ns else late.told or early.told,
         )
     return found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 
 from brain.plumbing import Tx
 from brain.trust.core.news import News, Row
@@ -57,8 +57,10 @@ async def write(tx: Tx, news: Sequence[News]) -> None:
         }
         changed = [getattr(WorkCheck, name).is_(None) for name in values]
         if one.told is not None:
-            values["told"] = one.told
-            changed.append(WorkCheck.told.is_distinct_from(one.told))
+            # What was opened stands: a later word may be without it.
+            whole = case((WorkCheck.opened_ns.is_(None), one.told), else_=WorkCheck.told)
+            values["told"] = whole
+            changed.append(WorkCheck.opened_ns.is_(None))
         if values:
             await tx.execute(
                 update(WorkCheck)
