@@ -199,7 +199,7 @@ async def _claim(
         given = await places.vault.opened(tx, deployment.account_id, deployment.secrets)
         pod_id = deployment.own_launch["pod_id"] if deployment.own_launch is not None else None
         if pod_id is not None:
-            await places.own_work.claiming(tx, pod_id, plan.chosen.node_id)
+            await places.own_work.claiming(tx, pod_id, plan.chosen.offer.node_id)
         lease = await _open(tx, places, recipe, deployment, row, plan.chosen)
         if given:
             await places.vault.give(tx, lease.lease_id, LeaseSecrets(given))

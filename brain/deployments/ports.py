@@ -15,9 +15,9 @@ class OwnWork(Protocol):
     Both are asked in the transaction of a claim. A ``Conflict`` rolls it back; the replica waits
     with that reason."""
 
-    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId) -> None:
-        """Its work is about to be given GPUs of this node; locks are taken here, before those of
-        lease, node and money."""
+    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId | None) -> None:
+        """Its work is about to be given GPUs of this node (None: of a machine to be rented).
+        Locks are taken here, before those of lease, node and money."""
         ...
 
     async def claimed(self, tx: Tx, pod_id: str, lease: fleet.LeaseView) -> None:
@@ -28,7 +28,7 @@ class OwnWork(Protocol):
 class NoOwnWork:
     """For deployments with no pods above them."""
 
-    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId) -> None:
+    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId | None) -> None:
         return None
 
     async def claimed(self, tx: Tx, pod_id: str, lease: fleet.LeaseView) -> None:

@@ -121,13 +121,15 @@ def template_recipe(template: Template, use: Use, mode: str) -> Recipe:
 
 
 def own_recipe(own: OwnLaunch) -> Recipe:
-    """A launch as its owner wrote it. It runs in a container under our agent, so on nodes only."""
+    """A launch as its owner wrote it: in a container under our agent, so on nodes only. What has
+    the form of a process, and keeps nothing, runs on rented machines as well."""
+    process = bool(own.launch.process)
     return Recipe(
         request=PlanRequest(
             shapes=(Shape(own.gpus, own.vram_mib),),
             simulated=own.simulated,
-            containers=True,
-            clouds=False,
+            containers=not process,
+            clouds=process and not own.launch.volumes,
             only=own.node_id,
             only_why=own.why_there,
             seconds=EXPECTED_SECONDS,

@@ -21,7 +21,7 @@ class PodClaims:
     vault: Vault
     sealer: Sealer = field(repr=False)
 
-    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId) -> None:
+    async def claiming(self, tx: Tx, pod_id: str, node_id: NodeId | None) -> None:
         """Volumes that lie nowhere will lie on this node. ``Conflict`` while an earlier run of the
         pod may still write to them, or when one is gone."""
         pod = await store.find(tx, pod_id)
@@ -33,7 +33,7 @@ class PodClaims:
         lost = next((row for row in rows if VolumeState(row.state) not in LIVE_VOLUMES), None)
         if lost is not None:
             raise Conflict(f"Its volume {lost.name} is {lost.state}: {lost.state_reason}.")
-        if any(row.node_id not in (None, node_id) for row in rows):
+        if node_id is None or any(row.node_id not in (None, node_id) for row in rows):
             raise Conflict("Its volumes lie on another node; a place is looked for again.")
         before = await service.unclosed(tx, await service.runs_of(tx, pod.deployment_id))
         if before is not None:

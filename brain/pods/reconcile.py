@@ -63,7 +63,6 @@ async def _guarded(ctx: Ctx, pod_id: PodId, token: str) -> None:
             row = await store.find(tx, pod_id, lock=True)
             assert row is not None, "a pod's row is never deleted"
             seconds = await _step(tx, ctx, row)
-            await ctx.reach("pods.stepped")
             await _finish(tx, ctx, row, token, seconds)
     except Exception as failure:  # whatever it is, the other rows go on
         log.error("pod_step_failed", pod=pod_id, failure=type(failure).__name__, exc_info=failure)
@@ -149,6 +148,7 @@ async def _volumes(ctx: Ctx, grace_days: int, halt: Callable[[], bool]) -> int:
         if len(page) < PAGE:
             break
         after = page[-1]
+    await _without_node(ctx, halt)
     async with ctx.db.begin() as tx:
         await volume_store.forget_strays(tx, ctx.clock.now_ns() - STRAY_NS)
     return done
@@ -163,16 +163,34 @@ async def _volume(ctx: Ctx, volume_id: VolumeId, grace_days: int) -> bool:
             return False
         if await volumes.follow_credit(tx, ctx, row, grace_days):
             return True
-        done = await volumes.bill(tx, ctx, row, ends=False)
-        await ctx.reach("pods.volume_billed")
-        return done
+        return await volumes.bill(tx, ctx, row, ends=False)
+
+
+async def _without_node(ctx: Ctx, halt: Callable[[], bool]) -> None:
+    """What lay on a node that was removed is lost, and said to be."""
+    async with ctx.db.begin() as tx:
+        lost = await volume_store.without_node(tx, limit=PAGE)
+    for volume_id in lost:
+        if halt():
+            break
+        async with ctx.db.begin() as tx:
+            row = await volume_store.held(tx, volume_id)
+            if row is not None and not await _in_use(tx, row):
+                await volumes.lose(tx, ctx, row)
 
 
 async def _in_use_after_grace(tx: Tx, ctx: Ctx, row: Volume, grace_days: int) -> bool:
     """Its time is over, and a run of its pod is not proved to have ended: nothing is removed."""
-    if row.grace_ns is None or row.pod_id is None:
+    if row.grace_ns is None:
         return False
     if ctx.clock.now_ns() < volumes.lapses_ns(row.grace_ns, grace_days):
+        return False
+    return await _in_use(tx, row)
+
+
+async def _in_use(tx: Tx, row: Volume) -> bool:
+    """A run of its pod is not proved to have ended."""
+    if row.pod_id is None:
         return False
     pod = await store.find(tx, row.pod_id)
     assert pod is not None, "a pod's row is never deleted"

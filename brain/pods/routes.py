@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -32,6 +32,7 @@ from brain.pods.schemas import (
     PodWhyOut,
 )
 from brain.pods.views import Front, at_ns, show_pod, show_stats, show_why
+from catalog import Catalog, Engine
 from kernel.errors import BadInput
 
 router = APIRouter(prefix="/api/v1/pods", tags=["pods"])
@@ -55,6 +56,17 @@ def get_wake(request: Request) -> Callable[[], None]:
     return wake
 
 
+def get_processes(request: Request) -> Mapping[str, Sequence[str]]:
+    """Images that can run as a process as well: the stand-in's, for machines of emulated clouds."""
+    catalog: Catalog = request.app.state.catalog
+    return {
+        template.start.image: [word.replace("{model_id}", template.id) for word in process]
+        for template in catalog.of_kind(None)
+        if template.engine is Engine.STANDIN and (process := template.start.process)
+    }
+
+
+ProcessesIn = Annotated[Mapping[str, Sequence[str]], Depends(get_processes)]
 FrontIn = Annotated[Front, Depends(get_front)]
 WakeIn = Annotated[Callable[[], None], Depends(get_wake)]
 TelemetryIn = Annotated[fleet.Telemetry, Depends(fleet.get_telemetry)]
@@ -62,7 +74,13 @@ TelemetryIn = Annotated[fleet.Telemetry, Depends(fleet.get_telemetry)]
 
 @router.post("", status_code=201, response_model=PodOut)
 async def create(
-    body: PodCreate, principal: Writer, ctx: CtxIn, front: FrontIn, wake: WakeIn, key: KeyIn
+    body: PodCreate,
+    principal: Writer,
+    ctx: CtxIn,
+    front: FrontIn,
+    wake: WakeIn,
+    key: KeyIn,
+    processes: ProcessesIn,
 ) -> object:
     """Run an image on GPUs. With ``Idempotency-Key`` a repeat answers with the first one."""
     tried = attempt(principal.account_id, "POST /api/v1/pods", key, body)
@@ -70,7 +88,7 @@ async def create(
         answer = await recall(tx, tried, at=ctx.clock.now())
         if answer is not None:
             return answer
-        made = await service.create(tx, ctx, principal.account_id, body.wanted())
+        made = await service.create(tx, ctx, principal.account_id, body.wanted(), processes)
         shown = (await show_pod(tx, made, front)).model_dump(mode="json")
         await remember(tx, tried, shown)
     wake()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sqlalchemy.exc import IntegrityError
 
@@ -72,9 +73,16 @@ class Whole:
         return pod_state(PodLife(self.pod.state), self.runs.state.value)
 
 
-async def create(tx: Tx, ctx: Ctx, account_id: AccountId, wanted: PodWanted) -> Whole:
-    """Write down what is asked. Raises ``BadInput``, ``Conflict``, ``NotFound``, ``LimitReached``,
-    ``OutOfCredit``; the pod is placed by the reconciler."""
+async def create(
+    tx: Tx,
+    ctx: Ctx,
+    account_id: AccountId,
+    wanted: PodWanted,
+    processes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Whole:
+    """Write down what is asked. ``processes`` are images that can run as a process as well, where
+    nothing else is asked of them. Raises ``BadInput``, ``Conflict``, ``NotFound``,
+    ``LimitReached``, ``OutOfCredit``; the pod is placed by the reconciler."""
     image = core.read_image(wanted.image)
     await volumes.check_credit(tx, account_id)
     if await store.count(tx, account_id) >= PODS_MAX:
@@ -97,6 +105,8 @@ async def create(tx: Tx, ctx: Ctx, account_id: AccountId, wanted: PodWanted) -> 
     paths = core.check_paths([mount.path for mount in wanted.mounts])
     kept = await volumes.attach(tx, ctx, pod, wanted.mounts)
     launch = _launch(pod, image, wanted, kept, paths)
+    if not (launch.command or launch.arguments or launch.volumes or launch.secrets):
+        launch.process = list(processes.get(image.reference, ()))
     pod.deployment_id = await deployments.create_own(tx, ctx, account_id, _own(pod, launch, wanted))
     try:
         await moves.create(tx, pod, POD, reason="asked for", at=ctx.clock.now())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text
 
+from brain.marketplace import Node
 from brain.plumbing import Tx
 from brain.pods.core import GAP_NS
 from brain.pods.models import StrayVolume, Volume
@@ -89,6 +90,16 @@ async def to_look_at(tx: Tx, *, after: str, limit: int) -> list[VolumeId]:
     """Volumes on nodes, by id: those that may be due on the bill, or whose time may be over."""
     query = select(Volume.volume_id).where(
         Volume.volume_id > after, Volume.state == VolumeState.KEPT.value
+    )
+    return list(await tx.scalars(query.order_by(Volume.volume_id).limit(limit)))
+
+
+async def without_node(tx: Tx, *, limit: int) -> list[VolumeId]:
+    """Volumes whose node was removed from the installation, and comes back no more."""
+    query = (
+        select(Volume.volume_id)
+        .join(Node, Node.node_id == Volume.node_id)
+        .where(Volume.state != VolumeState.GONE.value, Node.revoked_at.is_not(None))
     )
     return list(await tx.scalars(query.order_by(Volume.volume_id).limit(limit)))
 

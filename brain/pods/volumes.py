@@ -195,6 +195,16 @@ async def vanish(tx: Tx, ctx: Ctx, row: Volume, reason: str) -> None:
         await fleet.volume_dropped(tx, row.node_id, row.volume_id)
 
 
+async def lose(tx: Tx, ctx: Ctx, row: Volume) -> None:
+    """Its node was removed, and nobody can be told to remove it. The caller holds the row."""
+    reason = "its node was removed from the installation, with all that was on it"
+    if VolumeState(row.state) in LIVE_VOLUMES:
+        await bill(tx, ctx, row, ends=True)
+        await moves.move(tx, row, VOLUME, VolumeEvent.DROP, reason=reason, at=ctx.clock.now())
+    if row.state == VolumeState.DROPPING.value:
+        await vanish(tx, ctx, row, reason)
+
+
 async def follow_credit(tx: Tx, ctx: Ctx, row: Volume, grace_days: int) -> bool:
     """The account's credit ended, or is back: the grace time begins, ends, or is over. The caller
     holds the row. True when the volume was given up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import httpx
@@ -14,7 +15,7 @@ from tests.support.installation import Installation
 from tests.support.wait import until
 from tests.support.worker_image import BUSYBOX, busybox_image, worker_image
 
-pytestmark = [pytest.mark.real("dockerd"), pytest.mark.feature("E1", "E2")]
+pytestmark = [pytest.mark.real("dockerd"), pytest.mark.feature("E1", "E2", "E3")]
 SCRIPT = (
     'echo "found: $(cat /data/kept)"; echo "$WORD" > /data/kept; exec httpd -f -p 8080 -h /data'
 )
@@ -58,7 +59,7 @@ async def printed(product: Installation, text: str) -> None:
 
 
 def proofs(product: Installation) -> list[dict[str, Any]]:
-    """As an account sees them, over its own leases."""
+    """As an account sees them: over its own leases."""
     known = json.loads((product.home / "credentials").read_text())
     answer = httpx.get(
         f"{product.ready['brain_url']}/api/v1/proofs",
@@ -66,8 +67,21 @@ def proofs(product: Installation) -> list[dict[str, Any]]:
         timeout=30,
     )
     assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["items"]
+    found: list[dict[str, Any]] = answer.json()
     return found
+
+
+async def served(product: Installation, path: str) -> str:
+    """What the pod's own server answers at its address."""
+    address = urlsplit(product.ask("pod", "url", "box")["url"])
+    here = f"http://127.0.0.1:{address.port}{path}"  # not every resolver knows *.localhost
+
+    def answered() -> str:
+        answer = httpx.get(here, headers={"host": address.netloc}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    return await until(answered, seconds=60, every=1)
 
 
 async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
@@ -85,6 +99,7 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
     assert facts["HostConfig"]["Privileged"] is False
     assert [mount["Destination"] for mount in facts["Mounts"]] == ["/data"]
     await printed(product, "found: ")
+    assert await served(product, "/kept") == "from the first run\n"
 
     stopped = product.ask("pod", "stop", "box")
     assert (stopped["state"], stopped["slug"]) == ("stopped", made["slug"])
@@ -96,6 +111,7 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
     assert (started["slug"], started["ports"]) == (made["slug"], made["ports"])
     assert started["run"]["lease_id"] != made["run"]["lease_id"]
     await printed(product, "found: from the first run")
+    assert await served(product, "/kept") == "from the first run\n"
 
     ended = product.ask("pod", "delete", "box", "--volumes")
     assert ended["state"] == "terminated"
@@ -104,3 +120,4 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
     await until(lambda: nothing_kept(product), seconds=90, every=2)
     assert list((product.home / "agent" / "volumes").glob("vol_*")) == []
     assert product.ask("pod", "list") == []
+    assert all(proof["holds"] for proof in proofs(product))

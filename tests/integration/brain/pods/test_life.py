@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import text
 
 from brain import billing, pods
+from brain.pods import access
 from kernel.clock import NS
 from kernel.errors import Conflict
-from kernel.wire.agent import LeaseSeenState
+from kernel.wire.agent import LeaseSeenState, RegistryLogin
 from kernel.wire.gateway import PodState
+from tests.support.fleet import VAULT
 from tests.support.pods import IMAGE, Yard, data, unclosed_leases
 
 pytestmark = pytest.mark.feature("E1")
@@ -162,6 +164,36 @@ async def test_a_starting_twice_or_stopping_twice_changes_nothing(yard: Yard) ->
         await yard.stop(made)
     await yard.settle(2)
     assert await yard.state(made) == "stopped"
+
+
+async def test_its_node_is_given_its_secrets_and_its_login_and_no_other(yard: Yard) -> None:
+    async with yard.ctx.db.begin() as tx:
+        await VAULT.set(tx, yard.ctx, yard.account, "HF_TOKEN", "hf_value", "test")
+        login = RegistryLogin(server="ghcr.io", username="me", password="a token")
+        row = await access.add_registry(
+            tx, yard.ctx, VAULT.sealer, yard.account, login, "hub", "test"
+        )
+    await yard.node()
+    made = await yard.running("ghcr.io/me/it:1", secrets=["HF_TOKEN"], registry="hub")
+    assert (await yard.launch(made)).secrets is True
+    run = (await yard.look(made)).runs.run
+    assert run is not None
+    assert run.lease_id is not None
+    async with yard.ctx.db.begin() as tx:
+        given = await VAULT.of_lease(tx, run.lease_id)
+    assert given is not None
+    assert (given.environment, given.registry) == ({"HF_TOKEN": "hf_value"}, login)
+    assert str(row.registry_id).startswith("reg")
+
+
+async def test_a_missing_secret_is_named_while_the_pod_waits(yard: Yard) -> None:
+    await yard.node()
+    made = await yard.create(secrets=["NOT_SET"])
+    await yard.settle(1)
+    run = (await yard.look(made)).runs.run
+    assert run is not None
+    assert "no secret NOT_SET" in run.waiting_reason
+    assert await unclosed_leases(yard.ctx) == 0
 
 
 async def test_two_pods_of_one_name_are_refused(yard: Yard) -> None:

@@ -286,6 +286,23 @@ async def test_one_that_lies_nowhere_goes_at_once(yard: Yard) -> None:
     assert (await yard.volume(VolumeId(row.volume_id))).state == "gone"
 
 
+async def test_what_lay_on_a_removed_node_is_said_to_be_lost(yard: Yard) -> None:
+    node = await yard.node()
+    made = await yard.running(mounts=[data()])
+    await yard.stop(made)
+    await yard.settle(2)
+    async with yard.ctx.db.begin() as tx:
+        await tx.execute(
+            text("UPDATE node SET revoked_at = now() WHERE node_id = :node"), {"node": node.node_id}
+        )
+    yard.rig.agents = []
+    await yard.tick()
+    lost = await yard.only_volume(made)
+    assert (lost.state, "was removed" in lost.state_reason) == ("gone", True)
+    with pytest.raises(Conflict, match="its node was removed"):
+        await yard.start(made)
+
+
 async def test_its_size_is_said_once(yard: Yard) -> None:
     async with yard.ctx.db.begin() as tx:
         await volumes.create(tx, yard.ctx, yard.account, "data", 5)
