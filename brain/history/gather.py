@@ -33,7 +33,7 @@ from brain.history.meters import Meters
 from brain.plumbing import Ctx
 from kernel.clock import NS
 from kernel.ids import BootId, NodeId
-from kernel.wire.agent import Beat, BeatAnswer, GpuReading, GpuSpans, HostReading, LeaseSeen
+from kernel.wire.agent import Beat, BeatAnswer, GpuSpans, HostReading, LeaseSeen
 
 ROWS_MAX = 200_000
 BATCH_ROWS_MAX = 20_000
@@ -84,8 +84,8 @@ class HistoryPart:
         node = str(node_id)
         self._add(at_s, _host(beat.host), Kind.NODE, node)
         for gpu in beat.gpus:
-            if not gpu.lost:
-                self._add(at_s, _gpu(gpu), Kind.GPU, node, gpu.uuid)
+            if gpu.spans is not None:  # else nothing new was read, as while the driver hangs
+                self._add(at_s, _gpu(gpu.spans), Kind.GPU, node, gpu.uuid)
         for lease in beat.leases:
             if lease.metrics:
                 self._add(at_s, self._worker(lease, now_ns), Kind.WORKER, node, lease.lease_id)
@@ -176,23 +176,13 @@ class HistoryPart:
                 _log.warning("history_not_written", failure=type(failure).__name__)
 
 
-def _gpu(gpu: GpuReading) -> list[Numbers]:
-    """The spans, where the agent tells them; else the newest reading alone."""
-    if gpu.spans is not None:
-        told = gpu.spans
-        return [
-            of_span(told.utilisation_percent),
-            of_span(told.memory_mib),
-            of_span(told.power_mw),
-            of_span(told.temperature_c),
-            of_span(told.sm_clock_mhz),
-        ]
+def _gpu(told: GpuSpans) -> list[Numbers]:
     return [
-        of_value(gpu.utilisation_percent),
-        of_value(gpu.memory_used_mib),
-        of_value(gpu.power_mw),
-        of_value(gpu.temperature_c),
-        of_value(gpu.sm_clock_mhz),
+        of_span(told.utilisation_percent),
+        of_span(told.memory_mib),
+        of_span(told.power_mw),
+        of_span(told.temperature_c),
+        of_span(told.sm_clock_mhz),
     ]
 
 

@@ -44,6 +44,11 @@ def beat(*gpus: GpuReading, metrics: dict[str, float] | None = None) -> Beat:
     )
 
 
+def used(uuid: str, percent: int) -> GpuReading:
+    """One reading since the last beat."""
+    return gpu(uuid, spans=GpuSpans(Span(1, percent, percent, percent)))
+
+
 class Scene:
     """A part over a database, and what is kept of a series."""
 
@@ -80,21 +85,27 @@ async def test_spans_are_kept_with_their_peaks(scene: Scene) -> None:
     assert memory == Fold()
 
 
-async def test_without_spans_the_newest_reading_counts(scene: Scene) -> None:
+async def test_a_reading_that_was_told_before_is_not_counted_again(scene: Scene) -> None:
+    """As in every beat while the driver hangs: the newest reading is still the old one."""
     scene.told(gpu("GPU-a", utilisation_percent=42, temperature_c=60))
     await scene.part.flush()
-    use, memory, _, degrees, _ = await scene.slots(Kind.GPU, "GPU-a")
-    assert (use, memory, degrees) == (Fold(1, 42, 42, 42), Fold(1, 0, 0, 0), Fold(1, 60, 60, 60))
+    assert await scene.slots(Kind.GPU, "GPU-a") == []
 
 
 async def test_what_a_strangers_agent_makes_up_does_not_spoil_the_batch(scene: Scene) -> None:
     wild = GpuSpans(Span(1, 2**53, 2**53, 2**53), Span(5, 1, 7, 3), Span(10_000, 5, 0, 1))
-    lying = gpu("GPU-b", power_mw=2**53, temperature_c=-(2**60), spans=wild)
-    scene.told(gpu("GPU-a", power_mw=2**53, utilisation_percent=5, temperature_c=-7), lying)
+    scene.told(used("GPU-a", 5), gpu("GPU-b", spans=wild))
     await scene.part.flush()
-    use, _, power, degrees, _ = await scene.slots(Kind.GPU, "GPU-a")
-    assert (use.n, power.n, degrees.n) == (1, 0, 0)
+    assert (await scene.slots(Kind.GPU, "GPU-a"))[0] == Fold(1, 5, 5, 5)
     assert [one.n for one in await scene.slots(Kind.GPU, "GPU-b")] == [0, 0, 10_000, 0, 0]
+
+
+async def test_a_worker_without_counters_has_no_rate(scene: Scene, clock: ManualClock) -> None:
+    for _ in range(3):
+        scene.told(metrics={"vllm:num_requests_running": 1.0})
+        clock.advance(10)
+    await scene.part.flush()
+    assert [one.n for one in await scene.slots(Kind.WORKER, "lease_1")] == [3, 0, 0, 0, 0]
 
 
 async def test_tokens_a_second_come_from_counters_over_time(
@@ -127,7 +138,7 @@ async def test_a_database_that_is_away_costs_no_beat_and_its_return_no_sample(
     away = Db("postgresql://nobody@127.0.0.1:1/none")
     lost = Scene(Ctx(db=away, clock=clock, ids=SeededIds(clock, 1)))
     for _ in range(3):
-        lost.told(gpu("GPU-a", utilisation_percent=7))
+        lost.told(used("GPU-a", 7))
         with pytest.raises(OSError):
             await lost.part.flush()
         clock.advance(10)
@@ -143,7 +154,7 @@ async def test_what_is_kept_for_a_database_is_bounded_and_losses_are_counted(
 ) -> None:
     monkeypatch.setattr(gather, "ROWS_MAX", 10)
     for _ in range(10):
-        scene.told(gpu("GPU-a"), gpu("GPU-b"))
+        scene.told(used("GPU-a", 1), used("GPU-b", 1))
     assert len(scene.part.rows) <= 10
     assert scene.count("beats") == 10
     assert scene.count("history_rows_lost") + len(scene.part.rows) == 30
@@ -152,14 +163,14 @@ async def test_what_is_kept_for_a_database_is_bounded_and_losses_are_counted(
 async def test_rows_that_waited_too_long_are_given_up_and_counted(
     scene: Scene, clock: ManualClock
 ) -> None:
-    scene.told(gpu("GPU-a"))
+    scene.told(used("GPU-a", 1))
     clock.advance(gather.LATE_S + 60)
     await scene.part.flush()
     assert (scene.count("history_rows_lost"), scene.count("history_rows")) == (2, 0)
 
 
 async def test_rows_that_the_database_refuses_do_not_stop_the_others(scene: Scene) -> None:
-    scene.told(gpu("GPU-a"))
+    scene.told(used("GPU-a", 1))
     scene.part.rows.append((1, scene.part.rows[0][1] - 60, *([2**63] * 20)))
     await scene.part.flush()
     assert (scene.count("history_rows_lost"), scene.count("history_rows")) == (1, 2)
@@ -168,7 +179,7 @@ async def test_rows_that_the_database_refuses_do_not_stop_the_others(scene: Scen
 async def test_batches_hold_one_minute_each(scene: Scene, clock: ManualClock) -> None:
     clock.set_wall(clock.now_ns() // (60 * NS) * 60 * NS + 55 * NS)
     for _ in range(2):
-        scene.told(gpu("GPU-a"))
+        scene.told(used("GPU-a", 1))
         clock.advance(10)
     await scene.part.flush()
     async with scene.ctx.db.begin() as tx:

@@ -18,6 +18,7 @@ from brain.plumbing import Ctx
 from brain.settings import Settings
 from kernel.clock import NS, ManualClock
 from kernel.ids import AccountId, DeploymentId
+from kernel.wire.agent import GpuSpans, Span
 from tests.support.brain import Somebody, running, settings_for_tests, signed_up
 from tests.support.deployments import give
 from tests.support.fleet import LAUNCH, Agent, Rig, gpu
@@ -54,8 +55,9 @@ async def measured(rig: Rig, history: HistoryPart, agent: Agent, *uses: int | No
     """A beat every ten seconds with these utilisations of its first GPU; None: no beat."""
     for use in uses:
         if use is not None:
-            agent.gpus[0].utilisation_percent = use
+            agent.gpus[0].spans = GpuSpans(Span(1, use, use, use))
             await agent.beat(*agent.last_seen)
+            agent.gpus[0].spans = None
         rig.clock.advance(10)
         await rig.front.flush()
     await history.flush()
