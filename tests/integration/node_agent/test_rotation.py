@@ -109,8 +109,9 @@ async def test_a_death_before_the_brain_heard_of_the_key_loses_nothing(
     brain.away = False
     agent.start()
     await beats_again(brain)
-    await until(lambda: len(brain.keys) == 1, SECONDS)
+    assert await until(lambda: len(brain.keys) == 1, SECONDS)
     await beats_again(brain)
+    assert not (agent.home / "node.key.next").exists()
 
 
 async def test_an_old_key_is_replaced_without_being_asked(
