@@ -15,8 +15,9 @@ from typing import Any
 from kernel.workproof import LEAF_BYTES
 from node_agent.checks.work import NoGpu, NoRoom
 
-CHUNK_HASHES = 1 << 22  # made at a time: 256 MiB of content
-CHUNK_BYTES = 1 << 28  # read at a time
+# Made and read at a time, so that what is worked with beside the memory stays below 0.5 GiB.
+CHUNK_HASHES = 1 << 19
+CHUNK_BYTES = 1 << 26
 IV = (
     0x6A09E667F3BCC908,
     0xBB67AE8584CAA73B,
@@ -71,10 +72,10 @@ class CudaKernel:
             self._memory = torch.empty(
                 (blocks, block_bytes // LEAF_BYTES), dtype=torch.int64, device=self._device
             )
+            self._make(key, self._memory)
+            self._wait()
         except torch.cuda.OutOfMemoryError as problem:
             raise NoRoom(str(problem)[:300]) from None
-        self._make(key, self._memory)
-        self._wait()
 
     def read(self, key: bytes) -> Sequence[bytes]:
         torch = self._torch

@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from brain import billing, fleet
+from brain import billing, fleet, trust
 from brain.app import create_app
 from brain.plumbing import Ctx
-from brain.wiring import DeploymentWatch
+from brain.trust import TrustTerms, windows
+from brain.trust.windows import Announcement
+from brain.wiring import DeploymentWatch, OwnersOfWork
 from catalog import load_catalog
 from kernel.clock import NS, ManualClock
 from kernel.ids import AccountId
@@ -85,3 +87,23 @@ async def seen(client: httpx.AsyncClient, who: Somebody, path: str) -> dict[str,
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+@pytest.mark.feature("C6")
+async def test_who_rents_on_a_node_reads_of_its_maintenance_among_the_events(
+    renter: tuple[House, httpx.AsyncClient, Somebody],
+) -> None:
+    """A pod's events are those of the deployment under it, so its owner reads the same."""
+    house, client, who = renter
+    node = await house.node()
+    made = await house.ready()
+    now_ns = house.clock.now_ns()
+    wanted = Announcement(now_ns + 6 * HOUR_NS, now_ns + 8 * HOUR_NS, "new fans")
+    await windows.announce(house.ctx, node.node_id, house.rig.account, wanted, 3600)
+    for _ in range(2):
+        await trust.look(house.ctx, TrustTerms(check_seconds=0), OwnersOfWork(house.ctx))
+    told = await seen(client, who, f"/api/v1/deployments/{made}/events")
+    said = [one["reason"] for one in told["items"] if one["what"] == "maintenance_announced"]
+    assert len(said) == 1
+    assert "new fans" in said[0]
+    assert "nothing is billed" in said[0]
