@@ -38,6 +38,7 @@ SIOCSIFADDR, SIOCSIFNETMASK = 0x8916, 0x891C
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 IFF_UP = 1
 MNT_DETACH = 2
+ADDRESSES = "base=10.201.0.0/16,size=26"  # room for a network for every lease of a long run
 BRIDGE = "gngt"  # and the keeper's pid
 
 
@@ -133,7 +134,7 @@ class Dockerd:
         client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
         for one in client.containers(all=True):
             client.remove_container(one["Id"], force=True, v=True)
-        client.prune_networks()
+        client.prune_networks()  # type: ignore[no-untyped-call]
         client.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -166,6 +167,7 @@ class Dockerd:
             "live-restore": json.dumps(self._live_restore),
             "log-level": "warn",
             "group": "root",
+            "default-address-pool": ADDRESSES,
             "config-file": f"{self.home}/daemon.json",  # not the machine's own
         }
         before = ["nsenter", f"--net=/run/netns/{self._network}"] if self._network else []
