@@ -28,7 +28,7 @@ BACKLOG = 1024
 NUMBERS_KEPT = 20_000  # leases whose used numbers are remembered
 # A peer that vanished is found by the kernel, on idle links too.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-UNACKNOWLEDGED_MS_MAX = 20_000
+_HERE_ALONE = ("127.0.0.1", "::1", "localhost")
 
 
 class Log(Protocol):
@@ -102,6 +102,8 @@ class LinkListener:
         )
         self._sweeping = loop.create_task(self._sweep_always(), name="links-sweep")
         self._log.info("links_listening", url=self.url, boot_id=self.boot_id)
+        if not self._terms.url and self._terms.host in _HERE_ALONE:
+            self._log.info("links_from_this_machine_alone", setting="GATEWAY_LINK_URL")
 
     async def close(self) -> None:
         """End every link, used ones too."""
@@ -320,7 +322,6 @@ def _door(host: str, port: int) -> socket.socket:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, seconds in KEEPALIVE:
             door.setsockopt(socket.IPPROTO_TCP, option, seconds)
-        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
         door.bind((host, port))
         door.setblocking(False)
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from inference.link_lease import LeaseLinks, Shelf
@@ -10,6 +11,9 @@ from inference.links import Answering, Link, Links, Lost
 from kernel.clock import NS
 from kernel.wire.gateway import LinkRow
 from kernel.wire.links import WORKER
+
+# A node that vanished with a request is found by the kernel, long before the first byte is due.
+UNACKNOWLEDGED_MS_MAX = 30_000
 
 
 class ReverseLinks(Links):
@@ -58,6 +62,8 @@ class ReverseLinks(Links):
             asyncio.get_running_loop().call_soon(exchange.answer_lost, Lost.REFUSED)
 
     def _hand_over(self, transport: asyncio.Transport, exchange: Answering, *, used: bool) -> None:
+        door = transport.get_extra_info("socket")
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
         link = Link(self)
         transport.set_protocol(link)
         link.connection_made(transport)

@@ -6,7 +6,7 @@ import pytest
 
 from brain.deployments import replica_row
 from kernel.wire.agent import LeaseSeenState
-from kernel.wire.gateway import ReplicaState
+from kernel.wire.gateway import REVERSE, ReplicaState
 from tests.support.deployments import House
 
 
@@ -25,16 +25,16 @@ async def test_a_deployment_becomes_ready_on_a_node(house: House) -> None:
     assert await house.state(made) == "running"
 
 
-async def test_gateways_are_told_of_a_ready_replica_and_its_port(house: House) -> None:
+async def test_gateways_are_told_of_a_ready_replica_and_of_links_to_it(house: House) -> None:
     await house.node()
     made = await house.ready()
     [replica] = await house.replicas(made)
     async with house.ctx.db.begin() as tx:
         told = await replica_row(tx, replica.replica_id)
     assert told is not None
-    assert (told.state, told.link.port, told.lease_id) == (
+    assert (told.state, told.link.kind, told.lease_id) == (
         ReplicaState.READY,
-        9000,
+        REVERSE,
         replica.lease_id,
     )
     assert told.upstream_model == "ganglion/stand-in"
