@@ -51,7 +51,9 @@ class ForwardSession(asyncssh.SSHTCPSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._chan = None
-        self.drop()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()  # once the pod has what the client sent
         self._over(self)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:

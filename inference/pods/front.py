@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from inference.pods.limits import Counts, Failures
@@ -45,6 +46,8 @@ class Front:
         self.ssh_addresses = Counts(settings.ssh_connections_per_address_max)
         self.ssh_failures = Failures(settings.ssh_failures_per_minute_max, clock.monotonic_ns)
         self.counted: Counter[str] = Counter()
+        self.ssh_connections = 0
+        self.link_gauges: Callable[[], dict[str, float]] = dict
         self.connected = False
         self.draining = False
         self._heard_ns = clock.monotonic_ns()

@@ -59,13 +59,15 @@ def own(front: Front, method: bytes, target: bytes, headers: Sequence[Header]) -
     raise NotFound(f"A pod's port is at <pod>-<port>.{domain}.", code="unknown_url")
 
 
-def _figures(front: Front) -> list[tuple[str, int]]:
+def _figures(front: Front) -> list[tuple[str, float]]:
     return [
         ("known", len(front.pods)),
         ("open", front.open_now),
         ("connections", len(front.connections)),
         ("brain_connected", int(front.connected)),
         ("ready", int(front.why_not_ready() is None)),
+        ("ssh_connections", front.ssh_connections),
+        *sorted(front.link_gauges().items()),
         *((f"{name}_total", count) for name, count in sorted(front.counted.items())),
     ]
 

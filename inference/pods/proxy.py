@@ -47,6 +47,7 @@ class ClientConnection(asyncio.Protocol):
         self._since_ns = front.now_ns()  # of the present phase
         self._between = True  # no byte of the next request has come
         self._closed = False  # the client closed its sending side
+        self._unsent = 0  # bytes of an answer that had not left at the last look
         # Of the present request:
         self._target = b""
         self._headers: list[Header] = []
@@ -69,8 +70,12 @@ class ClientConnection(asyncio.Protocol):
         self._enter(Phase.HEAD)
         trusted = self._address in self._settings.trusted
         self._counted = not trusted and front.addresses.take(self._address)
-        full = len(front.connections) >= self._settings.pod_connections_max
+        known = len(front.connections)
+        full = known >= self._settings.pod_connections_max
         front.connections.add(self)
+        if known >= self._settings.pod_connections_max * 2:
+            self.cut()  # not even words for so many
+            return
         front.counted["http_connections"] += 1
         if full or not (trusted or self._counted):
             self.refuse(LimitReached("Too many connections are open; try again.", retry_after=5))
@@ -190,6 +195,13 @@ class ClientConnection(asyncio.Protocol):
         if rest:
             self._exchange.send_raw(rest)
 
+    def close_raw(self) -> None:
+        """The pod hung up: close once what it said is sent."""
+        self._exchange.leave()
+        if self._transport is not None and not self._is(Phase.CLOSED):
+            self._enter(Phase.LINGERING)
+            self._transport.close()
+
     def end_raw(self) -> None:
         """The pod will say no more; what the client still sends is passed on."""
         if self._transport is not None and self._transport.can_write_eof():
@@ -218,10 +230,19 @@ class ClientConnection(asyncio.Protocol):
                 self.cut()
             elif not self._between and spent_ns > ns(settings.pod_head_seconds_max):
                 self._fault(RequestTimeout("The request did not arrive in time."))
-        elif self._is(Phase.LINGERING) and spent_ns > LINGER_NS:
-            self.cut()
+        elif self._is(Phase.LINGERING):
+            self._watch_end(now_ns)
         elif self._is(Phase.ASKED, Phase.RAW):
             self._exchange.watch(now_ns)
+
+    def _watch_end(self, now_ns: int) -> None:
+        """A moment for the client to close; for what it has yet to read, as long as it reads."""
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._since_ns = unsent, now_ns
+        most_ns = ns(self._settings.pod_idle_seconds_max) if unsent else LINGER_NS
+        if now_ns - self._since_ns > most_ns:
+            self.cut()
 
     def shut(self) -> None:
         if self._is(Phase.HEAD) and self._between:

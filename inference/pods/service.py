@@ -17,6 +17,7 @@ from inference.pods.proxy import ClientConnection
 from inference.pods.settings import Settings
 from inference.pods.table import Pods
 from kernel.clock import NS, Clock
+from kernel.errors import BadInput
 from kernel.ids import BootId, Ids
 
 BACKLOG = 1024
@@ -32,6 +33,7 @@ class Service:
         self._boot_id = str(ids.new(BootId))
         self.links = LinkListener(self._boot_id, terms(settings), clock)
         self.front = Front(settings, clock, Pods(), self.links)
+        self.front.link_gauges = self.links.gauges
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._log = structlog.get_logger("inference.pods")
@@ -100,7 +102,12 @@ class Service:
 
 
 def terms(settings: Settings) -> LinkTerms:
-    """Where agents' links come in."""
+    """Where agents' links come in. Raises ``BadInput`` when agents could not be told where."""
+    if not settings.pod_link_url and settings.pod_link_host in ("0.0.0.0", "::", ""):
+        raise BadInput(
+            "Set POD_LINK_URL to the address where agents reach this front: POD_LINK_HOST"
+            " listens on all addresses and names none."
+        )
     return LinkTerms(
         host=settings.pod_link_host,
         port=settings.pod_link_port,

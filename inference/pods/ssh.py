@@ -57,12 +57,14 @@ class PodServer(asyncssh.SSHServer):
         self._conn = conn
         peer = conn.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
-        self._counted = front.ssh_addresses.take(self._address)
+        trusted = self._address in settings.trusted  # it stands for many people
+        self._counted = not trusted and front.ssh_addresses.take(self._address)
         front.counted["ssh_connections"] += 1
+        front.ssh_connections += 1
         full = (
-            not self._counted
+            not (trusted or self._counted)
             or front.draining
-            or front.ssh_addresses.total > settings.ssh_connections_max
+            or front.ssh_connections > settings.ssh_connections_max
             or len(self._unproved) >= max(settings.ssh_connections_max // UNPROVED_SHARE, 1)
             or front.ssh_failures.too_many(self._address)
         )
@@ -81,13 +83,15 @@ class PodServer(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         front = self._front
         self._conn = None
+        front.ssh_connections -= 1
         self._unproved.discard(self)
         front.connections.discard(self)
         if self._counted:
             front.ssh_addresses.give(self._address)
             self._counted = False
         if not self._pod_id and not self._refused:
-            front.ssh_failures.add(self._address)
+            if self._address not in self._settings.trusted:
+                front.ssh_failures.add(self._address)
             front.counted["ssh_failed"] += 1
         for session in list(self._sessions):
             if isinstance(session, ForwardSession):

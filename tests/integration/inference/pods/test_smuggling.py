@@ -137,6 +137,8 @@ async def test_nonsense_of_a_pod_is_502(begin: Begin, name: str) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(ANSWERS[name])
         await writer.drain()
+        if "endless" in name:
+            await reader.read()  # it stays
         writer.close()
 
     world = await begin(serve)

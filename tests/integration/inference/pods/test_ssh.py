@@ -125,15 +125,18 @@ async def test_signals_and_the_end_of_input_arrive(
     assert waiting.exit_status == 4
 
 
+@pytest.mark.parametrize("window", [1 << 16, 1 << 30], ids=["small window", "huge window"])
 async def test_a_slow_reader_stops_the_process_in_the_pod(
-    begin: Begin, key: asyncssh.SSHKey, lines: list[str], tmp_path: Path
+    begin: Begin, key: asyncssh.SSHKey, lines: list[str], tmp_path: Path, window: int
 ) -> None:
     world = await begin(row=pod_row(ssh_keys=lines))
     count = tmp_path / "count"
     flood = f"while head -c 1000000 /dev/zero; do echo >> {count}; done"
     async with login(world, key) as connection:
         before = world.front.rss_mib()
-        process = await connection.create_process(flood, encoding=None, window=65536)
+        process = await connection.create_process(flood, encoding=None, window=window)
+        if window > 1 << 20:
+            connection._transport.pause_reading()  # type: ignore[union-attr]
         last = -1
 
         def still() -> bool:
@@ -244,6 +247,7 @@ async def test_own_ports_are_forwarded_and_nothing_else(
     assert await until(through, 30) == b"there and back" * 10_000
     client.kill()
     await client.wait()
+    world.node.targets[9000] = world.node.targets[8000]  # there, but not opened
     async with login(world, key) as connection:
         for host, port in (("localhost", 9000), ("10.0.0.1", 8000), ("169.254.169.254", 80)):
             with pytest.raises(asyncssh.ChannelOpenError):
