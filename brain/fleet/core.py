@@ -261,14 +261,19 @@ def sort_leases(
     return BeatLeases(
         changed=changed,
         renewed=tuple(sorted(kept)),
-        evidence=tuple(sorted(key for key in alive if _paid_for(live[key], now_ns))),
+        evidence=tuple(
+            sorted(key for key in alive if _paid_for(live[key], seen[key].state, now_ns))
+        ),
         missing=tuple(sorted(absent - awaited)),
     )
 
 
-def _paid_for(lease: LeaseFacts, now_ns: int) -> bool:
+def _paid_for(lease: LeaseFacts, state: LeaseSeenState, now_ns: int) -> bool:
+    """An end that nobody asked for, or that takes too long, is no time of the renter's."""
     asked = lease.stop_asked_ns
-    return asked is None or now_ns <= asked + STOPPING_BILLED_NS
+    if asked is None:
+        return state is not LeaseSeenState.STOPPING
+    return now_ns <= asked + STOPPING_BILLED_NS
 
 
 def _stops_for_ever(lease: LeaseFacts, now_ns: int) -> bool:

@@ -170,12 +170,10 @@ async def close(
 
 def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:
     """Time after the last evidence is not billed to a lease that was lost, to one whose node took
-    too long to stop, nor to one that is found gone after a silence: its work may have ended at the
-    beginning of that."""
-    asked = row.stop_asked_ns
-    slow = asked is not None and now_ns > asked + core.STOPPING_BILLED_NS
-    unseen = now_ns - max(row.renewed_ns, row.opened_ns) >= core.SILENT_NS
-    return LeaseOutcome.LOST if slow or unseen or outcome is Outcome.LOST else LeaseOutcome.GONE
+    too long to stop, nor to one whose work ended unasked: it may have ended right after that."""
+    asked = row.stop_asked_ns  # now_ns itself: the report that it is gone asked for it
+    timely = asked is not None and asked < now_ns <= asked + core.STOPPING_BILLED_NS
+    return LeaseOutcome.GONE if timely and outcome is not Outcome.LOST else LeaseOutcome.LOST
 
 
 def terms_of(lease_id: LeaseId, wanted: Claim, node: store.Entry, now_ns: int) -> LeaseTerms:

@@ -132,6 +132,8 @@ async def test_work_that_is_found_gone_after_a_silence_is_billed_to_its_beginnin
     await rig.pass_time(20, agent, other)
     last_ns = rig.clock.now_ns()
     await rig.pass_time(40, other)
+    await agent.beat(agent.seen(lease, LeaseSeenState.STOPPING))  # by itself
+    await rig.pass_time(1, agent, other)
     await agent.beat(agent.seen(lease, LeaseSeenState.GONE))
     assert (await rig.lease(lease.lease_id)).outcome == Outcome.RELEASED
     async with rig.ctx.db.begin() as tx:
