@@ -38,6 +38,7 @@ def script(file: AgentFile | None = None) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_script_is_clean_for_shellcheck(tmp_path: Path) -> None:
     made = tmp_path / "install.sh"
     made.write_text(script())
@@ -122,6 +123,7 @@ def test_the_file_brings_all_that_its_libraries_ask_for() -> None:
     assert asked - set(NEEDED) == set()
 
 
+@pytest.mark.slow
 def test_the_agent_runs_from_its_file_with_nothing_else(tmp_path: Path) -> None:
     made = agent_file()
     (tmp_path / "agent.pyz").write_bytes(made.content)
