@@ -72,11 +72,11 @@ async def test_any_user_of_the_image_may_write(
     assert engine_client.exec_start(made["Id"]) == b"0\n"
 
 
+@pytest.mark.parametrize("volumes", ["own file system"], indirect=True)
 async def test_a_file_system_cannot_grow_past_its_size(
     engine: DockerEngine, engine_client: docker.APIClient, volumes: Volumes
 ) -> None:
-    if not volumes.has_quota:
-        pytest.skip("a folder is measured instead")
+    assert volumes.has_quota
     work = await running(engine, pod("sleep 60", volumes=[DATA]))
     said = said_inside(engine_client, work, "dd if=/dev/zero of=/data/file bs=1M count=1100")
     assert "No space left on device" in said
@@ -84,11 +84,11 @@ async def test_a_file_system_cannot_grow_past_its_size(
     assert volumes.breaches(work) == ""
 
 
+@pytest.mark.parametrize("volumes", ["folder"], indirect=True)
 async def test_a_folder_that_is_too_full_ends_its_work(
     engine: DockerEngine, engine_client: docker.APIClient, volumes: Volumes
 ) -> None:
-    if volumes.has_quota:
-        pytest.skip("a file system keeps its size itself")
+    assert not volumes.has_quota
     work = await running(engine, pod("sleep 60", volumes=[DATA]))
     said_inside(engine_client, work, "dd if=/dev/zero of=/data/file bs=1M count=900")
     await volumes._round()
