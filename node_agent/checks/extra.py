@@ -129,11 +129,11 @@ class Checks:
 
     async def close(self) -> None:
         """Give up what runs and wait for its end."""
-        tasks = {job.task for job in self._jobs.values() if job.task is not None} | self._ending
         for check_id in list(self._jobs):
             self._give_up(check_id)
-        if tasks:
-            await asyncio.wait(tasks, timeout=END_SECONDS_MAX)
+        end_ns = self._clock.monotonic_ns() + int(END_SECONDS_MAX * NS)
+        while self._ending and self._clock.monotonic_ns() < end_ns:
+            await asyncio.wait(set(self._ending), timeout=END_SECONDS_MAX)
 
     def _begin(self, order: CheckOrder) -> None:
         job = _Job(order, CheckTold(order.check_id, CheckStage.RUNNING))
@@ -165,7 +165,14 @@ class Checks:
             self._refuse(job, CheckRefusal.FAILED, f"The worker's answer is wrong: {wrong!r}.")
         finally:
             if worker is not None:
-                await worker.end()
+                await asyncio.shield(self._end(worker))
+
+    def _end(self, worker: Worker) -> asyncio.Task[None]:
+        """Its end, which a check that is given up a second time does not break off."""
+        ending = asyncio.create_task(worker.end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending
 
     async def _stages(self, job: _Job, worker: Worker) -> None:
         if not self._take(job, CheckStage.COMMITTED, await worker.ask(self._first_line(job.order))):

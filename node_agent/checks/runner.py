@@ -76,7 +76,7 @@ class ProcessWorker:
                 self._process.kill()
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(END_SECONDS_MAX):
-                await self._process.wait()
+                await self._process.communicate()  # to the end of its pipes
                 if self._cleaner:
                     cleaning = await asyncio.create_subprocess_exec(
                         *self._cleaner, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL

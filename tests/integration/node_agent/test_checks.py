@@ -30,7 +30,9 @@ from node_agent.checks.extra import Checks
 from node_agent.checks.runner import CODE_ROOT, ChildRunner, docker_arguments
 from node_agent.gpu import simulated_uuid
 from tests.support.fleet import host
+from tests.support.vllm import need_vllm
 from tests.support.wait import until
+from tools.vllm_part import HOME as VLLM_HOME
 
 pytestmark = pytest.mark.feature("C6")
 GPU = simulated_uuid("test", 0)
@@ -185,22 +187,37 @@ RUN = (
 )
 
 
-def test_the_kernel_for_gpus_gives_the_twins_values() -> None:
-    """Its torch runs on the CPU here: the same code as on a GPU, but for the device."""
-    torch = pytest.importorskip("torch", reason="torch is not installed here")
-    assert torch is not None
-    from node_agent.checks.cpu import CpuKernel
-    from node_agent.checks.cuda import CudaKernel
-    from node_agent.checks.work import Work
+SAME = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from node_agent.checks.cpu import CpuKernel
+from node_agent.checks.cuda import CudaKernel
+from node_agent.checks.work import Work
 
-    line = {"key": "ab" * 32, "blocks": 20, "block_bytes": 4096, "readings": 2, "products": 2}
-    line |= {"rows": 32, "inner": 128, "columns": 64}
-    said = []
-    for kernel in (CpuKernel(1 << 20), CudaKernel("cpu")):
-        work = Work(kernel, line, lambda: 0)
-        shown = {"blocks": [(0, 3), (2, 19)], "product": 1, "rows": [1, 31]}
-        said.append([work.commit(), work.recall("cd" * 32), work.open(shown)])
-    assert said[0] == said[1]
+line = {"key": "ab" * 32, "blocks": 20, "block_bytes": 4096, "readings": 2, "products": 2}
+line |= {"rows": 32, "inner": 128, "columns": 64}
+shown = {"blocks": [(0, 3), (2, 19)], "product": 1, "rows": [1, 31]}
+said = []
+for kernel in (CpuKernel(1 << 20), CudaKernel("cpu")):
+    work = Work(kernel, line, lambda: 0)
+    said.append([work.commit(), work.recall("cd" * 32), work.open(shown)])
+print("same" if said[0] == said[1] else said)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.real("vllm")
+def test_the_kernel_for_gpus_gives_the_twins_values() -> None:
+    """In the torch of the worker image, on the CPU: the code of a GPU, but for the device."""
+    need_vllm()
+    done = subprocess.run(
+        [str(VLLM_HOME / "bin" / "python"), "-c", SAME, str(CODE_ROOT)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.strip() == "same", done.stderr[-2000:]
 
 
 async def test_ending_the_agent_ends_its_checks(checks: Checks) -> None:
