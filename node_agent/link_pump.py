@@ -53,12 +53,12 @@ class Side(asyncio.BufferedProtocol):
             self._peer.resume_reading()
 
     def eof_received(self) -> bool:
-        """Keep this side for what still goes the other way, where the peer can be told an end."""
+        """Keep this side for what still goes the other way, where both can do that: TLS cannot."""
         self._ended = True
-        peer, other = self._peer, self._other
-        if peer is None or other is None:
+        peer, other, own = self._peer, self._other, self.transport
+        if peer is None or other is None or own is None:
             return False
-        if other._ended or not peer.can_write_eof():
+        if other._ended or not peer.can_write_eof() or not own.can_write_eof():
             peer.close()
             return False
         peer.write_eof()
