@@ -38,7 +38,7 @@ from brain.fleet.record import (
 )
 from brain.fleet.rented import end_rented, open_rented, retire_rented
 from brain.fleet.session import session_secret
-from brain.fleet.spans import LeaseSpan, lease_spans, node_gpu_uuids
+from brain.fleet.spans import LeaseSpan, lease_spans, node_gpu_uuids, node_known
 from brain.fleet.standing import Standing, set_standing, standings
 from brain.fleet.states import LeaseState
 from brain.fleet.supply import offers
@@ -96,6 +96,7 @@ __all__ = [
     "new_logs",
     "newest_logs",
     "node_gpu_uuids",
+    "node_known",
     "nodes_of_account",
     "nodes_of_leases",
     "offers",

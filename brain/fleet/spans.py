@@ -68,3 +68,8 @@ async def lease_spans(
 async def node_gpu_uuids(tx: Tx, node_id: NodeId) -> list[str]:
     """The node's GPUs as it names them now, in its order."""
     return [row.gpu_uuid for row in await store.node_gpus(tx, node_id)]
+
+
+async def node_known(tx: Tx, node_id: NodeId) -> bool:
+    """Whether there is, or was, such a node in the fleet."""
+    return await store.fleet_node(tx, node_id) is not None

@@ -87,6 +87,6 @@ async def replica_metrics(
 
 
 def _asker(principal: Principal) -> Asker:
-    """An administrator may look into the shared pool as well."""
+    """An administrator may look into every node, and into the shared pool."""
     owners = [principal.account_id, *([PLATFORM_ACCOUNT] if principal.is_admin else [])]
-    return Asker(principal.account_id, tuple(owners))
+    return Asker(principal.account_id, tuple(owners), every_node=principal.is_admin)

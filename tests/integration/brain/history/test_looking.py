@@ -19,7 +19,7 @@ from brain.settings import Settings
 from kernel.clock import NS, ManualClock
 from kernel.ids import AccountId, DeploymentId
 from kernel.wire.agent import GpuSpans, Span
-from tests.support.brain import Somebody, running, settings_for_tests, signed_up
+from tests.support.brain import Somebody, admin, running, settings_for_tests, signed_up
 from tests.support.deployments import give
 from tests.support.fleet import LAUNCH, Agent, Rig, gpu
 
@@ -145,6 +145,18 @@ async def test_a_stranger_sees_nothing_of_a_node(
     stranger = await signed_up(brain)
     path = f"/api/v1/nodes/{agent.node_id}/metrics"
     assert (await brain.get(path, headers=stranger.headers)).status_code == 404
+
+
+async def test_an_administrator_sees_every_node_that_there_is(
+    brain: httpx.AsyncClient, rig: Rig, history: HistoryPart, ctx: Ctx
+) -> None:
+    agent = await rig.agent(gpu("GPU-a"))
+    await measured(rig, history, agent, 10)
+    root = await admin(brain, ctx)
+    found = await look(brain, root, f"nodes/{agent.node_id}/metrics", step=10)
+    assert [one["kind"] for one in found["series"]] == ["node", "gpu"]
+    unknown = f"/api/v1/nodes/node_{'0' * 32}/metrics"
+    assert (await brain.get(unknown, headers=root.headers)).status_code == 404
 
 
 async def test_a_renter_sees_its_gpus_while_it_had_them_and_no_others(
