@@ -82,7 +82,8 @@ def test_a_host_is_needed_and_chunks_are_not_for_http_1_0() -> None:
 
 def test_hop_by_hop_headers_and_a_clients_own_forwarded_ones_are_dropped() -> None:
     asked = judged(
-        (b"Connection", b"close, X-Secret, Host, content-length"),
+        (b"Connection", b"close, X-Secret, Host, content-length, Content-Type"),
+        (b"Content-Type", b"text/plain"),
         (b"X-Secret", b"1"),
         (b"Keep-Alive", b"5"),
         (b"TE", b"trailers"),
@@ -99,7 +100,7 @@ def test_hop_by_hop_headers_and_a_clients_own_forwarded_ones_are_dropped() -> No
     )
     seen = Reader(heads.request_head(asked, PEER))
     names = {name for name, _ in seen.headers}
-    assert names == {b"host", b"authorization", b"content-length"} | {
+    assert names == {b"host", b"authorization", b"content-length", b"content-type"} | {
         b"x-forwarded-for",
         b"x-forwarded-proto",
         b"x-forwarded-host",
