@@ -75,7 +75,8 @@ def _withheld(row: Any, now_ns: int) -> str:
     if row.withheld:
         return str(row.withheld)
     if row.closed_from_ns is not None and row.closed_from_ns <= now_ns < row.closed_until_ns:
-        return f"It is, or is soon, in maintenance until {at_of(row.closed_until_ns):%Y-%m-%d %H:%M} UTC."
+        until = at_of(row.closed_until_ns)
+        return f"It is, or is soon, in maintenance until {until:%Y-%m-%d %H:%M} UTC."
     if row.silent_since_ns is not None:
         return "It fell silent."
     if row.nvml == NvmlState.HUNG.value:
