@@ -13,74 +13,90 @@ from cli.commands.pod_common import URL, Wait, follow, say_addresses
 from cli.faults import CliError
 from cli.output import cell, console, show_json
 
+Image = Annotated[str, typer.Argument(help="Such as ubuntu:24.04 or ghcr.io/owner/name:tag.")]
+Arguments = Annotated[
+    list[str] | None, typer.Argument(help="What follows the image's entry point.")
+]
+Name = Annotated[str | None, typer.Option(help="Lower case, digits, dashes.")]
+Command = Annotated[
+    list[str] | None, typer.Option(help="In place of the entry point; a word each time.")
+]
+Env = Annotated[
+    list[str] | None, typer.Option("--env", "-e", help="NAME=value; may be given again.")
+]
+EnvFile = Annotated[Path | None, typer.Option(help="Lines of NAME=value, such as a .env file.")]
+Port = Annotated[
+    list[int] | None, typer.Option("--port", "-p", help="To be reached; may be given again.")
+]
+Volume = Annotated[
+    list[str] | None,
+    typer.Option("--volume", "-v", help="NAME:/path or NAME:/path:GiB for a new one."),
+]
+Gpus = Annotated[int, typer.Option(min=1, max=16)]
+Gpu = Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")]
+MinVram = Annotated[int, typer.Option(min=0, help="GiB of each GPU.")]
+Simulated = Annotated[bool, typer.Option(help="A GPU that only pretends will do.")]
+Disk = Annotated[int | None, typer.Option(min=1, help="GiB of the container itself.")]
+Ssh = Annotated[bool, typer.Option(help="A shell may be opened in it.")]
+Secret = Annotated[list[str] | None, typer.Option(help="Give it this secret; may be given again.")]
+Registry = Annotated[str | None, typer.Option(help="Credentials of a private image.")]
+MaxPrice = Annotated[str | None, typer.Option(help="Most dollars a GPU-hour.")]
+Budget = Annotated[str | None, typer.Option(help="Dollars in all; then it stops.")]
+MaxDuration = Annotated[int | None, typer.Option(min=60, help="Seconds; then it stops.")]
+Region = Annotated[list[str] | None, typer.Option(help="Only in this region.")]
+Secure = Annotated[bool, typer.Option("--secure", help="Only in data centres.")]
+
 
 def create(
-    image: Annotated[str, typer.Argument(help="Such as ubuntu:24.04 or ghcr.io/owner/name:tag.")],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="What follows the image's entry point.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Lower case, digits, dashes.")] = None,
-    command: Annotated[
-        list[str] | None, typer.Option(help="In place of the entry point; a word each time.")
-    ] = None,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", "-e", help="NAME=value; may be given again.")
-    ] = None,
-    env_file: Annotated[
-        Path | None, typer.Option(help="Lines of NAME=value, such as a .env file.")
-    ] = None,
-    port: Annotated[
-        list[int] | None, typer.Option("--port", "-p", help="To be reached; may be given again.")
-    ] = None,
-    volume: Annotated[
-        list[str] | None,
-        typer.Option("--volume", "-v", help="NAME:/path or NAME:/path:GiB for a new one."),
-    ] = None,
-    gpus: Annotated[int, typer.Option(min=1, max=16)] = 1,
-    gpu: Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")] = None,
-    min_vram: Annotated[int | None, typer.Option(min=0, help="GiB of each GPU.")] = None,
-    simulated: Annotated[bool, typer.Option(help="A GPU that only pretends will do.")] = False,
-    disk: Annotated[int | None, typer.Option(min=1, help="GiB of the container itself.")] = None,
-    ssh: Annotated[bool, typer.Option(help="A shell may be opened in it.")] = True,
-    secret: Annotated[
-        list[str] | None, typer.Option(help="Give it this secret; may be given again.")
-    ] = None,
-    registry: Annotated[str | None, typer.Option(help="Credentials of a private image.")] = None,
-    max_price: Annotated[str | None, typer.Option(help="Most dollars a GPU-hour.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Dollars in all; then it stops.")] = None,
-    max_duration: Annotated[
-        int | None, typer.Option(min=60, help="Seconds; then it stops.")
-    ] = None,
-    region: Annotated[list[str] | None, typer.Option(help="Only in this region.")] = None,
-    secure: Annotated[bool, typer.Option("--secure", help="Only in data centres.")] = False,
+    image: Image,
+    arguments: Arguments = None,
+    name: Name = None,
+    command: Command = None,
+    env: Env = None,
+    env_file: EnvFile = None,
+    port: Port = None,
+    volume: Volume = None,
+    gpus: Gpus = 1,
+    gpu: Gpu = None,
+    min_vram: MinVram = 0,
+    simulated: Simulated = False,
+    disk: Disk = None,
+    ssh: Ssh = True,
+    secret: Secret = None,
+    registry: Registry = None,
+    max_price: MaxPrice = None,
+    budget: Budget = None,
+    max_duration: MaxDuration = None,
+    region: Region = None,
+    secure: Secure = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
     json: Json = False,
 ) -> None:
     """Run an image on GPUs and wait until it runs."""
-    wished: dict[str, Any] = {"count": gpus, "name": gpu, "min_vram_gib": min_vram}
-    body: dict[str, Any] = {
-        "image": image,
-        "gpus": {k: v for k, v in wished.items() if v is not None} | {"simulated": simulated},
-        "ssh": ssh,
-    }
-    wanted = {
-        "name": name,
-        "command": command,
-        "arguments": arguments,
-        "env": _variables(env or [], env_file) or None,
-        "ports": port,
-        "volumes": [_mount(text) for text in volume or []] or None,
-        "disk_gib": disk,
-        "secrets": secret,
-        "registry_id": registry,
-        "max_price_usd_per_gpu_hour": max_price,
-        "budget_usd": budget,
-        "max_duration_seconds": max_duration,
-        "regions": region,
-        "secure": secure or None,
-    }
-    body |= {field: value for field, value in wanted.items() if value is not None}
+    body = _given(
+        image=image,
+        gpus=_given(count=gpus, name=gpu, min_vram_gib=min_vram, simulated=simulated),
+        ssh=ssh,
+        name=name,
+        command=command,
+        arguments=arguments,
+        env=_variables(env or [], env_file) or None,
+        ports=port,
+        volumes=[_mount(text) for text in volume or []] or None,
+        disk_gib=disk,
+        secrets=secret,
+        registry_id=registry,
+        max_price_usd_per_gpu_hour=max_price,
+        budget_usd=budget,
+        max_duration_seconds=max_duration,
+        regions=region,
+        secure=secure or None,
+    )
+    _send(body, wait=wait, brain_url=brain_url, json=json)
+
+
+def _send(body: dict[str, Any], *, wait: bool, brain_url: str | None, json: bool) -> None:
     with connect(brain_url) as brain:
         made = brain.post(URL, body, key=uuid.uuid4().hex)
         if not json:
@@ -91,6 +107,11 @@ def create(
         show_json(made)
     else:
         say_addresses(made)
+
+
+def _given(**asked: Any) -> dict[str, Any]:
+    """What was asked for; the rest is the brain's to choose."""
+    return {field: value for field, value in asked.items() if value is not None}
 
 
 def _variables(given: list[str], file: Path | None) -> dict[str, str]:
