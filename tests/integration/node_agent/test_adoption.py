@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.feature("C4"), pytest.mark.real("dockerd")]
 SEEDS = (1, 2, 3)
 KILLS = 5
 LEASES = 4
+OBEDIENT = "trap 'exit 0' TERM; while true; do sleep 0.1; done"  # ends at the first word
 
 
 @pytest.fixture
@@ -56,8 +57,7 @@ def containers(client: docker.APIClient, brain: AgentBrain) -> list[dict]:  # ty
 
 
 def sleeper(gpu: str) -> DesiredLease:
-    line = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
-    arguments = ["sh", "-c", line]
+    arguments = ["sh", "-c", OBEDIENT]
     return lease_of([gpu], image=BUSYBOX, arguments=arguments, process=[], health_path="", port=0)
 
 
@@ -188,10 +188,10 @@ async def test_the_reaper_leaves_what_is_not_ours(
     engine_client: docker.APIClient,
     tmp_path: Path,
 ) -> None:
-    stranger = engine_client.create_container(BUSYBOX, ["sleep", "300"])["Id"]
+    stranger = engine_client.create_container(BUSYBOX, ["sh", "-c", OBEDIENT])["Id"]
     engine_client.start(stranger)
     async with docker_hand(dockerd, engine_client, tmp_path / "other") as other:
-        theirs = await running(other, pod("sleep 300"))
+        theirs = await running(other, pod(OBEDIENT))
         agent.start()
         uuids = await brain.gpu_uuids(LEASES)
         lease = sleeper(uuids[0])
@@ -204,6 +204,8 @@ async def test_the_reaper_leaves_what_is_not_ours(
         (agent.home / "state.json").unlink()
         agent.start()
         await until(lambda: containers(engine_client, brain) == [], 40)
+        told = len(brain.beats)
+        await until(lambda: len(brain.beats) >= told + 3, 40)  # looks enough to do harm
         for kept in (stranger, theirs.ref):
             assert engine_client.inspect_container(kept)["State"]["Running"]
         names = {one["Name"] for one in engine_client.networks()}
