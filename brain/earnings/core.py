@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from brain.billing import EarnedDay
 from kernel.ids import LeaseId, NodeId
 
 PPM = 1_000_000
+
+
+class Part(Protocol):
+    """What was earned by one lease, or by volumes (``lease_id`` None), on one day since 1970."""
+
+    @property
+    def lease_id(self) -> LeaseId | None: ...
+    @property
+    def day(self) -> int: ...
+    @property
+    def gpu_ns(self) -> int: ...
+    @property
+    def earned_nano(self) -> int: ...
 
 
 @dataclass
@@ -17,12 +30,12 @@ class Sum:
     gpu_ns: int = 0
     earned_nano: int = 0
 
-    def add(self, part: EarnedDay) -> None:
+    def add(self, part: Part) -> None:
         self.gpu_ns += part.gpu_ns
         self.earned_nano += part.earned_nano
 
 
-def by_day(parts: Sequence[EarnedDay]) -> dict[int, Sum]:
+def by_day(parts: Sequence[Part]) -> dict[int, Sum]:
     """By days since 1970, in order."""
     found: defaultdict[int, Sum] = defaultdict(Sum)
     for part in parts:
@@ -30,9 +43,7 @@ def by_day(parts: Sequence[EarnedDay]) -> dict[int, Sum]:
     return dict(sorted(found.items()))
 
 
-def by_node(
-    parts: Sequence[EarnedDay], nodes: Mapping[LeaseId, NodeId]
-) -> dict[NodeId | None, Sum]:
+def by_node(parts: Sequence[Part], nodes: Mapping[LeaseId, NodeId]) -> dict[NodeId | None, Sum]:
     """None: volumes."""
     found: defaultdict[NodeId | None, Sum] = defaultdict(Sum)
     for part in parts:
