@@ -68,6 +68,7 @@ async def test_a_volume_is_dropping_until_its_node_reports_it_no_more(yard: Yard
     node.generation = 0  # an answer to an older order proves nothing
     await node.beat()
     await yard.watch.flush()
+    assert (await yard.volume(volume.volume_id)).state == "dropping"
     await yard.settle(2)
     assert (await yard.volume(volume.volume_id)).state == "gone"
 
