@@ -8,7 +8,7 @@ what was computed for another check or elsewhere for another node fits nothing h
 weights come from the root over all digests of the reading before, so they are not known earlier.
 A prover with too little memory must make the missing blocks anew for every reading. A block costs
 one hash for each 64 bytes to make, and one multiplication for each 8 to read, which on a GPU is
-one to two orders cheaper: with four readings, whoever keeps nothing works about four times as
+one to two orders cheaper: with sixteen readings, whoever keeps nothing works about sixteen times as
 long as whoever fills once, and the time for the class of GPU does not allow it. Digests kept
 from an earlier reading help with no later one, because the weights are new; a seed is used once.
 The brain names a last reading, the *recall*, with a key of its own, only when all GPUs that are

@@ -218,6 +218,7 @@ def test_a_fingerprint_is_what_ssh_keygen_shows() -> None:
         _line(ed25519.Ed25519PrivateKey.generate()) + "\nssh-rsa AAAA",
         "x" * 9000,
     ],
+    ids=["none", "kind", "short", "text", "private", "options", "mixed", "weak", "two", "long"],
 )
 def test_what_is_no_key_or_too_weak_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(BadInput) as refused:
