@@ -21,7 +21,8 @@ test: setup-dev ## fetch what the tests need, then run them all
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-fast: setup-dev ## the unit tests, in under 30 s
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real" tests/unit $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real" --hypothesis-profile fast \
+	    tests/unit $(ARGS)
 
 check: setup-dev ## format, lint, types, floors, the tree's own rules
 	@$(PY) -m tools.check

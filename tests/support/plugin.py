@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from brain.plumbing import Ctx, Db
@@ -31,6 +32,8 @@ pytest_plugins = [
 ]
 
 SEED = "GANGLION_TEST_SEED"
+# For a quick look (make test-fast): a quarter of the cases where a test does not say how many.
+hypothesis.settings.register_profile("fast", max_examples=25)
 
 
 @pytest.hookimpl(tryfirst=True)
