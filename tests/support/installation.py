@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -117,11 +118,31 @@ class Installation:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that use a whole product go to one xdist worker: two cores hold one at a time."""
+    """All that use a whole product go to two xdist workers, file by file: two cores hold no more.
+
+    Those that share one that stays up go to the first.
+    """
     for item in items:
-        if {"installation", "fresh_installation"} & set(getattr(item, "fixturenames", ())):
+        asked = {"installation", "fresh_installation"} & set(getattr(item, "fixturenames", ()))
+        if asked:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("installation"))
+        groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
+        if "installation" in groups and "installation" not in asked and _second(item.path.name):
+            item.add_marker(pytest.mark.xdist_group("second"))
+
+
+def remove(folder: Path) -> None:
+    """The folder with all that lies in it; volumes of pods are mounted there, and outlive agents."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        place = line.split()[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _second(name: str) -> bool:
+    return crc32(name.encode()) % 2 == 1
 
 
 @pytest.fixture(scope="session")
@@ -144,4 +165,4 @@ def fresh_installation() -> Iterator[Installation]:
     yield found
     if found.process is not None and found.process.poll() is None:
         found.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
