@@ -133,7 +133,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def remove(folder: Path) -> None:
-    """The folder with all that lies in it; volumes of pods are mounted there, and outlive agents."""
+    """The folder and all that lies in it. Volumes of pods are mounted there, and outlive agents."""
     for line in Path("/proc/mounts").read_text().splitlines():
         place = line.split()[1]
         if place.startswith(f"{folder}/"):
@@ -154,7 +154,7 @@ def installation() -> Iterator[Installation]:
     assert "brain_url" in ready, f"{ready} {(folder / 'home.up.log').read_text()[-3000:]}"
     yield found
     found.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
 
 
 @pytest.fixture
