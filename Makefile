@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-fast check format bench bench-peers claims-long fleet-long sim sim-long sim-crash-long parts adapter features clean help \
+.PHONY: run demo test test-long test-fast check format bench bench-peers claims-long fleet-long sim sim-long sim-crash-long parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -18,10 +18,14 @@ demo: setup ## the main job from end to end, with times, receipts and proofs (EN
 
 test: setup-dev ## fetch what the tests need, then run them all
 	@$(PY) -m tools.parts --for-tests
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long" $(ARGS)
+
+test-long: setup-dev ## the proofs at full size: each step of an update, every kind of cut, whole lives of hosts
+	@$(PY) -m tools.parts --for-tests
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m long $(ARGS)
 
 test-fast: setup-dev ## the unit tests, in under 30 s
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real" --hypothesis-profile fast \
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real and not long" --hypothesis-profile fast \
 	    tests/unit $(ARGS)
 
 check: setup-dev ## format, lint, types, floors, the tree's own rules

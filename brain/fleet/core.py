@@ -246,8 +246,12 @@ def sort_leases(
     *,
     generation_applied: int,
     now_ns: int,
+    evident_ns: Mapping[str, int],
 ) -> BeatLeases:
-    """Unknown leases and old epochs are ignored: they hold nothing any more."""
+    """Unknown leases and old epochs are ignored: they hold nothing any more.
+
+    ``evident_ns``: when each was last seen alive; a lease that is not in it is new.
+    """
     seen = {
         report.lease_id: report
         for report in reported
@@ -262,18 +266,25 @@ def sort_leases(
         changed=changed,
         renewed=tuple(sorted(kept)),
         evidence=tuple(
-            sorted(key for key in alive if _paid_for(live[key], seen[key].state, now_ns))
+            sorted(
+                key
+                for key in alive
+                if _paid_for(live[key], seen[key].state, evident_ns.get(key, now_ns), now_ns)
+            )
         ),
         missing=tuple(sorted(absent - awaited)),
     )
 
 
-def _paid_for(lease: LeaseFacts, state: LeaseSeenState, now_ns: int) -> bool:
-    """An end that nobody asked for, or that takes too long, is no time of the renter's."""
+def _paid_for(lease: LeaseFacts, state: LeaseSeenState, last_ns: int, now_ns: int) -> bool:
+    """An end that nobody asked for, that takes too long, or that is told after a silence in which
+    it may have happened, is no time of the renter's."""
     asked = lease.stop_asked_ns
-    if asked is None:
-        return state is not LeaseSeenState.STOPPING
-    return now_ns <= asked + STOPPING_BILLED_NS
+    if asked is not None and now_ns > asked + STOPPING_BILLED_NS:
+        return False
+    return state is not LeaseSeenState.STOPPING or (
+        asked is not None and now_ns - last_ns < SILENT_NS
+    )
 
 
 def _stops_for_ever(lease: LeaseFacts, now_ns: int) -> bool:

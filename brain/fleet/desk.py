@@ -77,6 +77,7 @@ class Desk:
     awaits: bool = False  # a lease of it waits to know this machine's GPUs
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     renewed_ns: dict[str, int] = field(default_factory=dict)  # by the last beat here
+    evident_ns: dict[str, int] = field(default_factory=dict)  # when each lease was last seen alive
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def is_late(self, lease_id: str, now_ns: int) -> bool:
@@ -92,6 +93,8 @@ class Desk:
             self.beat_number = before.beat_number
         self.last_seen_ns = max(self.last_seen_ns, before.last_seen_ns)
         self.renewed_ns = before.renewed_ns
+        seen = before.evident_ns.items()
+        self.evident_ns = {key: ns for key, ns in seen if key in self.leases}
         kept = before.missing_since_ns.items()
         self.missing_since_ns = {key: ns for key, ns in kept if key in self.leases}
 

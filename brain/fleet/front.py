@@ -164,14 +164,22 @@ class AgentFront:
         if number <= own.beat_number:
             raise Conflict("A newer beat was here before this one.", code="replayed")
         own.beat_number = number
-        own.last_seen_ns = now_ns = self.ctx.clock.now_ns()
+        heard_ns, now_ns = own.last_seen_ns, self.ctx.clock.now_ns()
+        own.last_seen_ns = now_ns
         if beat.generation < own.generation:
             # What a lease that ended since the last look was for is not handed out any more.
             await self._loads.load(own.node_id)
             own = self.desks[own.node_id]
+        for key in own.leases:
+            own.evident_ns.setdefault(key, heard_ns or now_ns)
         found = core.sort_leases(
-            own.leases, beat.leases, generation_applied=beat.generation, now_ns=now_ns
+            own.leases,
+            beat.leases,
+            generation_applied=beat.generation,
+            now_ns=now_ns,
+            evident_ns=own.evident_ns,
         )
+        own.evident_ns.update(dict.fromkeys(found.evidence, now_ns))
         if found.changed or found.missing or own.missing_since_ns:
             own = await self._follow(own, found, now_ns)
         inventory = Inventory.of(

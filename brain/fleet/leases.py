@@ -165,7 +165,8 @@ async def close(
     await store.release_gpus(tx, row.lease_id)
     await secrets.forget(tx, row.lease_id)
     await store.raise_generation(tx, row.node_id)
-    await lease_closed(tx, row.lease_id, now_ns, _billed_as(row, outcome, now_ns).value)
+    billed_as = _billed_as(row, outcome, now_ns).value
+    await lease_closed(tx, row.lease_id, now_ns, billed_as, silence_ns=core.SILENT_NS)
 
 
 def _billed_as(row: Lease, outcome: Outcome, now_ns: int) -> LeaseOutcome:

@@ -86,7 +86,7 @@ def says(ready: dict[str, Any]) -> str:
 
 
 @pytest.mark.feature("C5", "F3")
-@pytest.mark.parametrize("loss", ["cut", "deafen"])
+@pytest.mark.parametrize("loss", ["cut", pytest.param("deafen", marks=pytest.mark.long)])
 async def test_a_node_that_is_cut_off_stops_and_nothing_counts_twice(
     product: Installation, nodes: list[AgentProcess], net: NodeNet, loss: str
 ) -> None:

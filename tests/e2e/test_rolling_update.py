@@ -130,6 +130,7 @@ def test_an_update_and_a_return_lose_no_request(deployed: Installation) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_revision_that_gets_not_ready_is_given_up_while_the_old_one_serves(
     deployed: Installation,
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_revision_that_gets_not_ready_is_given_up_while_the_old_one_serves(
     assert (found["revision"], found["ready_replicas"]) == (1, 2)
 
 
+@pytest.mark.long
 def test_it_is_scaled_up_down_to_zero_and_back(deployed: Installation) -> None:
     for wanted, state in ((3, "running"), (1, "running"), (0, "asleep"), (1, "running")):
         deployed.ask("deployments", "scale", NAME, str(wanted))
@@ -158,6 +160,7 @@ def test_it_is_scaled_up_down_to_zero_and_back(deployed: Installation) -> None:
     assert "scaled" in [e["what"] for e in deployed.ask("deployments", "events", NAME)]
 
 
+@pytest.mark.long
 def test_idle_and_too_long_it_stops_by_itself(deployed: Installation) -> None:
     other = "short-lived"
     deployed.ask("deploy", "ganglion/stand-in", "--name", other, "--max-duration", "60")

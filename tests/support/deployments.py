@@ -103,6 +103,7 @@ class House:
     ) -> None:
         """Each agent beats, takes what it is told, and beats with the work done; what is not
         among ``only`` loads for ever."""
+        await self.rig.front.flush()  # a brain that cannot write hands nothing out
         await self.rig.front.look()
         for agent in agents or tuple(self.rig.agents):
             agent.generation = 0  # so that the whole set is told, whoever heard of it before

@@ -75,11 +75,20 @@ async def lease_evidence(tx: Tx, seen: Mapping[LeaseId, int]) -> None:
         await leases.evidence(tx, seen)
 
 
-async def lease_closed(tx: Tx, lease_id: LeaseId, at_ns: int, outcome: LeaseOutcome | str) -> None:
+async def lease_closed(
+    tx: Tx,
+    lease_id: LeaseId,
+    at_ns: int,
+    outcome: LeaseOutcome | str,
+    *,
+    silence_ns: int | None = None,
+) -> None:
     """The lease ends at ``at_ns``. ``LeaseOutcome.LOST`` (no evidence until it ran out) bills up
-    to the last evidence only. The final bill follows from the ticks. May be repeated."""
+    to the last evidence only, and so does any end after ``silence_ns`` without evidence. The final
+    bill follows from the ticks. May be repeated."""
     lost = outcome == LeaseOutcome.LOST
-    await leases.close(tx, lease_id, at_ns, str(outcome), evidence=not lost)
+    since_ns = None if lost else at_ns - silence_ns if silence_ns is not None else 0
+    await leases.close(tx, lease_id, at_ns, str(outcome), evident_since_ns=since_ns)
 
 
 async def drained(tx: Tx, replica_id: ReplicaId, since_ns: int) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, Text, bindparam, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from brain.billing.core.lease import Lease, LeaseMark, LeaseMode, LeaseTerms
@@ -200,15 +200,21 @@ async def evidence(tx: Tx, seen: Mapping[LeaseId, int]) -> None:
     await tx.execute(_EVIDENCE, {"leases": ids, "ats": [seen[id] for id in ids]})
 
 
-async def close(tx: Tx, id: LeaseId, at_ns: int, outcome: str, *, evidence: bool) -> None:
-    """The lease ends at ``at_ns``, once. With ``evidence`` it was alive until then."""
+async def close(
+    tx: Tx, id: LeaseId, at_ns: int, outcome: str, *, evident_since_ns: int | None
+) -> None:
+    """The lease ends at ``at_ns``, once. It was alive until then if there was evidence at or after
+    ``evident_since_ns``; None: it was not."""
     values: dict[Any, Any] = {
         # Never before what was seen alive, and so never inside a posted span.
         MeterLease.closed_ns: func.greatest(at_ns, MeterLease.opened_ns, MeterLease.evidence_ns),
         MeterLease.outcome: outcome,
     }
-    if evidence:
-        values[MeterLease.evidence_ns] = func.greatest(MeterLease.evidence_ns, at_ns)
+    if evident_since_ns is not None:
+        values[MeterLease.evidence_ns] = case(
+            (MeterLease.evidence_ns < evident_since_ns, MeterLease.evidence_ns),
+            else_=func.greatest(MeterLease.evidence_ns, at_ns),
+        )
     await tx.execute(
         update(MeterLease)
         .where(MeterLease.lease_id == id, MeterLease.closed_ns.is_(None))

@@ -90,6 +90,7 @@ async def test_a_plain_debian_becomes_a_node_serves_and_is_left_clean(
 
 
 @pytest.mark.feature("C1")
+@pytest.mark.long
 async def test_a_host_that_was_damaged_is_repaired_and_stays_the_same_node(
     product: Installation, host: DebianHost
 ) -> None:

@@ -61,7 +61,9 @@ def sleeper(gpu: str) -> DesiredLease:
     return lease_of([gpu], image=BUSYBOX, arguments=arguments, process=[], health_path="", port=0)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS[1:])]
+)
 async def test_killed_at_any_moment_it_adopts_all_and_doubles_none(
     brain: AgentBrain, agent: AgentProcess, engine_client: docker.APIClient, seed: int
 ) -> None:

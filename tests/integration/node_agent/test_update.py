@@ -99,6 +99,7 @@ async def test_a_version_that_runs_and_is_not_heard_is_taken_back(
     assert brain.beats[-1].agent_file == packed().sha256
 
 
+@pytest.mark.long
 async def test_a_brain_that_is_away_condemns_no_version(brain: AgentBrain, host: AgentHost) -> None:
     fine = another("fine")
     host.start()
@@ -127,6 +128,7 @@ async def test_a_file_that_is_not_the_one_that_was_named_is_refused(
     assert host.current() == packed().sha256
 
 
+@pytest.mark.long
 async def test_a_later_version_is_taken_up_after_a_bad_one(
     brain: AgentBrain, host: AgentHost
 ) -> None:
@@ -180,6 +182,7 @@ DEATHS += [("unpack", 1)]
 
 
 @pytest.mark.parametrize(("program", "at"), DEATHS)
+@pytest.mark.long
 async def test_a_death_at_any_step_leaves_one_agent_that_works(
     brain: AgentBrain, tmp_path: Path, program: str, at: int
 ) -> None:

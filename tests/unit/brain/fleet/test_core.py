@@ -153,7 +153,7 @@ def test_unknown_leases_and_old_epochs_are_ignored() -> None:
         LeaseSeen("other", 9, LeaseSeenState.FAILED),
         LeaseSeen("lease", 2, LeaseSeenState.FAILED),
     ]
-    found = core.sort_leases(live, reports, generation_applied=5, now_ns=NOW)
+    found = core.sort_leases(live, reports, generation_applied=5, now_ns=NOW, evident_ns={})
     assert (found.changed, found.renewed, found.evidence) == ((), (), ())
     assert found.missing == ("lease",)
 
@@ -162,7 +162,7 @@ def test_a_stop_that_takes_too_long_is_not_evidence_to_pay_for() -> None:
     report = LeaseSeen("lease", 3, LeaseSeenState.STOPPING)
     for seconds, paid in ((30, ("lease",)), (31, ())):
         live = {"lease": facts(state=LeaseState.STOPPING, stop_asked_ns=NOW - seconds * NS)}
-        found = core.sort_leases(live, [report], generation_applied=5, now_ns=NOW)
+        found = core.sort_leases(live, [report], generation_applied=5, now_ns=NOW, evident_ns={})
         assert (found.evidence, found.renewed) == (paid, ("lease",))
 
 
@@ -175,7 +175,7 @@ def test_a_stop_that_takes_for_ever_is_renewed_no_more(
     asked_ns = NOW - asked_ago * NS
     live = {"lease": facts(state=LeaseState.STOPPING, stop_asked_ns=asked_ns, drain_seconds=300)}
     says = [LeaseSeen("lease", 3, LeaseSeenState.STOPPING)] if applied == 5 else []
-    found = core.sort_leases(live, says, generation_applied=applied, now_ns=NOW)
+    found = core.sort_leases(live, says, generation_applied=applied, now_ns=NOW, evident_ns={})
     assert (found.renewed, found.missing) == (renewed, ())
 
 
@@ -208,3 +208,31 @@ def test_silence_is_judged_by_what_the_slowest_brain_has_written() -> None:
     assert core.hearing([quick, stopped], NOW) == core.Hearing(NOW - 8 * NS, NOW)
     assert core.hearing([stopped], NOW).since_ns is None
     assert core.hearing([], NOW).since_ns is None
+
+
+@pytest.mark.feature("G1")
+@pytest.mark.parametrize(
+    ("state", "asked_s", "last_s", "paid"),
+    [
+        ("ready", None, 5, True),
+        ("ready", None, 500, True),  # it ran on while nobody heard
+        ("ready", 10, 5, True),
+        ("ready", 31, 5, False),
+        ("stopping", None, 5, False),
+        ("stopping", 10, 5, True),
+        ("stopping", 10, 28, False),  # asked for while nobody heard: it may have ended long ago
+        ("stopping", 31, 5, False),
+    ],
+)
+def test_what_of_an_end_is_the_renters_time(
+    state: str, asked_s: int | None, last_s: int, paid: bool
+) -> None:
+    asked = {} if asked_s is None else {"stop_asked_ns": NOW - asked_s * NS}
+    found = core.sort_leases(
+        {"lease": facts(**asked)},
+        [LeaseSeen("lease", 3, LeaseSeenState(state))],
+        generation_applied=5,
+        now_ns=NOW,
+        evident_ns={"lease": NOW - last_s * NS},
+    )
+    assert (found.evidence == ("lease",)) is paid
