@@ -172,6 +172,8 @@ class Upstream(asyncio.Protocol):
         self._until_close = judged.length == -2 and not self._bodiless
 
     def on_body(self, part: bytes) -> None:
+        if self._complete:
+            return  # of an answer that nobody asked for: ``_fault`` is set
         self._unseen = 0
         self._parts.append(part)
 

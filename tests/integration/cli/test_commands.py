@@ -133,7 +133,7 @@ def test_bad_input_is_one_sentence(
         ("deploy",),
         ("deploy", "m", "--replicas", "many"),
         ("deploy", "m", "--replicas", "65"),
-        ("logs", "x", "--tail", "0"),
+        ("logs", "x", "--tail", "-1"),
         ("nothing",),
         ("up", "--brain-port", "70000"),
     ],
