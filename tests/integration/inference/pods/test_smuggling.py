@@ -154,6 +154,7 @@ async def test_what_a_pod_says_unasked_goes_to_nobody(begin: Begin) -> None:
         await reader.readuntil(b"\r\n\r\n")
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
         writer.write(answer + b"ok" + answer + b"no")
+        await reader.read()  # the link is given up for what nobody asked for
         second.set()
 
     world = await begin(serve)
