@@ -19,6 +19,11 @@ class ForwardSession(asyncssh.SSHTCPSession[bytes]):
         self._connection_full = False
         self._started = False
 
+    @property
+    def is_over(self) -> bool:
+        """Its end was said; only the client's last word is missing."""
+        return self._chan is not None and self._chan.is_closing()
+
     def attach(self, link: asyncio.Transport) -> bool:
         """Take over a raw link. False when it was lost before anybody listened."""
         link.set_protocol(Far(self))

@@ -62,6 +62,11 @@ class ShellSession(asyncssh.SSHServerSession[bytes]):
         self._done = False
         self._log: Log = structlog.get_logger("inference.pods.ssh")
 
+    @property
+    def is_over(self) -> bool:
+        """Its exit was said; only the client's last word is missing."""
+        return self._done
+
     def serve(self, run: Run) -> None:
         """The run of the pod that it is for; say this or ``refuse`` before it starts."""
         self._run = run

@@ -139,7 +139,7 @@ class PodServer(asyncssh.SSHServer):
         self,
     ) -> bool | tuple[asyncssh.SSHServerChannel[bytes], ShellSession]:
         conn = self._conn
-        if conn is None or len(self._sessions) >= self._settings.ssh_channels_max:
+        if conn is None or self._crowded():
             return False
         session = ShellSession(self._front, self._over)
         self._sessions.add(session)
@@ -155,7 +155,7 @@ class PodServer(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> tuple[asyncssh.SSHTCPChannel[bytes], Coroutine[None, None, ForwardSession]]:
         conn = self._conn
-        if conn is None or len(self._sessions) >= self._settings.ssh_channels_max:
+        if conn is None or self._crowded():
             raise _prohibited("Too many sessions are open on this connection.")
         session = ForwardSession(self._over)
         try:
@@ -231,6 +231,13 @@ class PodServer(asyncssh.SSHServer):
 
         self._ends[session] = end
         return run
+
+    def _crowded(self) -> bool:
+        """A channel whose end was said does not count: its client may have read that already while
+        the library has yet to tell us. There are never more than twice as many in all."""
+        most = self._settings.ssh_channels_max
+        open_ones = sum(not session.is_over for session in self._sessions)
+        return open_ones >= most or len(self._sessions) >= 2 * most
 
     def _over(self, session: ShellSession | ForwardSession) -> None:
         self._sessions.discard(session)

@@ -268,9 +268,10 @@ def test_a_drain_waits_for_two_gateways_and_cuts_what_is_beyond_its_time(
     deployed.ask("deployments", "scale", NAME, "1")
     until(lambda: show(deployed)["ready_replicas"] == 1, "a worker with the new time to drain")
     with second_gateway(deployed) as other:
-        until(lambda: can_ask(other, key), "the second gateway's table")
+        until(lambda: can_ask(url, key), "an answer by the first gateway")
+        until(lambda: can_ask(other, key), "an answer by the second gateway")
         inside, beyond = Slow(url, key, 120), Slow(other, key, 2000)
-        until(lambda: inside.runs.is_set() and beyond.runs.is_set(), "both under way")
+        until(lambda: _both_run(inside, beyond), "both under way")
         began = time.monotonic()
         deployed.ask("deployments", "scale", NAME, "0")
         inside.join(60)
@@ -293,9 +294,18 @@ def ends(installation: Installation) -> str:
     return ", ".join(str(piece["end"]) for one in told for piece in one["segments"])
 
 
+def _both_run(*streams: Slow) -> bool:
+    for stream in streams:
+        assert not stream.ended, stream.ended
+    return all(stream.runs.is_set() for stream in streams)
+
+
 def can_ask(url: str, key: str) -> bool:
-    answer = httpx.get(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=5)
-    return NAME in answer.text
+    """It has the new worker in its table, and a link to it."""
+    body = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    head = {"authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{url}/v1/chat/completions", headers=head, json=body, timeout=30)
+    return answer.status_code == 200
 
 
 CANARY = "canary-51d2c0aa-of-the-product"

@@ -21,6 +21,7 @@ SEEDS = 50
 CHUNK = 10
 STEPS = 14  # of trouble; `make sim` has more
 BREAK_SEEDS, BREAK_STEPS = 20, 30
+BREAK_FIRST = {"hasty_retry": 4, "early_free": 5, "blind_silence": 7}  # seeds before find nothing
 SECONDS_MAX = 600
 LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")
 
@@ -69,9 +70,9 @@ def test_worlds_break_no_law(server: str, first: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BREAKS))
 def test_a_planted_fault_is_found(server: str, name: str) -> None:
-    code, said = simulate(
-        server, "--break", name, "--seeds", str(BREAK_SEEDS), "--steps", str(BREAK_STEPS), "--stop"
-    )
+    first = str(BREAK_FIRST.get(name, 1))
+    seeds = ("--first", first, "--seeds", str(BREAK_SEEDS), "--steps", str(BREAK_STEPS))
+    code, said = simulate(server, "--break", name, *seeds, "--stop")
     assert code == 1, said
     assert last_line(said)[-1] == 1
     assert "BROKEN seed=" in said

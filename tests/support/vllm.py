@@ -42,6 +42,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.slow)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One xdist worker has them all: others would only wait for the servers."""
+    for item in items:
+        asked = {mark.args[0] for mark in item.iter_markers("real")}
+        if "vllm" in asked and "installation" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("vllm"))
+
+
 @pytest.fixture
 def vllm_server(run_folder: Path) -> Iterator[VllmServer]:
     """vLLM serving ``tiny-random``: chat and completions."""
