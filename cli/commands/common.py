@@ -1,7 +1,9 @@
-"""What the commands share: options, the client with the saved credentials, names for ids."""
+"""What the commands share: options, the client with the log-in, names for ids, waiting."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +20,7 @@ BrainUrl = Annotated[
     str | None, typer.Option("--brain-url", help="The brain's address (BRAIN_URL).")
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Most rows to show.")]
+LOOK_SECONDS = 0.5
 LOCAL_BRAIN = "http://127.0.0.1:8000"
 LOCAL_GATEWAY = "http://127.0.0.1:8080"
 
@@ -86,3 +89,37 @@ def find_deployment(brain: Brain, text: str) -> str:
 
 def listed(brain: Brain, path: str, limit: int, **query: Any) -> list[Any]:
     return list(brain.pages(path, most=limit, **query))
+
+
+def given(**asked: Any) -> dict[str, Any]:
+    """What was asked for; the rest is the brain's to choose."""
+    return {field: value for field, value in asked.items() if value is not None}
+
+
+def looks(brain: Brain, path: str, seconds_max: float) -> Iterator[tuple[float, Any]]:
+    """What stands at ``path``, looked at each half second, with the seconds since the first look.
+
+    It ends after ``seconds_max``: what the caller waits for did not come.
+    """
+    from kernel.clock import NS, SystemClock
+
+    clock = SystemClock()
+    began, seconds = clock.monotonic_ns(), 0.0
+    while seconds <= seconds_max:
+        found = brain.get(path)
+        seconds = (clock.monotonic_ns() - began) / NS
+        yield seconds, found
+        pause(LOOK_SECONDS)
+
+
+def pause(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
+
+
+def read_secret(prompt: str) -> str:
+    """Asked for unseen at a terminal; from a pipe the whole of it, less one line end."""
+    if sys.stdin.isatty():
+        return str(typer.prompt(prompt, hide_input=True))
+    return sys.stdin.read().removesuffix("\n").removesuffix("\r")

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, Limit, connect, find_deployment, listed
+from cli.commands.common import (
+    BrainUrl,
+    Json,
+    Limit,
+    connect,
+    find_deployment,
+    given,
+    listed,
+    looks,
+)
 from cli.commands.deploy_options import (
     Arguments,
     AtOnce,
@@ -23,7 +32,7 @@ from cli.commands.deploy_options import (
     SecretNames,
     Tokens,
 )
-from cli.commands.models import show_candidates
+from cli.commands.models import show_why
 from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, state, table, when
 
@@ -34,7 +43,6 @@ app = typer.Typer(
 Named = Annotated[str, typer.Argument(help="The deployment's id or name.")]
 Wait = Annotated[bool, typer.Option(help="Return once it is so.")]
 WAIT_SECONDS_MAX = 900.0
-POLL_SECONDS = 0.25
 
 
 def deploy(
@@ -62,27 +70,27 @@ def deploy(
     json: Json = False,
 ) -> None:
     """Deploy a model and wait until it is ready."""
-    body: dict[str, Any] = {"model": model, "replicas": replicas}
-    wanted = {
-        "name": name,
-        "quantisation": quantisation,
-        "max_price_usd_per_gpu_hour": max_price,
-        "gpu": gpu,
-        "context": context,
-        "concurrency": concurrency,
-        "regions": region,
-        "spot": spot or None,
-        "secure": secure or None,
-        "prefer": prefer,
-        "budget_usd": budget,
-        "max_duration_seconds": max_duration,
-        "idle_stop_seconds": idle_stop,
-        "secrets": secret,
-        "arguments": argument,
-        "drain_seconds": drain_seconds,
-        "pool": pool or None,
-    }
-    body |= {field: value for field, value in wanted.items() if value is not None}
+    body = given(
+        model=model,
+        replicas=replicas,
+        name=name,
+        quantisation=quantisation,
+        max_price_usd_per_gpu_hour=max_price,
+        gpu=gpu,
+        context=context,
+        concurrency=concurrency,
+        regions=region,
+        spot=spot or None,
+        secure=secure or None,
+        prefer=prefer,
+        budget_usd=budget,
+        max_duration_seconds=max_duration,
+        idle_stop_seconds=idle_stop,
+        secrets=secret,
+        arguments=argument,
+        drain_seconds=drain_seconds,
+        pool=pool or None,
+    )
     with connect(brain_url) as brain:
         made = brain.post("/api/v1/deployments", body, key=uuid.uuid4().hex)
         if not json:
@@ -195,13 +203,7 @@ def why(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> No
     """Where it was placed and why not elsewhere, or why it waits."""
     with connect(brain_url) as brain:
         found = brain.get(f"/api/v1/deployments/{find_deployment(brain, deployment)}/why")
-    if json:
-        show_json(found)
-        return
-    console.print(f"[bold]{cell(found['outcome'])}[/]")
-    for reason in found["waiting"]:
-        console.print(f"[yellow]waiting:[/] {cell(reason)}")
-    show_candidates(found["candidates"])
+    show_json(found) if json else show_why(found)
 
 
 @app.command("events")
@@ -253,15 +255,8 @@ def delete(deployment: Named, brain_url: BrainUrl = None, json: Json = False) ->
 
 def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
     """Wait for a state, telling each change of a replica; an error when it cannot come."""
-    from kernel.clock import NS, SystemClock
-
-    clock = SystemClock()
-    deadline = clock.monotonic_ns() + int(WAIT_SECONDS_MAX * NS)
     told: dict[str, str] = {}
-    began = clock.monotonic_ns()
-    while True:
-        found = brain.get(f"/api/v1/deployments/{deployment_id}")
-        seconds = (clock.monotonic_ns() - began) / NS
+    for seconds, found in looks(brain, f"/api/v1/deployments/{deployment_id}", WAIT_SECONDS_MAX):
         for replica in found["replica_list"]:
             said = f"{replica['state']}: {replica['waiting_reason'] or replica['reason']}"
             if not quiet and told.get(replica["replica_id"]) != said:
@@ -278,20 +273,11 @@ def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
                 f"ganglion deployments why {deployment_id} and ganglion logs {deployment_id} "
                 "say more.",
             )
-        if clock.monotonic_ns() > deadline:
-            raise CliError(
-                f"{found['name']} is {found['state']}, not {wanted}, after "
-                f"{WAIT_SECONDS_MAX:.0f} s.",
-                f"Look at: ganglion deployments why {deployment_id}",
-                code="timeout",
-            )
-        _pause(POLL_SECONDS)
-
-
-def _pause(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
+    raise CliError(
+        f"{found['name']} is {found['state']}, not {wanted}, after {seconds:.0f} s.",
+        f"Look at: ganglion deployments why {deployment_id}",
+        code="timeout",
+    )
 
 
 def _gateway() -> str:

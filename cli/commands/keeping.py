@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, Limit, connect, listed
+from cli.commands.common import BrainUrl, Json, Limit, connect, listed, read_secret
 from cli.faults import CliError
 from cli.output import cell, console, dollars, show_json, state, table, when
 
@@ -143,10 +143,7 @@ def add_registry(
     json: Json = False,
 ) -> None:
     """Keep credentials; the password or token is asked for unseen, or read from standard input."""
-    if sys.stdin.isatty():
-        password = typer.prompt(f"Password or token for {server}", hide_input=True)
-    else:
-        password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    password = read_secret(f"Password or token for {server}")
     if not password:
         raise CliError("The password is empty.", "Pipe it in: ganglion registry add ... < file")
     body = {"name": name, "server": server, "username": username, "password": password}

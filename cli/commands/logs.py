@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, connect, find_deployment
+from cli.commands.common import BrainUrl, Json, connect, find_deployment, pause
 from cli.faults import CliError
 from cli.output import cell, console, when
 
@@ -62,13 +62,7 @@ def followed(brain: Brain, path: str, asked: dict[str, Any]) -> Iterator[dict[st
             if fault.code not in ("transport", "timeout", "unreachable") or failures >= AGAIN_MAX:
                 raise
         failures += 1
-        _pause(min(failures, 5))
-
-
-def _pause(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
+        pause(min(failures, 5))
 
 
 def _print(lines: list[Any]) -> None:

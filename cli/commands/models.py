@@ -186,6 +186,14 @@ def _show_places(places: list[Any]) -> None:
         console.print(f"[dim]Too small: {cell(', '.join(small))}.[/]")
 
 
+def show_why(found: Any) -> None:
+    """What a plan came to, what it waits for, and each candidate."""
+    console.print(f"[bold]{cell(found['outcome'])}[/]")
+    for reason in found["waiting"]:
+        console.print(f"[yellow]waiting:[/] {cell(reason)}")
+    show_candidates(found["candidates"])
+
+
 def show_candidates(candidates: list[Any]) -> None:
     """Offers with what speaks for or against each."""
     table(

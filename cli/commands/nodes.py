@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, Limit, connect, listed
+from cli.commands.common import BrainUrl, Json, Limit, connect, given, listed
 from cli.output import cell, console, dollars, facts, show_json, state, table
 
 app = typer.Typer(
@@ -106,8 +106,7 @@ def price(
     json: Json = False,
 ) -> None:
     """Set what one of your nodes asks, and whether it is on offer."""
-    wanted = {"price_usd_per_gpu_hour": dollars_an_hour, "listed": listed_}
-    body = {field: value for field, value in wanted.items() if value is not None}
+    body = given(price_usd_per_gpu_hour=dollars_an_hour, listed=listed_)
     with connect(brain_url, user=True) as brain:
         found = brain.patch(f"/api/v1/provider/nodes/{node}", body)
     if json:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import typer
 
+from cli.commands.common import looks
 from cli.faults import CliError
 from cli.output import cell, console, state
 
@@ -17,7 +18,6 @@ Named = Annotated[str, typer.Argument(help="The pod's name, slug or id.")]
 Wait = Annotated[bool, typer.Option(help="Return once it is so.")]
 URL = "/api/v1/pods"
 WAIT_SECONDS_MAX = 1800.0
-POLL_SECONDS = 0.5
 
 
 def path_of(pod: str) -> str:
@@ -34,13 +34,8 @@ def say_addresses(found: Any) -> None:
 
 def follow(brain: Brain, pod_id: str, wanted: str, *, quiet: bool) -> Any:
     """Wait for a state, telling each change; an error when it cannot come."""
-    from kernel.clock import NS, SystemClock
-
-    clock = SystemClock()
-    began, told = clock.monotonic_ns(), ""
-    while True:
-        found = brain.get(f"{URL}/{pod_id}")
-        seconds = (clock.monotonic_ns() - began) / NS
+    told = ""
+    for seconds, found in looks(brain, f"{URL}/{pod_id}", WAIT_SECONDS_MAX):
         said = f"{state(found['state'])}  {cell(found['reason'])}"
         if not quiet and said != told:
             told = said
@@ -53,16 +48,8 @@ def follow(brain: Brain, pod_id: str, wanted: str, *, quiet: bool) -> Any:
                 f"ganglion pod logs {found['name']} and ganglion pod events {found['name']} say"
                 " more.",
             )
-        if seconds > WAIT_SECONDS_MAX:
-            raise CliError(
-                f"{found['name']} is {found['state']}, not {wanted}, after {seconds:.0f} s.",
-                f"Look at: ganglion pod why {found['name']}",
-                code="timeout",
-            )
-        pause(POLL_SECONDS)
-
-
-def pause(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
+    raise CliError(
+        f"{found['name']} is {found['state']}, not {wanted}, after {seconds:.0f} s.",
+        f"Look at: ganglion pod why {found['name']}",
+        code="timeout",
+    )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, connect
+from cli.commands.common import BrainUrl, Json, connect, given
 from cli.commands.pod_common import URL, Wait, follow, say_addresses
 from cli.faults import CliError
 from cli.output import cell, console, show_json
@@ -74,9 +74,9 @@ def create(
     json: Json = False,
 ) -> None:
     """Run an image on GPUs and wait until it runs."""
-    body = _given(
+    body = given(
         image=image,
-        gpus=_given(count=gpus, name=gpu, min_vram_gib=min_vram, simulated=simulated),
+        gpus=given(count=gpus, name=gpu, min_vram_gib=min_vram, simulated=simulated),
         ssh=ssh,
         name=name,
         command=command,
@@ -107,11 +107,6 @@ def _send(body: dict[str, Any], *, wait: bool, brain_url: str | None, json: bool
         show_json(made)
     else:
         say_addresses(made)
-
-
-def _given(**asked: Any) -> dict[str, Any]:
-    """What was asked for; the rest is the brain's to choose."""
-    return {field: value for field, value in asked.items() if value is not None}
 
 
 def _variables(given: list[str], file: Path | None) -> dict[str, str]:

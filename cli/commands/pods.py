@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, Limit, connect, listed
-from cli.commands.models import show_candidates
-from cli.commands.pod_common import URL, Named, Wait, path_of, pause, say_addresses
+from cli.commands.common import BrainUrl, Json, Limit, connect, listed, pause
+from cli.commands.models import show_why
+from cli.commands.pod_common import URL, Named, Wait, path_of, say_addresses
 from cli.commands.pod_common import follow as follow_state
 from cli.commands.pod_create import create
 from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, state, table, when
+
+if TYPE_CHECKING:
+    from cli.client import Brain
 
 app = typer.Typer(
     no_args_is_help=True, help="Pods: create, list, show, start, stop, delete, logs, ssh, url."
@@ -113,13 +116,7 @@ def start(pod: Named, wait: Wait = True, brain_url: BrainUrl = None, json: Json 
 def stop(pod: Named, wait: Wait = True, brain_url: BrainUrl = None, json: Json = False) -> None:
     """End its container. Volumes and addresses stay; GPUs cost no more."""
     with connect(brain_url) as brain:
-        found = brain.post(f"{path_of(pod)}/stop")
-        if wait:
-            found = follow_state(brain, found["pod_id"], "stopped", quiet=json)
-    if json:
-        show_json(found)
-    else:
-        console.print(f"{cell(found['name'])} is {state(found['state'])}.")
+        _end(brain, brain.post(f"{path_of(pod)}/stop"), "stopped", wait=wait, json=json)
 
 
 @app.command("delete")
@@ -133,8 +130,12 @@ def delete(
     """Terminate a pod for ever. Its volumes stay, unless --volumes is given."""
     with connect(brain_url) as brain:
         found = brain.delete(path_of(pod), delete_volumes="true" if volumes else None)
-        if wait:
-            found = follow_state(brain, found["pod_id"], "terminated", quiet=json)
+        _end(brain, found, "terminated", wait=wait, json=json)
+
+
+def _end(brain: Brain, found: Any, wanted: str, *, wait: bool, json: bool) -> None:
+    if wait:
+        found = follow_state(brain, found["pod_id"], wanted, quiet=json)
     if json:
         show_json(found)
     else:
@@ -186,13 +187,7 @@ def why(pod: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
     """Where it was placed and why not elsewhere, or why it waits."""
     with connect(brain_url) as brain:
         found = brain.get(f"{path_of(pod)}/why")
-    if json:
-        show_json(found)
-        return
-    console.print(f"[bold]{cell(found['outcome'])}[/]")
-    for reason in found["waiting"]:
-        console.print(f"[yellow]waiting:[/] {cell(reason)}")
-    show_candidates(found["candidates"])
+    show_json(found) if json else show_why(found)
 
 
 @app.command("stats")

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, Limit, connect, find_deployment, listed
+from cli.commands.common import (
+    BrainUrl,
+    Json,
+    Limit,
+    connect,
+    find_deployment,
+    given,
+    listed,
+    looks,
+)
 from cli.commands.deploy_options import (
     Arguments,
     AtOnce,
@@ -25,7 +34,6 @@ from cli.output import cell, console, show_json, table, when
 Named = Annotated[str, typer.Argument(help="The deployment's id or name.")]
 Wait = Annotated[bool, typer.Option(help="Return once the new workers have taken over.")]
 WAIT_SECONDS_MAX = 3600.0
-POLL_SECONDS = 0.5
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,23 +71,22 @@ def update(
     json: Json = False,
 ) -> None:
     """Change what runs: new workers take over one by one, and no request is lost."""
-    wanted = {
-        "model": model,
-        "quantisation": quantisation,
-        "context": context,
-        "concurrency": concurrency,
-        "gpu": gpu,
-        "max_price_usd_per_gpu_hour": max_price,
-        "secrets": [] if no_secrets else secret,
-        "arguments": argument,
-        "max_surge": max_surge,
-        "max_unavailable": max_unavailable,
-        "rollout_deadline_seconds": deadline,
-        "drain_seconds": drain_seconds,
-        "max_duration_seconds": max_duration,
-        "idle_stop_seconds": idle_stop,
-    }
-    body = {field: value for field, value in wanted.items() if value is not None}
+    body = given(
+        model=model,
+        quantisation=quantisation,
+        context=context,
+        concurrency=concurrency,
+        gpu=gpu,
+        max_price_usd_per_gpu_hour=max_price,
+        secrets=[] if no_secrets else secret,
+        arguments=argument,
+        max_surge=max_surge,
+        max_unavailable=max_unavailable,
+        rollout_deadline_seconds=deadline,
+        drain_seconds=drain_seconds,
+        max_duration_seconds=max_duration,
+        idle_stop_seconds=idle_stop,
+    )
     with connect(brain_url) as brain:
         path = f"/api/v1/deployments/{find_deployment(brain, deployment)}"
         _finish(brain, path, brain.patch(path, body), wait=wait, json=json)
@@ -97,7 +104,7 @@ def rollback(
     """Go back to an earlier revision."""
     with connect(brain_url) as brain:
         path = f"/api/v1/deployments/{find_deployment(brain, deployment)}"
-        body = {} if revision is None else {"revision": revision}
+        body = given(revision=revision)
         _finish(brain, path, brain.post(f"{path}/rollback", body), wait=wait, json=json)
 
 
@@ -143,15 +150,9 @@ def _finish(brain: Any, path: str, found: Any, *, wait: bool, json: bool) -> Non
 
 def _follow(brain: Any, path: str, asked: int, *, quiet: bool) -> Any:
     """Until the revision is complete; an error when it was given up, or takes too long."""
-    from kernel.clock import NS, SystemClock
-
-    clock = SystemClock()
-    began = clock.monotonic_ns()
     told = ""
-    while True:
-        found = brain.get(path)
+    for seconds, found in looks(brain, path, WAIT_SECONDS_MAX):
         rollout = found["rollout"]
-        seconds = (clock.monotonic_ns() - began) / NS
         said = f"{rollout['ready']} new ready, {rollout['old']} old go on"
         if not quiet and said != told:
             told = said
@@ -161,16 +162,10 @@ def _follow(brain: Any, path: str, asked: int, *, quiet: bool) -> Any:
             raise CliError(reason, "ganglion deployments revisions tells more.", code="given_up")
         if rollout["state"] == "complete":
             return found
-        if found["asked"] != "running" or seconds > WAIT_SECONDS_MAX:
-            raise CliError(
-                f"The rollout is not complete: {said}.",
-                f"Look at: ganglion deployments show {found['deployment_id']}",
-                code="timeout",
-            )
-        _pause(POLL_SECONDS)
-
-
-def _pause(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
+        if found["asked"] != "running":
+            break
+    raise CliError(
+        f"The rollout is not complete: {said}.",
+        f"Look at: ganglion deployments show {found['deployment_id']}",
+        code="timeout",
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from cli.commands.common import BrainUrl, Json, Limit, connect, listed
+from cli.commands.common import BrainUrl, Json, Limit, connect, listed, read_secret
 from cli.faults import CliError
 from cli.output import cell, console, show_json, table, when
 
@@ -27,7 +26,9 @@ def set_secret(
 
     Never an argument: those are seen by every process of this machine.
     """
-    value = _read_value(name)
+    value = read_secret(f"Value of {name}")
+    if not value:
+        raise CliError("The value is empty.", f"Pipe it in: ganglion secret set {name} < file")
     with connect(brain_url) as brain:
         kept = brain.put(f"/api/v1/secrets/{quote(name, safe='')}", {"value": value})
     if json:
@@ -64,14 +65,3 @@ def delete_secret(name: Named, brain_url: BrainUrl = None, json: Json = False) -
         show_json({"name": name, "deleted": True})
     else:
         console.print(f"{cell(name)} is forgotten.")
-
-
-def _read_value(name: str) -> str:
-    """From a pipe the whole of it, less one line end; at a terminal asked for unseen."""
-    if not sys.stdin.isatty():
-        value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
-    else:
-        value = typer.prompt(f"Value of {name}", hide_input=True)
-    if not value:
-        raise CliError("The value is empty.", f"Pipe it in: ganglion secret set {name} < file")
-    return value
