@@ -1,7 +1,10 @@
 """Versioned messages between brain and agent (``agent``) and brain and gateway (``gateway``).
 
-Ids travel as text and are parsed where they enter. Messages that come *to* the brain refuse
-unknown fields; messages *from* the brain may grow fields, which an older reader ignores.
+Ids travel as text and are parsed where they enter. Messages may grow fields, always with a default:
+agents and brains of different ages meet (a host takes an update when it can, a brain may be put
+back), so what one does not know of the other's message it ignores. What it does know must be there,
+of its type and within its limits. What *gateways* send, which are updated with their brain, is
+refused when it holds a field that is not known.
 """
 
 from __future__ import annotations

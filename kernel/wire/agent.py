@@ -13,6 +13,9 @@ HMAC headers: ``X-Ganglion-Session: <session id>``, ``X-Ganglion-Seq: <rising in
 ``X-Ganglion-Mac: hex(HMAC-SHA256(session key, mac_input(...)))``. A sequence number is used once
 for (node, agent start): a repeated one, one far below the highest, or a beat at or below the last
 beat is refused with 409 ``replayed``. (Calls on two connections may overtake each other.)
+
+No message here refuses fields that it does not know: an agent may be newer than its brain, a brain
+newer than its agents. A new field has a default; a new one of an array comes last.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ Restarts = Annotated[int, Meta(ge=0, le=RESTARTS_MAX)]
 Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # 2**53 would be 104 days of uptime
 
 
-class EnrollRequest(Struct, forbid_unknown_fields=True):
+class EnrollRequest(Struct):
     token: Short
     public_key: Annotated[str, Meta(min_length=64, max_length=64)]  # Ed25519, hex
     agent_version: Short
@@ -92,7 +95,7 @@ class EnrollAnswer(Struct):
     v: int = VERSION
 
 
-class SessionRequest(Struct, forbid_unknown_fields=True):
+class SessionRequest(Struct):
     """``signature`` is Ed25519 over :func:`session_input`, hex."""
 
     node_id: Short
@@ -123,7 +126,7 @@ class LeaseSeenState(StrEnum):
     FAILED = "failed"
 
 
-class WorkUsage(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class WorkUsage(Struct, omit_defaults=True):
     """What one container uses. Bytes count from the start of this run of it."""
 
     cpu_percent: Annotated[float, Meta(ge=0)] = 0.0  # 100 = one core, since the last sample
@@ -136,7 +139,7 @@ class WorkUsage(Struct, forbid_unknown_fields=True, omit_defaults=True):
     pids: Count = 0
 
 
-class LeaseSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class LeaseSeen(Struct, omit_defaults=True):
     lease_id: Short
     epoch: Count
     state: LeaseSeenState
@@ -160,7 +163,7 @@ class Severity(StrEnum):
     FATAL = "fatal"  # the node is not to be listed
 
 
-class PreflightPoint(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class PreflightPoint(Struct, omit_defaults=True):
     """One thing that was looked at: its name, what was found, how much that matters."""
 
     name: Annotated[str, Meta(min_length=1, max_length=60)]
@@ -185,7 +188,7 @@ class CheckRefusal(StrEnum):
     NOT_ABLE = "not_able"  # this agent has no means to run it
 
 
-class OpenedBlock(Struct, forbid_unknown_fields=True):
+class OpenedBlock(Struct):
     """``path``: the groups of the tree from the leaves up. Pass ``passes`` is the recall."""
 
     reading: Annotated[int, Meta(ge=0, le=64)]
@@ -193,7 +196,7 @@ class OpenedBlock(Struct, forbid_unknown_fields=True):
     path: Annotated[list[Annotated[bytes, Meta(max_length=512)]], Meta(max_length=12)]
 
 
-class OpenedRow(Struct, forbid_unknown_fields=True):
+class OpenedRow(Struct):
     """A row of the sampled product, as 32-bit integers, and its path."""
 
     row: Count
@@ -201,7 +204,7 @@ class OpenedRow(Struct, forbid_unknown_fields=True):
     path: Annotated[list[Annotated[bytes, Meta(max_length=512)]], Meta(max_length=12)]
 
 
-class CheckTold(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class CheckTold(Struct, omit_defaults=True):
     """What the agent tells of a check, whole in each beat until the brain asks no more.
 
     Times are the agent's own; roots are hex.
@@ -221,7 +224,7 @@ class CheckTold(Struct, forbid_unknown_fields=True, omit_defaults=True):
     rows: Annotated[list[OpenedRow], Meta(max_length=16)] = []
 
 
-class Beat(Struct, forbid_unknown_fields=True):
+class Beat(Struct):
     """Everything the agent sees. ``generation`` is of the desired set it has applied."""
 
     node_id: Short
@@ -312,13 +315,13 @@ class BeatAnswer(Struct):
     v: int = VERSION
 
 
-class LogLine(Struct, forbid_unknown_fields=True):
+class LogLine(Struct):
     at_ns: Nanoseconds
     stream: Annotated[str, Meta(max_length=8)]  # stdout, stderr, agent
     text: Text
 
 
-class LogBatch(Struct, forbid_unknown_fields=True):
+class LogBatch(Struct):
     """``first`` numbers the first line; the brain drops lines that it has."""
 
     lease_id: Short

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from kernel.wire.agent import VERSION, Short
 
 
-class RotateRequest(Struct, forbid_unknown_fields=True):
+class RotateRequest(Struct):
     """A new key for the node. Both signatures are over :func:`rotate_input`, hex.
 
     May be repeated: a brain that made the change answers the same again.
@@ -33,7 +33,7 @@ class RotateAnswer(Struct):
     v: int = VERSION
 
 
-class LeaveRequest(Struct, forbid_unknown_fields=True):
+class LeaveRequest(Struct):
     """The agent is being taken off this host: its node is revoked and its leases end."""
 
     reason: Annotated[str, Meta(max_length=200)] = ""

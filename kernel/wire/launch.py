@@ -41,7 +41,7 @@ class LaunchSpec(Struct, omit_defaults=True):
     shell: bool = False  # the renter may open a shell in it (links to port "exec")
 
 
-class SecretsRequest(Struct, forbid_unknown_fields=True):
+class SecretsRequest(Struct):
     """Asked before each start of work whose launch says ``secrets``."""
 
     lease_id: Short

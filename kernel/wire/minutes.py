@@ -23,7 +23,7 @@ MINUTE_NS_MAX = 120 * 10**9  # a record spans a minute; a little more when the a
 Digest = Annotated[str, Meta(min_length=64, max_length=64)]
 
 
-class Minute(Struct, forbid_unknown_fields=True):
+class Minute(Struct):
     """``container_ns``: the lease's work was seen running. ``gpu_ns``: of that, the time of each
     of its GPUs that was there, summed. ``previous``: the hash of the record before; 64 zeros for
     the first. ``signature``: Ed25519 over :func:`minute_input`, hex."""
@@ -39,7 +39,7 @@ class Minute(Struct, forbid_unknown_fields=True):
     signature: Annotated[str, Meta(max_length=128)] = ""
 
 
-class MinuteBatch(Struct, forbid_unknown_fields=True):
+class MinuteBatch(Struct):
     records: Annotated[list[Minute], Meta(max_length=RECORDS_MAX)]
 
 

@@ -21,7 +21,7 @@ class NvmlState(StrEnum):
     SIMULATED = "simulated"  # --simulate-gpus: said in every view
 
 
-class Span(Struct, array_like=True, forbid_unknown_fields=True):
+class Span(Struct, array_like=True):
     """``n`` readings since the last beat that arrived: their sum, lowest and highest."""
 
     n: Annotated[int, Meta(ge=1, le=10_000)]
@@ -30,7 +30,7 @@ class Span(Struct, array_like=True, forbid_unknown_fields=True):
     high: Count
 
 
-class GpuSpans(Struct, array_like=True, forbid_unknown_fields=True):
+class GpuSpans(Struct, array_like=True):
     """What one GPU did between two beats, so that a peak between them is not missed."""
 
     utilisation_percent: Span | None = None
@@ -40,7 +40,7 @@ class GpuSpans(Struct, array_like=True, forbid_unknown_fields=True):
     sm_clock_mhz: Span | None = None
 
 
-class GpuReading(Struct, array_like=True, forbid_unknown_fields=True):
+class GpuReading(Struct, array_like=True):
     """One GPU. Units: MiB, Celsius, milliwatts, millijoules, MHz, percent, KiB/s.
 
     On the wire an array in this order, 2.5 times shorter than with names; new fields come last.
@@ -101,7 +101,7 @@ class GpuReading(Struct, array_like=True, forbid_unknown_fields=True):
     spans: GpuSpans | None = None
 
 
-class HostReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class HostReading(Struct, omit_defaults=True):
     """The machine under the GPUs. Rates are means since the reading before."""
 
     hostname: Short
@@ -128,6 +128,6 @@ class HostReading(Struct, forbid_unknown_fields=True, omit_defaults=True):
     nvml_reason: Annotated[str, Meta(max_length=300)] = ""  # why NVML is not "ok"
 
 
-class VolumeSeen(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class VolumeSeen(Struct, omit_defaults=True):
     volume_id: Short
     used_mib: Count = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -11,15 +13,23 @@ from hypothesis import strategies as st
 
 from kernel import wire
 from kernel.errors import Malformed
-from kernel.wire import agent, gateway
+from kernel.wire import agent, gateway, keys, minutes
 from kernel.wire.digest import snapshot_digest
 
-MESSAGES = [
-    kind
-    for module in (agent, gateway)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind is not msgspec.Struct
-]
+
+def _messages_of(*modules: ModuleType) -> list[type[msgspec.Struct]]:
+    return [
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, msgspec.Struct)
+        and kind is not msgspec.Struct
+    ]
+
+
+MESSAGES = _messages_of(agent, gateway)
+OF_AGENTS = _messages_of(agent, keys, minutes)  # in both directions
 FROM_OUTSIDE = [k for k in MESSAGES if k.__struct_config__.forbid_unknown_fields]
 
 
@@ -77,6 +87,49 @@ def test_a_message_survives_a_round_trip(kind: type[msgspec.Struct], draw: st.Da
 def test_an_unknown_field_is_refused(kind: type[msgspec.Struct]) -> None:
     with pytest.raises(Malformed, match=kind.__name__):
         wire.decode(b'{"surprise": 1}', kind)
+
+
+@pytest.mark.feature("C3")
+@pytest.mark.parametrize("kind", OF_AGENTS, ids=lambda k: k.__name__)
+@settings(max_examples=30, deadline=None)
+@given(draw=st.data())
+def test_an_agent_and_a_brain_of_different_ages_understand_each_other(
+    kind: type[msgspec.Struct], draw: st.DataObject
+) -> None:
+    """Whatever the other's message holds beside what is known here, at any depth, is ignored."""
+    message = draw.draw(messages(kind))
+    newer = grown(json.loads(wire.encode(message)), kind)
+    assert wire.decode(json.dumps(newer).encode(), kind) == message
+
+
+@pytest.mark.parametrize("kind", OF_AGENTS, ids=lambda k: k.__name__)
+def test_an_agents_message_without_a_field_that_it_needs_is_refused(
+    kind: type[msgspec.Struct],
+) -> None:
+    body = b"[]" if kind.__struct_config__.array_like else b'{"of_the_future": 1}'
+    if any(field.required for field in msgspec.structs.fields(kind)):
+        with pytest.raises(Malformed, match=r"missing required|of at least length"):
+            wire.decode(body, kind)
+
+
+def grown(value: Any, hint: Any) -> Any:
+    """``value`` of a message of ``hint`` as a later version of it would send it: each message in
+    it has one more field, each that is an array one more place."""
+    if getattr(hint, "__metadata__", None):
+        return grown(value, get_args(hint)[0])
+    base, parts = getattr(hint, "__origin__", None), get_args(hint)
+    if base is list:
+        return [grown(one, parts[0]) for one in value]
+    if value is not None and type(None) in parts:
+        return grown(value, next(part for part in parts if part is not type(None)))
+    if not (value is not None and isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+        return value
+    hints = get_type_hints(hint, include_extras=True)
+    if hint.__struct_config__.array_like:
+        places = zip(value, hints.values(), strict=True)
+        return [*(grown(one, kind) for one, kind in places), {"of_the_future": 1}]
+    known = {name: grown(one, hints[name]) for name, one in value.items()}
+    return {"of_the_future": {"deep": [1]}, **known}
 
 
 @given(st.binary(max_size=200))

@@ -122,7 +122,7 @@ async def test_a_body_over_the_limit_is_refused(agent: Agent) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("surprise", 1),
+        ("agent_version", 1),
         ("generation", "7"),
         ("generation", -1),
         ("nvml", "fine"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -44,6 +45,24 @@ async def test_a_beat_in_pieces_is_taken(rig: Rig, agent: Agent) -> None:
     headers = agent.signed("POST", BEAT_PATH, body)
     answer = await rig.http.post(BEAT_PATH, content=pieces(), headers=headers)
     assert (answer.status_code, len(rig.answered)) == (200, before + 1)
+
+
+@pytest.mark.feature("C3")
+async def test_an_agent_of_a_later_version_is_heard(rig: Rig, agent: Agent) -> None:
+    """Its beat has fields that this brain does not know, at each depth; all it knows counts."""
+    lease = await rig.claim(agent)
+    message = json.loads(encode(agent.message(agent.seen(lease))))
+    for part in (message, message["host"], message["leases"][0]):
+        part["of_the_future"] = {"deep": [1]}
+    message["gpus"][0].append("one more place")
+    before = len(rig.answered)
+    answer = await agent.send(BEAT_PATH, json.dumps(message).encode())
+    assert (answer.status_code, len(rig.answered)) == (200, before + 1), answer.text
+    assert answer.json()["renewed"] == [str(lease.lease_id)]
+    await rig.front.flush()
+    assert (await rig.lease(lease.lease_id)).seen_state == "ready"
+    kept = await rig.front.telemetry.last([agent.node_id])
+    assert kept[agent.node_id].beat.gpus == agent.gpus
 
 
 async def test_a_refused_beat_is_a_problem_and_counts_as_none(rig: Rig, agent: Agent) -> None:
