@@ -1,6 +1,8 @@
-"""Words for what NVML tells in numbers: reasons for lower clocks, compute modes.
+"""Words for what NVML tells in numbers: reasons for lower clocks, compute modes, recovery actions.
 
-Bits as in NVML's ``nvmlClocksEventReasons`` (the same as the older ``nvmlClocksThrottleReasons``).
+Numbers as in NVIDIA's own binding ``pynvml``: bits of ``nvmlClocksEventReason*`` (the same as the
+older ``nvmlClocksThrottleReason*``, which has two more), ``NVML_COMPUTEMODE_*`` and
+``NVML_GPU_RECOVERY_ACTION_*``. A test compares them with it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,16 @@ THROTTLE_WORDS: Final[dict[int, str]] = {
     0x400: "reliability voltage",
 }
 COMPUTE_MODES: Final = ("default", "exclusive thread", "prohibited", "exclusive process")
+RECOVERY_ACTIONS: Final = (
+    "none",
+    "reset the GPU",
+    "restart the machine",
+    "end peer-to-peer work",
+    "drain and reset the GPU",
+    "recover the IMEX domain",
+    "reset the PCIe bus",
+    "restart the machine",
+)
 
 
 def throttle_words(bits: int | None) -> list[str]:
@@ -44,3 +56,10 @@ def compute_mode_word(mode: int | None) -> str | None:
     if mode is None:
         return None
     return COMPUTE_MODES[mode] if mode < len(COMPUTE_MODES) else f"mode {mode}"
+
+
+def recovery_word(action: int | None) -> str | None:
+    """What the driver asks for, as something to do; "none" where nothing is to be done."""
+    if action is None:
+        return None
+    return RECOVERY_ACTIONS[action] if action < len(RECOVERY_ACTIONS) else f"action {action}"

@@ -141,6 +141,7 @@ def _errors(handle: Any) -> dict[str, Any]:
         "pages_retired_corrected": _pages(handle, single),
         "pages_retired_uncorrected": _pages(handle, double),
         "pages_pending": None if pending is None else bool(pending),
+        "recovery_action": _field(handle, pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION),
     }
 
 
@@ -196,10 +197,15 @@ def _temperature(handle: Any) -> int | None:
 
 def _memory_temperature(handle: Any) -> int | None:
     """By field 82; cards without the sensor answer with an error or with 0."""
-    values = asked(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_MEMORY_TEMP])
+    return _count(_field(handle, pynvml.NVML_FI_DEV_MEMORY_TEMP), TEMPERATURE_MAX_C) or None
+
+
+def _field(handle: Any, number: int) -> int | None:
+    """One of the fields that are asked for by number and told as an unsigned integer."""
+    values = asked(pynvml.nvmlDeviceGetFieldValues, handle, [number])
     if values is None or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
         return None
-    return _count(int(values[0].value.uiVal), TEMPERATURE_MAX_C) or None
+    return int(values[0].value.uiVal)
 
 
 def _throttle(handle: Any) -> int | None:

@@ -47,6 +47,7 @@ class GpuView(BaseModel):
     pages_retired_corrected: int | None = None
     pages_retired_uncorrected: int | None = None
     pages_pending: bool | None = None
+    recovery_action: str | None = None  # what its driver asks for, such as "reset the GPU"
     xids: dict[int, int] = {}  # times since the driver was loaded, by number
     xid_last: int | None = None
     pcie_generation: int | None = None

@@ -8,11 +8,12 @@ from brain.fleet.gpu_health import judge
 from brain.fleet.models import NodeGpu
 from brain.fleet.schemas import GpuView, HostView
 from brain.fleet.telemetry import LastBeat
-from kernel.gpu import compute_mode_word, throttle_words
+from kernel.gpu import compute_mode_word, recovery_word, throttle_words
 from kernel.wire.agent import GpuReading
 
 # Told to people in other units or words, or not at all.
-_OTHERWISE = {"uuid", "name", "memory_total_mib", "simulated", "compute_mode", "free"}
+_WORDED = {"compute_mode", "recovery_action"}
+_OTHERWISE = {"uuid", "name", "memory_total_mib", "simulated", "free"} | _WORDED
 _SAME = [
     name
     for name in GpuView.model_fields
@@ -46,6 +47,7 @@ def show_gpu(row: NodeGpu, readings: Mapping[str, GpuReading], *, held: bool) ->
     view.energy_joules = _thousandth(now.energy_mj)
     view.throttled_by = throttle_words(now.throttle_reasons)
     view.compute_mode = compute_mode_word(now.compute_mode)
+    view.recovery_action = recovery_word(now.recovery_action)
     return view
 
 

@@ -99,6 +99,7 @@ class GpuReading(Struct, array_like=True):
     simulated: bool = False
     foreign_use: bool = False  # nothing of ours holds it, and somebody computes or keeps memory
     spans: GpuSpans | None = None
+    recovery_action: Count | None = None  # what its driver asks for; ``kernel.gpu`` names them
 
 
 class HostReading(Struct, omit_defaults=True):

@@ -35,6 +35,7 @@ RICH: dict[str, int | None] = {
     "pages_single": 5,
     "pages_double": 6,
     "pages_pending": 0,
+    "recovery": 4,
     "pcie_generation": 4,
     "pcie_generation_max": 5,
     "pcie_width": 8,
@@ -85,7 +86,7 @@ async def test_a_card_that_can_tell_everything_does(
     assert (card.rows_remapped_corrected, card.rows_remapped_uncorrected) == (3, 2)
     assert (card.rows_pending, card.rows_failed) == (True, False)
     assert (card.pages_retired_corrected, card.pages_retired_uncorrected) == (5, 6)
-    assert card.pages_pending is False
+    assert (card.pages_pending, card.recovery_action) == (False, 4)
     assert (card.pcie_generation, card.pcie_generation_max) == (4, 5)
     assert (card.pcie_width, card.pcie_width_max) == (8, 16)
     assert (card.pcie_rx_kib_s, card.pcie_tx_kib_s, card.pcie_replays) == (1000, 2000, 9)
@@ -128,6 +129,7 @@ async def test_libraries_of_other_ages_are_read_by_what_they_have(
     if age == "OLD":  # no memory info v2: what the driver reserves is in "used"
         assert (card.memory_used_mib, card.memory_reserved_mib) == (4512, None)
         assert (card.rows_pending, card.mig, card.memory_temperature_c) == (None, None, None)
+        assert card.recovery_action is None
 
 
 async def test_a_split_card_tells_its_instances(

@@ -258,7 +258,8 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *device, unsigned index, void **out
 int nvmlDeviceGetFieldValues(void *device, int n, Field *fields) {
     Gpu *gpu; U64 v; int r = find(device, &gpu);
     for (int i = 0; !r && i < n; i++) {
-        fields[i].result = fields[i].id == 82 ? get(gpu, "memory_degrees", &v) : NOT_SUPPORTED;
+        fields[i].result = fields[i].id == 82 ? get(gpu, "memory_degrees", &v)
+            : fields[i].id == 230 ? get(gpu, "recovery", &v) : NOT_SUPPORTED;
         if (!fields[i].result) { fields[i].kind = 1; fields[i].value.u = v; }
     }
     return r;

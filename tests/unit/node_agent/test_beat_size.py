@@ -58,6 +58,7 @@ def told_all(number: int) -> GpuReading:
         our_memory_mib=79_000,
         foreign_memory_mib=0,
         spans=GpuSpans(span, span, span, span, span),
+        recovery_action=4,
     )
 
 

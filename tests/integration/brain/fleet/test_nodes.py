@@ -60,7 +60,7 @@ async def test_a_gpus_health_is_shown_with_its_reasons_and_in_words(
     brain: httpx.AsyncClient, rig: Rig, provider: Somebody
 ) -> None:
     worn = gpu("GPU-a", xids={79: 1}, throttle_reasons=0x44, compute_mode=3, pcie_width=8)
-    hot = gpu("GPU-b", throttle_reasons=0x20, energy_mj=5_000)
+    hot = gpu("GPU-b", throttle_reasons=0x20, energy_mj=5_000, recovery_action=0)
     await rig.agent(worn, hot)
     (node,) = await listed(brain, provider)
     first, second = node["gpus"]
@@ -70,7 +70,7 @@ async def test_a_gpus_health_is_shown_with_its_reasons_and_in_words(
     assert (first["compute_mode"], first["pcie_width"]) == ("exclusive process", 8)
     assert first["xids"] == {"79": 1}
     assert (second["health"], second["free"]) == ("degraded", True)
-    assert second["energy_joules"] == 5.0
+    assert (second["energy_joules"], second["recovery_action"]) == (5.0, "none")
 
 
 @pytest.mark.feature("C3")

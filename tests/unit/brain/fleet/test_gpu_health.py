@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kernel.gpu
 from brain.fleet.gpu_health import XIDS, Level, judge, unhealthy
-from kernel.gpu import THROTTLE_WORDS, compute_mode_word, throttle_words
+from kernel.gpu import (
+    COMPUTE_MODES,
+    RECOVERY_ACTIONS,
+    THROTTLE_WORDS,
+    compute_mode_word,
+    throttle_words,
+)
 from kernel.wire.agent import GpuReading
 
 pytestmark = pytest.mark.feature("C3")
@@ -23,19 +31,21 @@ def gpu(**told: Any) -> GpuReading:
     ("told", "level", "word"),
     [
         ({}, Level.OK, ""),
-        ({"xids": {13: 4, 31: 1, 43: 2, 45: 1}}, Level.OK, ""),
-        ({"xids": {63: 1}}, Level.DEGRADED, "XID 63"),
-        ({"xids": {74: 1}}, Level.DEGRADED, "XID 74"),
-        ({"xids": {94: 1}}, Level.DEGRADED, "XID 94"),
-        ({"xids": {48: 1}}, Level.BAD, "XID 48"),
-        ({"xids": {64: 1}}, Level.BAD, "XID 64"),
         ({"xids": {79: 1}}, Level.BAD, "fell off the bus"),
-        ({"xids": {95: 1}}, Level.BAD, "XID 95"),
+        ({"recovery_action": 0}, Level.OK, ""),
+        ({"recovery_action": 1}, Level.BAD, "asks to reset the GPU"),
+        ({"recovery_action": 2}, Level.BAD, "asks to restart the machine"),
+        ({"recovery_action": 3}, Level.BAD, "peer-to-peer"),
+        ({"recovery_action": 4}, Level.BAD, "drain and reset"),
+        ({"recovery_action": 99}, Level.BAD, "action 99"),
         ({"rows_failed": True}, Level.BAD, "could not be remapped"),
         ({"rows_pending": True}, Level.DEGRADED, "wait to be remapped"),
         ({"pages_pending": True}, Level.DEGRADED, "wait to be retired"),
         ({"ecc_uncorrected": 1}, Level.BAD, "uncorrectable"),
-        ({"ecc_uncorrected": 1, "rows_pending": False}, Level.DEGRADED, "uncorrectable"),
+        ({"ecc_uncorrected": 1, "rows_pending": False}, Level.BAD, "uncorrectable"),
+        ({"ecc_uncorrected": 1, "recovery_action": 0}, Level.DEGRADED, "uncorrectable"),
+        ({"ecc_uncorrected": 1, "xids": {94: 1}}, Level.DEGRADED, "uncorrectable"),
+        ({"ecc_uncorrected": 1, "xids": {94: 1, 95: 1}}, Level.BAD, "uncorrectable"),
         ({"throttle_reasons": 0x20}, Level.DEGRADED, "heat"),
         ({"throttle_reasons": 0x40}, Level.DEGRADED, "heat"),
         ({"throttle_reasons": 0x80}, Level.DEGRADED, "power supply"),
@@ -51,6 +61,53 @@ def test_what_a_driver_tells_and_what_it_means(
     assert found.level is level
     assert word in "; ".join(found.reasons)
     assert bool(unhealthy(gpu(**told))) == (level is Level.BAD)
+
+
+# NVIDIA's Xid Catalog, column "Immediate Action"; number by number, as the page has them.
+RESET_OR_RESTART = (46, 48, 62, 64, 79, 95, 110, 119, 120, 136, 140, 143, 151, 155, 156, 158)
+TOLD = (54, 63, 74, 92, 94, 109, 144, 145, 146, 147, 148, 149, 150, 157)
+OF_PROGRAMS = (8, 11, 13, 25, 31, 32, 37, 38, 39, 43, 44, 45, 60, 66, 67, 68, 69, 80, 82, 96, 126)
+NOTHING_OF_THE_CARD = (93, 106, 107, 108, 121, 137, 141, 154, 160, 161)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "level"),
+    [
+        (RESET_OR_RESTART, Level.BAD),
+        (TOLD, Level.DEGRADED),
+        (OF_PROGRAMS, Level.OK),
+        (NOTHING_OF_THE_CARD, Level.OK),
+    ],
+)
+def test_what_each_xid_means_is_what_nvidias_catalog_says(
+    numbers: tuple[int, ...], level: Level
+) -> None:
+    assert {number: judge(gpu(xids={number: 1})).level for number in numbers} == dict.fromkeys(
+        numbers, level
+    )
+
+
+def test_every_xid_of_the_table_is_in_one_of_those_rows() -> None:
+    assert set(XIDS) == {*RESET_OR_RESTART, *TOLD}
+
+
+def test_the_numbers_are_those_of_nvidias_own_binding() -> None:
+    names = {
+        "GPU_IDLE": "GpuIdle",
+        "POWER_CAP": "SwPowerCap",
+        "HW_SLOWDOWN": "HwSlowdown",
+        "SW_THERMAL_SLOWDOWN": "SwThermalSlowdown",
+        "HW_THERMAL_SLOWDOWN": "HwThermalSlowdown",
+        "HW_POWER_BRAKE": "HwPowerBrakeSlowdown",
+    }
+    theirs = {
+        name: getattr(pynvml, f"nvmlClocksEventReason{their}") for name, their in names.items()
+    }
+    assert {name: getattr(kernel.gpu, name) for name in names} == theirs
+    assert sum(THROTTLE_WORDS) == pynvml.nvmlClocksThrottleReasonAll
+    assert COMPUTE_MODES[pynvml.NVML_COMPUTEMODE_PROHIBITED] == "prohibited"
+    asked = [name for name in dir(pynvml) if name.startswith("NVML_GPU_RECOVERY_ACTION_")]
+    assert sorted(getattr(pynvml, name) for name in asked) == list(range(len(RECOVERY_ACTIONS)))
 
 
 def test_the_worst_is_said_first() -> None:
