@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import logging
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -20,6 +19,7 @@ from inference.changes import Follower
 from inference.gateway import SWEEP_SECONDS, Gateway
 from inference.money import Slicer
 from inference.pages import Pages
+from inference.process import load, log_json, serve
 from inference.proxy import ClientConnection
 from inference.settings import Settings
 from inference.shipper import Shipper
@@ -173,9 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on")
     given = parser.parse_args(arguments)
-    overrides = {"gateway_host": given.host, "gateway_port": given.port}
-    settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
-    _configure_log()
+    settings = load(Settings, gateway_host=given.host, gateway_port=given.port)
+    log_json()
     if given.snapshot is None and not settings.brain_url:
         sys.stderr.write("Set BRAIN_URL, or give --snapshot FILE to run without a brain.\n")
         return 2
@@ -190,25 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(settings: Settings, snapshot_file: Path | None) -> None:
     clock = SystemClock()
     service = Service(settings, clock, SystemIds(clock), snapshot_file)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, service.stop)
-    loop.add_signal_handler(signal.SIGINT, service.stop)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
-    await service.serve()
-
-
-def _configure_log() -> None:
-    """One JSON line an event, to stderr."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
+    await serve(service)
 
 
 if __name__ == "__main__":

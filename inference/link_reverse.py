@@ -33,15 +33,7 @@ class ReverseLinks(Links):
         self._wait_ns = round(connect_seconds_max * NS)
         self._clock_ns = now_ns
 
-    def borrow(self, exchange: Answering) -> None:
-        idle = self._idle
-        while idle:
-            link = idle.pop()
-            if link.is_open():
-                link.used = True
-                link.exchange = exchange
-                exchange.link_ready(link)
-                return
+    def _lend_new(self, exchange: Answering) -> None:
         # One that lay on the shelf may have been lost on its way without a word: then the
         # exchange may try once more, as with a kept one.
         self._fetch(exchange, lay_idle=True)

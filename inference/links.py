@@ -75,6 +75,10 @@ class Links:
                 link.exchange = exchange
                 exchange.link_ready(link)
                 return
+        self._lend_new(exchange)
+
+    def _lend_new(self, exchange: Answering) -> None:
+        """None that lay idle is open."""
         self.dial(exchange)
 
     def dial(self, exchange: Answering) -> None:

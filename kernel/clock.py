@@ -11,6 +11,11 @@ from typing import Protocol
 NS = 1_000_000_000
 
 
+def at_ns(ns: int) -> datetime:
+    """A wall clock's nanoseconds as a record's time: UTC, to the microsecond."""
+    return datetime.fromtimestamp(ns // NS, UTC).replace(microsecond=ns % NS // 1000)
+
+
 class Clock(Protocol):
     """Wall time for people and records, monotonic time for durations."""
 
@@ -56,8 +61,7 @@ class ManualClock:
         self._count = 0
 
     def now(self) -> datetime:
-        seconds, ns = divmod(self._wall_ns, NS)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ns // 1000)
+        return at_ns(self._wall_ns)
 
     def now_ns(self) -> int:
         return self._wall_ns

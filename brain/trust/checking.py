@@ -39,7 +39,7 @@ AWAY_SECONDS = 60
 UNTABLED_MS = 600_000
 BLOCKS_OPENED = 32  # of all readings, one of each at least
 ROWS_OPENED = 4
-WORK_KINDS = tuple(kind for kind in CheckKind if kind not in (CheckKind.PREFLIGHT,))
+WORK_KINDS = tuple(kind for kind in CheckKind if kind is not CheckKind.PREFLIGHT)
 
 
 def chance(ctx: Ctx) -> bytes:
@@ -84,20 +84,20 @@ async def _begin_group(
     gpus = await fleet.gpus_now(tx, nodes, now_ns - HEARD_NS)
     running = await store.checked_gpus(tx, nodes)
     idle = [gpu for gpu in gpus if _may_check(gpu, terms) and _key(gpu) not in running]
-    idle.sort(key=lambda gpu: gpu.node_id != row.node_id)
-    own = [gpu for gpu in gpus if gpu.node_id == row.node_id]
     if not any(gpu.node_id == row.node_id for gpu in idle):
-        row.due_ns = now_ns + (BUSY_SECONDS if own else AWAY_SECONDS) * NS
+        heard = any(gpu.node_id == row.node_id for gpu in gpus)
+        row.due_ns = now_ns + (BUSY_SECONDS if heard else AWAY_SECONDS) * NS
         await tx.flush()
         return 0
+    group = sorted(idle, key=lambda gpu: gpu.node_id != row.node_id)[:GROUP_MAX]
     group_id = str(ctx.ids.new(WorkId))
-    for gpu in idle[:GROUP_MAX]:
+    for gpu in group:
         await _ask(tx, ctx, terms, gpu, group_id)
-    done |= {gpu.node_id for gpu in idle[:GROUP_MAX]}
+    done |= {gpu.node_id for gpu in group}
     spread = int.from_bytes(chance(ctx)[:4], "big") % 1000  # at a time that nobody can foretell
     row.due_ns = now_ns + terms.check_seconds * (500 + spread) * NS // 1000
     await tx.flush()
-    return len(idle[:GROUP_MAX])
+    return len(group)
 
 
 def _may_check(gpu: GpuNow, terms: TrustTerms) -> bool:

@@ -24,7 +24,7 @@ from kernel.ids import AccountId, NodeId
 SCORE_SECONDS = 60  # a score is at most so old, when the tick keeps up
 PAGE = 200
 LOOK_BACK_NS = 600 * NS  # a lease's end may be committed later than it is dated
-NODE_SINCE_NS = 1_000  # microseconds of a record time, in nanoseconds
+MICROSECOND_NS = 1_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Scored:
 
 def since_of(node: Node) -> int:
     """When the node joined, as the score counts its life."""
-    return int(node.created_at.timestamp() * 1_000_000) * NODE_SINCE_NS
+    return int(node.created_at.timestamp() * 1_000_000) * MICROSECOND_NS
 
 
 async def score_due(ctx: Ctx, limit: int = PAGE) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from brain.trust.core.kinds import Mode
 from brain.trust.models import CheckFinding, MaintenanceWindow, PreflightReport, WorkCheck
@@ -21,13 +20,9 @@ from brain.trust.schemas import (
 from brain.trust.scores import Scored
 from brain.trust.store.windows import view
 from brain.trust.terms import TrustTerms
-from kernel.clock import NS
+from kernel.clock import NS, at_ns
 
 DAY_NS = 86_400 * NS
-
-
-def at(ns: int) -> datetime:
-    return datetime.fromtimestamp(ns // NS, UTC).replace(microsecond=ns % NS // 1000)
 
 
 def window(row: MaintenanceWindow, now_ns: int) -> WindowOut:
@@ -41,11 +36,11 @@ def window(row: MaintenanceWindow, now_ns: int) -> WindowOut:
     return WindowOut(
         window_id=row.window_id,
         node_id=row.node_id,
-        from_=at(row.from_ns),
-        until=at(row.until_ns),
+        from_=at_ns(row.from_ns),
+        until=at_ns(row.until_ns),
         reason=row.reason,
-        announced_at=at(row.announced_ns),
-        no_new_work_from=at(held.closes_ns),
+        announced_at=at_ns(row.announced_ns),
+        no_new_work_from=at_ns(held.closes_ns),
         late=held.late,
         state=state,
     )
@@ -87,7 +82,7 @@ def node_checks(
         node_id=node_id,
         withheld=withheld,
         preflight=[
-            PreflightOut(at=at(one.at_ns), fatal=one.fatal, points=one.points) for one in reports
+            PreflightOut(at=at_ns(one.at_ns), fatal=one.fatal, points=one.points) for one in reports
         ],
         checks=[
             CheckOut(
@@ -95,7 +90,7 @@ def node_checks(
                 gpu_uuid=row.gpu_uuid,
                 state=row.state,
                 reason=row.state_reason,
-                asked_at=at(row.asked_ns),
+                asked_at=at_ns(row.asked_ns),
             )
             for row in rows
         ],
@@ -107,7 +102,7 @@ def node_checks(
                 passed=one.passed,
                 mode=one.mode,
                 reason=one.reason,
-                at=at(one.at_ns),
+                at=at_ns(one.at_ns),
             )
             for one in findings
         ],
@@ -117,11 +112,11 @@ def node_checks(
 def mode(one: KindNow, terms: TrustTerms) -> ModeOut:
     soonest = None
     if one.now.mode is Mode.SHADOW:
-        soonest = at(one.now.since_ns + terms.shadow_days_min * DAY_NS)
+        soonest = at_ns(one.now.since_ns + terms.shadow_days_min * DAY_NS)
     return ModeOut(
         kind=one.kind.value,
         mode=one.now.mode.value,
-        since=at(one.now.since_ns),
+        since=at_ns(one.now.since_ns),
         changed_by=one.changed_by,
         passed=one.count.passed,
         failed=one.count.failed,

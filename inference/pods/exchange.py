@@ -12,7 +12,7 @@ from inference.pods import heads
 from inference.pods.front import Front, ns
 from inference.pods.heads import Answered, Asked, Peer
 from inference.pods.names import Address
-from inference.pods.reach import check_port, open_link, running
+from inference.pods.reach import check_port, running
 from inference.pods.table import Run
 from inference.pods.upstream import Upstream
 from kernel.errors import (
@@ -249,13 +249,7 @@ class Exchanging:
     async def _open(self) -> None:
         run, port = self._run, self._port
         try:
-            transport = await open_link(
-                self._front.links,
-                run,
-                port,
-                seconds_max=self._settings.pod_link_seconds_max,
-                now_ns=self._front.now_ns,
-            )
+            transport = await self._front.open(run, port)
         except GanglionError as error:
             self._opening = None
             self._log.info("no_link", pod=run.pod_id, port=port, reason=str(error.internal))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from inference.pods.limits import Counts, Failures
-from inference.pods.reach import Reaches
+from inference.pods.reach import Reaches, open_link
 from inference.pods.settings import Settings
-from inference.pods.table import Pods
+from inference.pods.table import Pods, Run
 from kernel.clock import NS, Clock
 
 SWEEP_SECONDS = 0.5
@@ -52,6 +53,12 @@ class Front:
         self.draining = False
         self._heard_ns = clock.monotonic_ns()
         self._stale_ns = ns(settings.snapshot_stale_seconds)
+
+    async def open(self, run: Run, port: int | str) -> asyncio.Transport:
+        """A raw link to a port of a pod's run, in the time that the settings allow. Raises
+        ``UpstreamTimeout`` or ``UpstreamFailed``, as people are told of it."""
+        seconds_max = self.settings.pod_link_seconds_max
+        return await open_link(self.links, run, port, seconds_max=seconds_max, now_ns=self.now_ns)
 
     def sweep(self) -> None:
         now_ns = self.now_ns()

@@ -14,7 +14,6 @@ import asyncssh
 import structlog
 
 from inference.pods.front import Front
-from inference.pods.reach import open_link
 from inference.pods.table import Run
 from kernel.errors import GanglionError
 from kernel.wire import decode, encode
@@ -190,13 +189,7 @@ class ShellSession(asyncssh.SSHServerSession[bytes]):
 
     async def _begin(self, run: Run) -> None:
         try:
-            transport = await open_link(
-                self._front.links,
-                run,
-                PORT,
-                seconds_max=self._front.settings.pod_link_seconds_max,
-                now_ns=self._front.now_ns,
-            )
+            transport = await self._front.open(run, PORT)
         except GanglionError as error:
             self._log.info("no_shell", pod=run.pod_id, reason=str(error.internal))
             self.end("The machine of this pod does not answer; try again.")

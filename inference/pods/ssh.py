@@ -17,7 +17,7 @@ from inference.pods import keys
 from inference.pods.forward import ForwardSession
 from inference.pods.front import Front
 from inference.pods.host_key import host_key
-from inference.pods.reach import check_port, open_link, running
+from inference.pods.reach import check_port, running
 from inference.pods.shell import Locale, ShellSession
 from inference.pods.table import Run
 from kernel.errors import GanglionError
@@ -187,13 +187,7 @@ class PodServer(asyncssh.SSHServer):
 
     async def _forward(self, session: ForwardSession, run: Run, port: int) -> ForwardSession:
         try:
-            link = await open_link(
-                self._front.links,
-                run,
-                port,
-                seconds_max=self._settings.pod_link_seconds_max,
-                now_ns=self._front.now_ns,
-            )
+            link = await self._front.open(run, port)
         except GanglionError as error:
             self._over(session)
             code = asyncssh.OPEN_CONNECT_FAILED

@@ -274,11 +274,8 @@ class DockerCalls:
             other = api.inspect_container(name)
         except NotFound:
             return True
-        marks = other["Config"]["Labels"] or {}
-        ours = marks.get(options.INSTALLATION) == order.installation_id
-        same = marks.get(options.LEASE) == order.lease.lease_id
         dead = LIFE.can(stage_of(str(other["State"]["Status"])), Step.REMOVE)
-        if not ours or not same or not dead:
+        if not dead or not _is_of(other, order.installation_id, order.lease.lease_id):
             return False
         removed(api, str(other["Id"]))
         return True
@@ -290,11 +287,7 @@ class DockerCalls:
             seen = api.inspect_container(work.ref)
         except NotFound:
             return None
-        marks = seen["Config"]["Labels"] or {}
-        ours = (
-            marks.get(options.INSTALLATION) == work.installation_id
-            and marks.get(options.LEASE) == work.lease_id
-        )
+        ours = _is_of(seen, work.installation_id, work.lease_id)
         return stage_of(str(seen["State"]["Status"])) if ours else None
 
     def _absent(self, api: Client, ref: str) -> bool:
@@ -319,6 +312,15 @@ class DockerCalls:
         if stage_of(str(seen["State"]["Status"])) is Stage.EXITED:
             self._reasons[ref] = reason  # what was being made meanwhile may yet end otherwise
         return reason
+
+
+def _is_of(seen: dict[str, Any], installation_id: str, lease_id: str) -> bool:
+    """By the labels of an inspected container."""
+    marks = seen["Config"]["Labels"] or {}
+    return (marks.get(options.INSTALLATION), marks.get(options.LEASE)) == (
+        installation_id,
+        lease_id,
+    )
 
 
 @contextmanager

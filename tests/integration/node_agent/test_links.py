@@ -21,6 +21,7 @@ from tests.support.wait import stretch, until
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 GROWTH_MIB_MAX = 16.0
+FLOOD = ["{python}", "-m", "tests.support.flood", "{port}"]
 
 
 def gateway_for(start: StartGateway, lease: DesiredLease, **fields: Any) -> Gateway:
@@ -29,6 +30,19 @@ def gateway_for(start: StartGateway, lease: DesiredLease, **fields: Any) -> Gate
 
 async def linked_up(gateway: Gateway, count: int = 4) -> None:
     await until(lambda: gateway.metric("ganglion_gateway_links_idle") >= count, 60)
+
+
+async def linked_worker(
+    brain: AgentBrain, agent: AgentProcess, start: StartGateway, **launch: Any
+) -> Gateway:
+    """An agent with one worker on one GPU; the gateway to which its links stand."""
+    agent.start()
+    lease = linked_lease(await brain.gpu_uuids(1), **launch)
+    gateway = gateway_for(start, lease)
+    brain.gateways = [link_address(gateway)]
+    brain.want(lease)
+    await linked_up(gateway)
+    return gateway
 
 
 async def said(gateway: Gateway) -> str:
@@ -43,12 +57,7 @@ async def said(gateway: Gateway) -> str:
 async def test_a_worker_is_reached_over_links_alone(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    gateway = await linked_worker(brain, agent, start_gateway)
     assert "stand-in" in await said(gateway)
     async with gateway.async_client() as client:
         plain = await client.chat.completions.create(model="m", messages=HELLO)
@@ -61,17 +70,11 @@ async def test_a_worker_is_reached_over_links_alone(
 async def test_links_end_at_once_with_their_lease(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    slow = ["{python}", "-m", "tests.support.flood", "{port}"]
-    lease = linked_lease(await brain.gpu_uuids(1), process=slow)
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    gateway = await linked_worker(brain, agent, start_gateway, process=FLOOD)
     async with connect(gateway.port) as raw:
         await raw.send(request(b'{"model":"m","stream":true}', key=KEY))
         await raw.head()
-        brain.drop(lease.lease_id)
+        brain.drop(*brain.leases)
         await until(lambda: not links_of(agent, gateway))
         body = b"".join([part async for part in _parts(raw.reader)])
     assert b"closed early" in body
@@ -82,12 +85,7 @@ async def test_links_end_at_once_with_their_lease(
 async def test_an_agent_that_is_started_anew_links_its_work_again(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    gateway = await linked_worker(brain, agent, start_gateway)
     await agent.stop(signal.SIGKILL)
     await until(lambda: gateway.metric("ganglion_gateway_links ") == 0)
     agent.start()
@@ -122,12 +120,7 @@ async def test_every_gateway_serves_one_dies_and_a_new_one_comes(
 async def test_gateways_that_the_brain_forgets_keep_what_stands(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    gateway = await linked_worker(brain, agent, start_gateway)
     brain.gateways = []
     beats = len(brain.beats)
     await until(lambda: len(brain.beats) >= beats + 2)
@@ -138,13 +131,7 @@ async def test_gateways_that_the_brain_forgets_keep_what_stands(
 async def test_a_slow_client_gathers_nothing_on_the_way(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    flood = ["{python}", "-m", "tests.support.flood", "{port}"]
-    lease = linked_lease(await brain.gpu_uuids(1), process=flood)
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    gateway = await linked_worker(brain, agent, start_gateway, process=FLOOD)
     assert agent.process is not None
     before = rss_mib(agent.process.pid), rss_mib(gateway.process.pid)
     async with connect(gateway.port) as raw:
@@ -165,12 +152,7 @@ async def test_a_slow_client_gathers_nothing_on_the_way(
 async def test_the_agent_listens_nowhere(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    await linked_worker(brain, agent, start_gateway)
     assert agent.process is not None
     connections = psutil.Process(agent.process.pid).net_connections("inet")
     assert [one for one in connections if one.status == psutil.CONN_LISTEN] == []
@@ -204,16 +186,12 @@ def rss_mib(pid: int) -> float:
 async def test_a_gateway_that_is_started_anew_is_heard_of_before_the_next_usual_beat(
     brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    gateway = gateway_for(start_gateway, lease)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await linked_up(gateway)
+    gateway = await linked_worker(brain, agent, start_gateway)
     brain.beat_seconds = 300
     beats = len(brain.beats)
     await until(lambda: len(brain.beats) > beats)  # from here on beats are rare
     gateway.kill()
+    [lease] = brain.leases.values()
     anew = gateway_for(start_gateway, lease)
     brain.gateways = [link_address(anew)]
     await linked_up(anew)
