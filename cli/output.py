@@ -17,14 +17,20 @@ STATE_COLOURS = {
     "online": "green",
     "ok": "green",
     "running": "green",
+    "kept": "green",
     "pending": "yellow",
     "waiting": "yellow",
     "claimed": "yellow",
     "loading": "yellow",
     "starting": "yellow",
+    "new": "yellow",
     "draining": "cyan",
     "stopping": "cyan",
+    "terminating": "cyan",
+    "dropping": "cyan",
     "stopped": "dim",
+    "terminated": "dim",
+    "gone": "dim",
     "offline": "red",
     "failed": "red",
     "broken": "red",
@@ -41,6 +47,12 @@ errors = Console(stderr=True, highlight=False)
 def show_json(value: Any) -> None:
     """One document on standard output, nothing else."""
     sys.stdout.write(json_text.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def show_json_line(value: Any) -> None:
+    """One of many that come over time: a line each, seen at once by whoever reads."""
+    sys.stdout.write(json_text.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def state(text: object) -> str:

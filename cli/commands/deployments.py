@@ -37,7 +37,8 @@ from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, state, table, when
 
 app = typer.Typer(
-    no_args_is_help=True, help="Deployments: list, show, why, events, scale, update, delete."
+    no_args_is_help=True,
+    help="Deployments: list, show, why, events, start, stop, scale, update, delete.",
 )
 
 Named = Annotated[str, typer.Argument(help="The deployment's id or name.")]
@@ -116,6 +117,24 @@ def stop(
         show_json(found)
     else:
         console.print(f"{cell(found['name'])} is {state(found['state'])}.")
+
+
+def start(
+    deployment: Named, wait: Wait = True, brain_url: BrainUrl = None, json: Json = False
+) -> None:
+    """Start a stopped deployment again."""
+    with connect(brain_url) as brain:
+        found = brain.post(f"/api/v1/deployments/{find_deployment(brain, deployment)}/start")
+        if wait:
+            found = _follow(brain, found["deployment_id"], "running", quiet=json)
+    if json:
+        show_json(found)
+    else:
+        console.print(f"{cell(found['name'])} is {state(found['state'])}.")
+
+
+app.command("start")(start)
+app.command("stop")(stop)
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ import typer
 
 from cli.commands.common import BrainUrl, Json, connect, find_deployment, pause
 from cli.faults import CliError
-from cli.output import cell, console, when
+from cli.output import cell, console, show_json, show_json_line, when
 
 if TYPE_CHECKING:
     from cli.client import Brain
@@ -30,8 +30,6 @@ def logs(
     json: Json = False,
 ) -> None:
     """What the workers of a deployment wrote. With --json one document; followed, one a line."""
-    from cli.output import show_json
-
     with connect(brain_url) as brain:
         path = f"/api/v1/deployments/{find_deployment(brain, deployment)}/logs"
         asked = {"tail": tail, "replica": replica, "since": since}
@@ -40,7 +38,7 @@ def logs(
             show_json(found) if json else _print(found)
             return
         for line in followed(brain, path, asked):
-            _print_json(line) if json else _print([line])
+            show_json_line(line) if json else _print([line])
 
 
 def followed(brain: Brain, path: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -71,11 +69,3 @@ def _print(lines: list[Any]) -> None:
         text = f"[{colour}]{cell(line['text'])}[/]" if colour else cell(line["text"])
         who = line["replica_id"][-6:]
         console.print(f"[dim]{when(line['at'])} {who}[/] {text}", soft_wrap=True)
-
-
-def _print_json(line: dict[str, Any]) -> None:
-    import json
-    import sys
-
-    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-    sys.stdout.flush()

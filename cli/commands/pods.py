@@ -12,7 +12,7 @@ from cli.commands.pod_common import URL, Named, Wait, path_of, say_addresses
 from cli.commands.pod_common import follow as follow_state
 from cli.commands.pod_create import create
 from cli.faults import CliError
-from cli.output import cell, console, dollars, facts, show_json, state, table, when
+from cli.output import cell, console, dollars, facts, show_json, show_json_line, state, table, when
 
 if TYPE_CHECKING:
     from cli.client import Brain
@@ -93,7 +93,13 @@ def show(pod: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
             "\nVolumes",
             ["id", "name", "path", ">GiB", "state"],
             [
-                [m["volume_id"], cell(m["name"]), cell(m["path"]), str(m["size_gib"]), m["state"]]
+                [
+                    m["volume_id"],
+                    cell(m["name"]),
+                    cell(m["path"]),
+                    str(m["size_gib"]),
+                    state(m["state"]),
+                ]
                 for m in found["volumes"]
             ],
         )
@@ -150,21 +156,26 @@ def logs(
     brain_url: BrainUrl = None,
     json: Json = False,
 ) -> None:
-    """What its container wrote."""
+    """What its container wrote. With --json one document; followed, one a line."""
     with connect(brain_url) as brain:
+        path = f"{path_of(pod)}/logs"
+        if json and not follow:
+            show_json(brain.get(path, tail=tail)["items"])
+            return
         seen: dict[str, int] = {}
         while True:
-            found = brain.get(f"{path_of(pod)}/logs", tail=1000 if seen else tail)["items"]
+            found = brain.get(path, tail=1000 if seen else tail)["items"]
             fresh = [one for one in found if one["number"] > seen.get(one["run_id"], -1)]
             seen |= {one["run_id"]: one["number"] for one in fresh}
-            if json:
-                show_json(fresh)
-            else:
-                for line in fresh:
-                    console.print(f"[dim]{when(line['at'])}[/] {cell(line['text'])}")
+            for line in fresh:
+                show_json_line(line) if json else _print_line(line)
             if not follow:
                 return
             pause(FOLLOW_SECONDS)
+
+
+def _print_line(line: dict[str, Any]) -> None:
+    console.print(f"[dim]{when(line['at'])}[/] {cell(line['text'])}", soft_wrap=True)
 
 
 @app.command("events")

@@ -40,10 +40,6 @@ class Window:
         """When it is over: at its end, or when it was cancelled."""
         return self.until_ns if self.cancelled_ns is None else min(self.until_ns, self.cancelled_ns)
 
-    def excuses(self, at_ns: int) -> bool:
-        """Whether it was announced in time and stood then."""
-        return not self.late and self.from_ns <= at_ns < self.ended_ns()
-
 
 def check(from_ns: int, until_ns: int, now_ns: int) -> None:
     """``BadInput`` that says what is wrong with an announcement."""
