@@ -10,16 +10,16 @@ from brain.marketplace import Node
 from brain.plumbing import Ctx, Tx
 from brain.trust import standing
 from brain.trust.core import events as core
-from brain.trust.core import score as formula
 from brain.trust.core.events import LeaseEnd
-from brain.trust.core.score import Event, Score
 from brain.trust.core.windows import Window
 from brain.trust.models import NodeTrust
 from brain.trust.store import reliability
 from brain.trust.store import windows as window_store
+from kernel import reliability as formula
 from kernel.clock import NS
 from kernel.errors import NotFound
 from kernel.ids import AccountId, NodeId
+from kernel.reliability import Event, Score
 
 SCORE_SECONDS = 60  # a score is at most so old, when the tick keeps up
 PAGE = 200

@@ -15,7 +15,6 @@ from brain.trust.core import classes, judge
 from brain.trust.core.classes import Size, Yardstick
 from brain.trust.core.judge import Times
 from brain.trust.core.kinds import CheckKind, Finding, Mode
-from brain.trust.core.score import Event, EventKind
 from brain.trust.core.steps import Next
 from brain.trust.models import WorkCheck
 from brain.trust.states import CHECK, LIVE, CheckEvent, CheckState
@@ -25,6 +24,7 @@ from brain.trust.store import reliability
 from kernel import workproof as proof
 from kernel.clock import NS
 from kernel.ids import CheckId
+from kernel.reliability import Event, EventKind
 from kernel.wire.agent import CheckOrder, CheckSample, CheckTold
 
 AGAIN_NS = 600 * NS  # a node that failed is checked again, to be sure and to be let back

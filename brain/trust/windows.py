@@ -9,7 +9,6 @@ from brain.marketplace import node_of_account
 from brain.plumbing import Ctx, Tx, audit
 from brain.trust import standing
 from brain.trust.core import windows as core
-from brain.trust.core.score import Event, EventKind
 from brain.trust.models import MaintenanceWindow
 from brain.trust.ports import Notice, Renters
 from brain.trust.store import reliability
@@ -17,6 +16,7 @@ from brain.trust.store import windows as store
 from kernel.clock import NS
 from kernel.errors import Conflict, LimitReached, NotFound
 from kernel.ids import AccountId, NodeId, WindowId
+from kernel.reliability import Event, EventKind
 
 TOLD_WINDOWS_MAX = 500  # windows that are looked at in one tick
 

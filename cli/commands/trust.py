@@ -118,7 +118,7 @@ def reliability(
 
 def recomputed(found: dict[str, Any]) -> tuple[int, int, int]:
     """Score, uptime and penalty from the events' kinds, times and seconds, and nothing else."""
-    from brain.trust.core.score import Event, EventKind, score
+    from kernel.reliability import Event, EventKind, score
 
     events = [
         Event(one["at_ns"], EventKind(one["kind"]), one["subject"], one["seconds"])

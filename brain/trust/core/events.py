@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from brain.trust.core.score import Event, EventKind
 from brain.trust.core.windows import Window, excused_seconds, excuses_loss
 from kernel.clock import NS
+from kernel.reliability import Event, EventKind
 
 SERVED_SECONDS_MIN = 600
 

@@ -9,9 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from brain.marketplace import Node
 from brain.plumbing import Tx
-from brain.trust.core.score import Event, EventKind
 from brain.trust.models import NodeOutage, NodeTrust, ReliabilityEvent
 from kernel.ids import NodeId
+from kernel.reliability import Event, EventKind
 
 
 async def ensure_rows(tx: Tx) -> None:

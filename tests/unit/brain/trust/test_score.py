@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brain.trust.core.score import (
+from kernel.clock import NS
+from kernel.reliability import (
     DAY_SECONDS,
     HALF_LIFE_SECONDS,
     KEPT_SECONDS,
@@ -16,7 +17,6 @@ from brain.trust.core.score import (
     score,
     weight,
 )
-from kernel.clock import NS
 
 pytestmark = pytest.mark.feature("C6")
 NOW = 400 * DAY_SECONDS * NS
