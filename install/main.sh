@@ -16,6 +16,7 @@ uninstall() {
         "$COMMAND" stop || die "The agent does not stop; end its process, then run this again."
     fi
     leave_brain
+    drop_firewall
     step "removing files"
     unmount_volumes
     rm -f "$UNIT" "$COMMAND"
@@ -30,6 +31,24 @@ unmount_volumes() {
         while read -r place; do
             umount "$place" || die "$place is still in use. End what uses it, then run this again."
         done || exit 1
+}
+
+# The chain that keeps tenants from this host's network (node_agent/firewall.py). It stays while a
+# tenant's bridge is there, as after --force with work that could not be ended.
+drop_firewall() {
+    for bridge in /sys/class/net/gan-*; do
+        [ ! -e "$bridge" ] || {
+            say "The firewall's chain GANGLION stays: ${bridge##*/} is still a tenant's network."
+            return 0
+        }
+    done
+    for tool in iptables ip6tables; do
+        if has "$tool" && "$tool" -w 5 -t mangle -S GANGLION >/dev/null 2>&1; then
+            "$tool" -w 5 -t mangle -D PREROUTING -i gan-+ -j GANGLION >>"$LOG" 2>&1 || true
+            { "$tool" -w 5 -t mangle -F GANGLION && "$tool" -w 5 -t mangle -X GANGLION; } >>"$LOG" 2>&1 ||
+                say "A rule of yours leads to the chain GANGLION, so it stays. Look: $tool -t mangle -S"
+        fi
+    done
 }
 
 leave_brain() {
