@@ -2,37 +2,35 @@
 
 It answers each line on stdin with one line of JSON on stdout, and ends with its parent. The line
 ``all`` asks for everything; any other for what changes from second to second, the rest as it was.
+
+The answer is an object: ``absent``, why there is nothing to read (empty = it was read);
+``driver_version``; ``gpus``, each an object of fields; ``processes`` by UUID; ``xids``, by UUID
+the numbers of the XIDs since the answer before, in their order.
+
+It runs beside the agent for ever, so it loads next to nothing: no wire, no typing, no msgspec.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
-from typing import Any
 
-import msgspec
-import pynvml
-from msgspec import Struct
-from msgspec.structs import replace
+# The binding imports one name of it, which it never uses; with it come subprocess and tempfile.
+_unused = type(sys)("ctypes.util")
+_unused.__dict__["find_library"] = None
+sys.modules.setdefault("ctypes.util", _unused)
 
-from kernel.wire.agent import GpuReading
-from node_agent.gpu_fields import Process, asked, processes, quick, slow, text
+import pynvml  # noqa: E402
+
+from node_agent.gpu_fields import asked, processes, quick, slow, text  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself is not loaded
+    from typing import Any
 
 XIDS_A_READING_MAX = 64
 WHOLE = b"all\n"
-
-
-class ChildAnswer(Struct):
-    """``absent`` tells why there is nothing to read; empty = it was read.
-
-    ``xids``: by UUID, the numbers of the XIDs since the answer before, in their order.
-    """
-
-    absent: str = ""
-    driver_version: str = ""
-    gpus: list[GpuReading] = []
-    processes: dict[str, list[Process]] = {}
-    xids: dict[str, list[int]] = {}
 
 
 class Nvml:
@@ -44,14 +42,14 @@ class Nvml:
 
     def __init__(self) -> None:
         self._open = False
-        self._known: dict[int, GpuReading] = {}
+        self._known: dict[int, dict[str, Any]] = {}
         self._slow: dict[str, dict[str, Any]] = {}
         self._events: Any = None
         self._watched: dict[int, str] = {}  # UUID by the handle's address
         self._incomplete = False
         self._most = 0  # GPUs that were here once
 
-    def read(self, *, whole: bool) -> ChildAnswer:
+    def read(self, *, whole: bool) -> dict[str, Any]:
         if whole and self._incomplete:
             self._close()
         try:
@@ -64,32 +62,40 @@ class Nvml:
             driver = text(pynvml.nvmlSystemGetDriverVersion())
         except pynvml.NVMLError as error:
             self._close()
-            return ChildAnswer(absent=str(error))
-        answer = ChildAnswer("", driver)
+            return {"absent": str(error)}
+        gpus: list[dict[str, Any]] = []
+        using: dict[str, list[tuple[int, int | None]]] = {}
         for index in range(count):
-            self._read_one(index, answer, whole=whole)
+            self._read_one(index, gpus, using, whole=whole)
         self._most = max(self._most, count)
         self._incomplete |= count < self._most
-        answer.xids = self._new_xids()
-        return answer
+        told = {"driver_version": driver, "gpus": gpus, "processes": using}
+        return told | {"xids": self._new_xids()}
 
-    def _read_one(self, index: int, answer: ChildAnswer, *, whole: bool) -> None:
+    def _read_one(
+        self,
+        index: int,
+        gpus: list[dict[str, Any]],
+        using: dict[str, list[tuple[int, int | None]]],
+        *,
+        whole: bool,
+    ) -> None:
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             reading = quick(handle)
-            if whole or reading.uuid not in self._slow:
-                self._slow[reading.uuid] = slow(handle)
-                self._watch(handle, reading.uuid)
-            answer.processes[reading.uuid] = found = processes(handle)
+            uuid = reading["uuid"]
+            if whole or uuid not in self._slow:
+                self._slow[uuid] = slow(handle)
+                self._watch(handle, uuid)
+            using[uuid] = found = processes(handle)
         except pynvml.NVMLError:
             self._incomplete = True
             if (known := self._known.get(index)) is not None:
-                answer.gpus.append(replace(known, lost=True))
+                gpus.append({**known, "lost": True})
             return
-        kept = self._slow[reading.uuid]
-        reading = replace(reading, process_count=len(found), **kept)
+        reading = {**reading, **self._slow[uuid], "process_count": len(found)}
         self._known[index] = reading
-        answer.gpus.append(reading)
+        gpus.append(reading)
 
     def _watch(self, handle: Any, uuid: str) -> None:
         """Ask to be told of XIDs from now on. Cards and drivers that have none are left alone."""
@@ -143,7 +149,7 @@ def main() -> None:
     nvml = Nvml()
     for line in sys.stdin.buffer:
         answer = nvml.read(whole=line == WHOLE)
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 

@@ -1,30 +1,25 @@
 """One GPU's fields by NVML, each optional: what a card, a driver or a library has not is left out.
 
 ``quick`` costs some microseconds a field; ``slow`` has the calls that change seldom, or that take
-long (PCIe throughput is measured by the driver over 20 ms).
+long (PCIe throughput is measured by the driver over 20 ms). Both answer with fields of
+``kernel.wire.readings.GpuReading`` by their names: the reader's process loads no wire (it is to
+stay small), and the agent checks what it says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pynvml
-from msgspec import Struct
 
-from kernel.wire.agent import GpuReading
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself is not loaded
+    from typing import Any
 
 MIB = 1 << 20
 TEMPERATURE_MAX_C = 1000
 _GONE = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNINITIALIZED)
 _OFF_THE_SCALE = 2**53
-
-
-class Process(Struct, array_like=True):
-    """A process that computes on a GPU. ``mib`` None: the driver does not tell."""
-
-    pid: int
-    mib: int | None = None
 
 
 def asked(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -47,29 +42,30 @@ def maybe(name: str, *arguments: Any) -> Any:
     return None if call is None else asked(call, *arguments)
 
 
-def quick(handle: Any) -> GpuReading:
+def quick(handle: Any) -> dict[str, Any]:
     """What changes from second to second. Raises ``NVMLError`` when the GPU is lost."""
     memory = _memory(handle)
     use = asked(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    return GpuReading(
-        uuid=text(pynvml.nvmlDeviceGetUUID(handle)),
-        name=text(pynvml.nvmlDeviceGetName(handle)),
-        memory_total_mib=int(memory.total) // MIB,
-        memory_used_mib=int(memory.used) // MIB,
-        memory_reserved_mib=int(memory.reserved) // MIB if hasattr(memory, "reserved") else None,
-        utilisation_percent=_percent(use and use.gpu),
-        memory_utilisation_percent=_percent(use and use.memory),
-        temperature_c=_temperature(handle),
-        power_mw=_count(asked(pynvml.nvmlDeviceGetPowerUsage, handle)),
-        energy_mj=_count(asked(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)),
-        sm_clock_mhz=_clock(handle, pynvml.NVML_CLOCK_SM),
-        memory_clock_mhz=_clock(handle, pynvml.NVML_CLOCK_MEM),
-        throttle_reasons=_throttle(handle),
-    )
+    reserved = int(memory.reserved) // MIB if hasattr(memory, "reserved") else None
+    return {
+        "uuid": text(pynvml.nvmlDeviceGetUUID(handle)),
+        "name": text(pynvml.nvmlDeviceGetName(handle)),
+        "memory_total_mib": int(memory.total) // MIB,
+        "memory_used_mib": int(memory.used) // MIB,
+        "memory_reserved_mib": reserved,
+        "utilisation_percent": _percent(use and use.gpu),
+        "memory_utilisation_percent": _percent(use and use.memory),
+        "temperature_c": _temperature(handle),
+        "power_mw": _count(asked(pynvml.nvmlDeviceGetPowerUsage, handle)),
+        "energy_mj": _count(asked(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)),
+        "sm_clock_mhz": _clock(handle, pynvml.NVML_CLOCK_SM),
+        "memory_clock_mhz": _clock(handle, pynvml.NVML_CLOCK_MEM),
+        "throttle_reasons": _throttle(handle),
+    }
 
 
 def slow(handle: Any) -> dict[str, Any]:
-    """Fields of ``GpuReading`` that change seldom or take long to read."""
+    """Fields that change seldom or take long to read."""
     return {
         **_limits(handle),
         **_errors(handle),
@@ -78,18 +74,18 @@ def slow(handle: Any) -> dict[str, Any]:
     }
 
 
-def processes(handle: Any) -> list[Process]:
-    """Who computes here now; the same process is named once."""
-    found: dict[int, Process] = {}
+def processes(handle: Any) -> list[tuple[int, int | None]]:
+    """Who computes here now, by process id, and MiB where the driver tells them; each once."""
+    found: dict[int, int | None] = {}
     for version in (3, 2):
         listed = maybe(f"nvmlDeviceGetComputeRunningProcesses_v{version}", handle)
         if listed is None:
             continue  # a library of before version 3
         for one in listed:
             used = one.usedGpuMemory
-            found[int(one.pid)] = Process(int(one.pid), None if used is None else int(used) // MIB)
+            found[int(one.pid)] = None if used is None else int(used) // MIB
         break
-    return list(found.values())
+    return list(found.items())
 
 
 def text(value: str | bytes) -> str:

@@ -8,6 +8,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -31,7 +32,7 @@ WHOLE, QUICK = b"all\n", b"quick\n"
 class _Answer(msgspec.Struct):
     absent: str = ""
     driver_version: str = ""
-    gpus: list[GpuReading] = []
+    gpus: list[dict[str, Any]] = []
     processes: dict[str, list[tuple[int, int | None]]] = {}
     xids: dict[str, list[int]] = {}
 
@@ -149,11 +150,12 @@ class NvmlGpus:
             return self._absent("The reader of NVML dies at once.", at_ns)
         try:
             answer = msgspec.json.decode(line, type=_Answer)
-        except msgspec.MsgspecError as error:
+            read = [_reading(told) for told in answer.gpus]
+        except (msgspec.MsgspecError, TypeError) as error:
             return self._absent(f"The reader of NVML answers nonsense: {error}.", at_ns)
         if answer.absent:
             return self._absent(answer.absent, at_ns)
-        gpus = self._xids.mark(answer.gpus, answer.xids)
+        gpus = self._xids.mark(read, answer.xids)
         self._known |= {gpu.uuid: gpu for gpu in gpus}
         present = {gpu.uuid for gpu in gpus}
         missing = [replace(gpu, lost=True) for u, gpu in self._known.items() if u not in present]
@@ -169,6 +171,11 @@ class NvmlGpus:
     def _absent(self, reason: str, at_ns: int) -> GpuView:
         lost = tuple(replace(gpu, lost=True) for gpu in self._known.values())
         return GpuView(NvmlState.ABSENT, lost, at_ns, None, reason)
+
+
+def _reading(told: dict[str, Any]) -> GpuReading:
+    """Of fields by their names, checked as on the wire; ``MsgspecError`` or ``TypeError``."""
+    return msgspec.convert(msgspec.to_builtins(GpuReading(**told)), GpuReading)
 
 
 def _about(missing: list[GpuReading]) -> str:
