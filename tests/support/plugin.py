@@ -32,8 +32,13 @@ pytest_plugins = [
 ]
 
 SEED = "GANGLION_TEST_SEED"
+# A machine that is busy with other tests is slow, and no fault of the test's.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("whole", deadline=None, suppress_health_check=SLOW)
 # For a quick look (make test-fast): a quarter of the cases where a test does not say how many.
-hypothesis.settings.register_profile("fast", max_examples=25)
+WHOLE = hypothesis.settings.get_profile("whole")
+hypothesis.settings.register_profile("fast", WHOLE, max_examples=25)
+hypothesis.settings.load_profile("whole")
 
 
 @pytest.hookimpl(tryfirst=True)
