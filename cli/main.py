@@ -65,12 +65,19 @@ app.add_typer(keeping.keys, name="ssh-key", rich_help_panel=PODS)
 app.add_typer(keeping.registries, name="registry", rich_help_panel=PODS)
 trust.add_to(nodes.app, admin.app)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
-app.add_typer(nodes.app, name="node", hidden=True)
 app.add_typer(provider.app, name="provider", rich_help_panel=ACCOUNT)
 app.command(rich_help_panel=ACCOUNT)(provider.disputes)
 app.command(rich_help_panel=ACCOUNT)(provider.minutes)
 app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)
+# The other number of a group's name, for whoever types that.
+OTHERWISE = (
+    *(("key", account.keys), ("deployment", deployments.app), ("secrets", secrets.app)),
+    *(("pods", pods.app), ("volumes", keeping.volumes), ("ssh-keys", keeping.keys)),
+    *(("registries", keeping.registries), ("node", nodes.app), ("cloud", clouds.app)),
+)
+for name, group in OTHERWISE:
+    app.add_typer(group, name=name, hidden=True)
 for own in (programs.agent, programs.gateway, programs.stand_in):
     app.command(context_settings=programs.PASS_ON, rich_help_panel=OTHER)(own)
 

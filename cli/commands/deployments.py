@@ -50,7 +50,7 @@ def deploy(
     model: Annotated[str, typer.Argument(help="A model of the catalog.")],
     name: Annotated[str | None, typer.Option(help="What clients write as the model.")] = None,
     quantisation: Quantisation = None,
-    replicas: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    replicas: Annotated[int, typer.Option(min=1, max=64, help="How many workers.")] = 1,
     max_price: MaxPrice = None,
     gpu: GpuName = None,
     context: Tokens = None,
@@ -65,7 +65,7 @@ def deploy(
     secret: SecretNames = None,
     argument: Arguments = None,
     drain_seconds: DrainSeconds = None,
-    pool: Annotated[bool, typer.Option(help="Into the shared pool (administrators).")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="Into the shared pool (administrators).")] = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
     json: Json = False,
@@ -139,7 +139,7 @@ app.command("stop")(stop)
 
 @app.command("list")
 def list_deployments(
-    pool: Annotated[bool, typer.Option(help="The shared pool's (administrators).")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="The shared pool's (administrators).")] = False,
     brain_url: BrainUrl = None,
     json: Json = False,
     limit: Limit = 50,

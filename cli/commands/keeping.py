@@ -85,7 +85,7 @@ def add_key(
     file: Annotated[
         Path | None, typer.Argument(help="A .pub file; else standard input is read.")
     ] = None,
-    name: Annotated[str | None, typer.Option()] = None,
+    name: Annotated[str | None, typer.Option(help="Without it the key's own comment.")] = None,
     brain_url: BrainUrl = None,
     json: Json = False,
 ) -> None:

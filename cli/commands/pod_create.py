@@ -32,10 +32,10 @@ Volume = Annotated[
     list[str] | None,
     typer.Option("--volume", "-v", help="NAME:/path or NAME:/path:GiB for a new one."),
 ]
-Gpus = Annotated[int, typer.Option(min=1, max=16)]
+Gpus = Annotated[int, typer.Option(min=1, max=16, help="How many GPUs.")]
 Gpu = Annotated[str | None, typer.Option(help="Only this GPU, such as H100.")]
 MinVram = Annotated[int, typer.Option(min=0, help="GiB of each GPU.")]
-Simulated = Annotated[bool, typer.Option(help="A GPU that only pretends will do.")]
+Simulated = Annotated[bool, typer.Option("--simulated", help="A GPU that only pretends will do.")]
 Disk = Annotated[int | None, typer.Option(min=1, help="GiB of the container itself.")]
 Ssh = Annotated[bool, typer.Option(help="A shell may be opened in it.")]
 Secret = Annotated[list[str] | None, typer.Option(help="Give it this secret; may be given again.")]

@@ -151,7 +151,7 @@ def _end(brain: Brain, found: Any, wanted: str, *, wait: bool, json: bool) -> No
 @app.command("logs")
 def logs(
     pod: Named,
-    tail: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    tail: Annotated[int, typer.Option(min=1, max=1000, help="How many lines.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
     brain_url: BrainUrl = None,
     json: Json = False,
