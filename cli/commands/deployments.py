@@ -65,7 +65,7 @@ def deploy(
     secret: SecretNames = None,
     argument: Arguments = None,
     drain_seconds: DrainSeconds = None,
-    pool: Annotated[bool, typer.Option("--pool", help="Into the shared pool (administrators).")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="Into the shared pool (admins).")] = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
     json: Json = False,
@@ -139,7 +139,7 @@ app.command("stop")(stop)
 
 @app.command("list")
 def list_deployments(
-    pool: Annotated[bool, typer.Option("--pool", help="The shared pool's (administrators).")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="The shared pool's (admins).")] = False,
     brain_url: BrainUrl = None,
     json: Json = False,
     limit: Limit = 50,

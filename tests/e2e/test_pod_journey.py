@@ -28,15 +28,7 @@ def product(
     """The product whose node runs containers."""
     worker_image(engine_client, "ganglion/stand-in:dev")  # of the pool's first worker
     busybox_image(engine_client)
-    settings = {
-        "AGENT_ENGINE": "docker",
-        "DOCKER_HOST": dockerd,
-        "AGENT_FIREWALL": "false",
-        "AGENT_DISK_RESERVE_MIB": "0",
-    }
-    ready = fresh_installation.start("--simulate-gpus", "2", extra=settings)
-    log = fresh_installation.home.parent / f"{fresh_installation.home.name}.up.log"
-    assert "brain_url" in ready, f"{ready} {log.read_text()[-3000:]}"
+    fresh_installation.start_with_docker(dockerd)
     return fresh_installation
 
 

@@ -28,17 +28,11 @@ def product(
     need_vllm()
     worker_image(engine_client, "ganglion/stand-in:dev")  # of the pool's first worker
     vllm_image(engine_client)
-    settings = {
-        "AGENT_ENGINE": "docker",
-        "DOCKER_HOST": dockerd,
-        "AGENT_ENGINE_MOUNTS": ",".join(engine_folders()),
-        "AGENT_MODELS_DIR": str(vllm_part.MODELS.resolve()),
-        "AGENT_FIREWALL": "false",
-        "AGENT_DISK_RESERVE_MIB": "0",
-    }
-    ready = fresh_installation.start("--simulate-gpus", "2", extra=settings)
-    log = fresh_installation.home.parent / f"{fresh_installation.home.name}.up.log"
-    assert "brain_url" in ready, f"{ready} {log.read_text()[-3000:]}"
+    fresh_installation.start_with_docker(
+        dockerd,
+        AGENT_ENGINE_MOUNTS=",".join(engine_folders()),
+        AGENT_MODELS_DIR=str(vllm_part.MODELS.resolve()),
+    )
     return fresh_installation
 
 

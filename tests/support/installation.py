@@ -81,6 +81,18 @@ class Installation:
         self.ready = json.loads(text or "{}")
         return self.ready
 
+    def start_with_docker(self, dockerd: str, **settings: str) -> None:
+        """Start it with a node that runs containers: its own worker's image must be there."""
+        own = {
+            "AGENT_ENGINE": "docker",
+            "DOCKER_HOST": dockerd,
+            "AGENT_FIREWALL": "false",
+            "AGENT_DISK_RESERVE_MIB": "0",
+        }
+        ready = self.start("--simulate-gpus", "2", extra={**own, **settings})
+        log = self.home.parent / f"{self.home.name}.up.log"
+        assert "brain_url" in ready, f"{ready} {log.read_text()[-3000:]}"
+
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
         assert self.process is not None
