@@ -240,6 +240,7 @@ class WorkerParts:
                 lease_ttl_seconds=ttl,
                 market=market,
                 own_work=pods.PodClaims(vault, vault.sealer),
+                images=provisioning.CloudImages(self.clouds),
                 halt=halt,
             )
 
@@ -292,12 +293,20 @@ class WorkerParts:
         self, owner: str, watcher: DeploymentWatch, halt: Callable[[], bool]
     ) -> Mapping[str, Tick]:
         ctx, clouds, terms = self.ctx, self.clouds, rent_terms(self.settings)
+        vault = vault_of(self.settings)
         looks = provisioning.Looks()
         waiting = DeploymentWaiting(ctx)
 
         async def intents() -> object:
             return await provisioning.reconcile_intents(
-                ctx, clouds, terms, owner=owner, watcher=watcher, looks=looks, halt=halt
+                ctx,
+                clouds,
+                terms,
+                owner=owner,
+                watcher=watcher,
+                looks=looks,
+                vault=vault,
+                halt=halt,
             )
 
         async def sweep() -> object:

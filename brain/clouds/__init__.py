@@ -16,6 +16,7 @@ from brain.clouds.ports import (
     Cloud,
     CloudFacts,
     CloudOffer,
+    Container,
     Endpoint,
     HasBalance,
     HasEndpoints,
@@ -26,6 +27,8 @@ from brain.clouds.ports import (
     Machine,
     MachineState,
     Order,
+    RegistryAccess,
+    RunsContainers,
     Volume,
 )
 
@@ -37,6 +40,7 @@ __all__ = [
     "CloudFacts",
     "CloudOffer",
     "CloudRefused",
+    "Container",
     "CredentialsRefused",
     "Endpoint",
     "HasBalance",
@@ -51,6 +55,8 @@ __all__ = [
     "NothingFree",
     "Order",
     "OutcomeUnknown",
+    "RegistryAccess",
+    "RunsContainers",
     "Throttled",
     "Unreadable",
     "Volume",

@@ -69,12 +69,40 @@ class Boot:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryAccess:
+    """What the cloud pulls a private image with. Never log it."""
+
+    server: str
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A renter's own image, run by the cloud with no agent of ours beside it.
+
+    ``command`` stands in the place of the image's entry point (empty: the image's own),
+    ``arguments`` follow it. ``env`` may hold secrets, which the cloud then sees: never log it.
+    ``shell``: its owner wants to get in by SSH, with the order's public keys.
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    registry: RegistryAccess | None = None
+    shell: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """One machine. ``tag`` is unique for each attempt and is put where the cloud lists it."""
+    """One machine, which runs ``boot``, or ``container`` where that is said (and then no boot).
+    ``tag`` is unique for each attempt and is put where the cloud lists it."""
 
     tag: str
     offer: CloudOffer
-    boot: Boot
+    boot: Boot = Boot("")
+    container: Container | None = None
     disk_gib: int = 40
     ports: tuple[int, ...] = ()  # only where a machine has no agent of ours
     ssh_public_keys: tuple[str, ...] = ()
@@ -187,6 +215,17 @@ class Endpoint:
     public_port: int
     kind: str  # "http", "tcp" or "ssh"
     user: str = ""
+    shared: bool = False  # the cloud's go-between for SSH, which knows the account's keys alone
+
+
+@runtime_checkable
+class RunsContainers(Protocol):
+    """Renters' own images can be run there, with no agent of ours."""
+
+    def refuses(self, container: Container) -> str:
+        """Why it cannot run this one as asked, as a sentence for its owner; "" = it can. Nothing
+        is called: what the cloud itself thinks of the image shows when it is ordered."""
+        ...
 
 
 @runtime_checkable

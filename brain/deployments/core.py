@@ -20,6 +20,8 @@ from kernel.wire.agent import LeaseSeenState
 
 CRASHES_MAX = 5
 CRASH_WINDOW_NS = 600 * NS
+# Where each start of it is a machine rented for an image that nobody here knows.
+RENTED_CRASH_WINDOW_NS = 6 * 3600 * NS
 # Seconds until the next attempt, by the number of crashes in the window.
 BACK_OFF_SECONDS = (0, 1, 5, 15, 30)
 # Seconds until a waiting replica looks for a place again, by how often it has looked.
@@ -49,6 +51,7 @@ class DeploymentView:
     max_unavailable: int = 0
     rollout_ns: int = 0  # when the revision was asked for, or the deployment to run or to grow
     progress_seconds: int = 3600  # a rollout that does not move for so long is given up
+    crash_window_ns: int = CRASH_WINDOW_NS  # in which so many failed starts end the tries
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class ReplicaView:
     in_flight: int = 0
     ready_ns: int | None = None  # for the first time
     ended_ns: int | None = None
+    reason: str = ""  # why it is in this state
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def decide(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -
         if why is not None:
             return Decision(rolls_back=why, again_ns=now_ns)
     if crashes >= CRASHES_MAX:
-        reason = f"{crashes} starts of its workers failed within 10 minutes"
+        reason = _fails_again(view, replicas, crashes)
         return Decision(breaks=reason, stop=_not_ready(wanted), again_ns=now_ns)
     workers = [_worker(replica) for replica in replicas]
     bounds = rollout_core.Bounds(view.revision, view.replicas, view.max_surge, view.max_unavailable)
@@ -171,7 +175,7 @@ def decide(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -
 
 def _crashes(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -> tuple[int, int]:
     """Failed starts of the revision asked for within the window, and when the next may be."""
-    since_ns = now_ns - CRASH_WINDOW_NS
+    since_ns = now_ns - view.crash_window_ns
     own = [r for r in replicas if r.revision == view.revision]
     recent = [r for r in own if r.crashed_ns is not None and r.crashed_ns > since_ns]
     crashes = sum(r.crashes for r in recent)
@@ -182,12 +186,19 @@ def _crashes(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int)
     return crashes, max(now_ns, last + waits * NS)
 
 
+def _fails_again(view: DeploymentView, replicas: Sequence[ReplicaView], crashes: int) -> str:
+    """With what the last one failed by: it is what the owner has to mend."""
+    last = max(replicas, key=lambda replica: replica.crashed_ns or 0)
+    minutes = view.crash_window_ns // (60 * NS)
+    return f"{crashes} starts of its workers failed within {minutes} minutes: {last.reason}"
+
+
 def _given_up(
     view: DeploymentView, replicas: Sequence[ReplicaView], crashes: int, now_ns: int
 ) -> str | None:
     """Why a rollout goes back. What gets ready, or makes room for it, gives it new time."""
     if crashes >= CRASHES_MAX:
-        return f"{crashes} starts of its workers failed within 10 minutes"
+        return _fails_again(view, replicas, crashes)
     if view.replicas == 0:
         return None
     moved = [r.ready_ns or 0 for r in replicas if r.revision == view.revision]
@@ -342,6 +353,8 @@ def _drain(view: ReplicaView, drained: bool, now_ns: int) -> Move | None:
 
 
 def _ended(view: ReplicaView, seen: Seen | None) -> Move:
+    if view.crashed_ns is not None and view.reason:
+        return Move(ReplicaEvent.END_FAILED, view.reason)
     why = (seen.reason if seen else "") or "the GPUs are free"
     event = ReplicaEvent.END if view.crashed_ns is None else ReplicaEvent.END_FAILED
     return Move(event, why)

@@ -11,7 +11,7 @@ from brain import billing, fleet, offers, provisioning
 from brain.deployments import core, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.ports import NoOwnWork, OwnWork
-from brain.deployments.recipes import EXPECTED_SECONDS, Recipe, recipe_of
+from brain.deployments.recipes import EXPECTED_SECONDS, Recipe, recipe_of, told_of_clouds
 from brain.deployments.states import Asked, ReplicaEvent, ReplicaState
 from brain.deployments.wishes import wishes_of
 from brain.plumbing import Ctx, Tx
@@ -41,6 +41,7 @@ class Places:
     market: offers.Market
     vault: Vault
     own_work: OwnWork = field(default_factory=NoOwnWork)
+    images: provisioning.CloudImages = field(default_factory=provisioning.CloudImages)
 
     async def board(self) -> Board:
         return await self.market.board()
@@ -91,7 +92,7 @@ async def plan_batch(
         known: dict[str, PlanRequest | None] = {}
         for row in waiting:
             if row.deployment_id not in known:
-                known[row.deployment_id] = await _asked(tx, ctx, catalog, row)
+                known[row.deployment_id] = await _asked(tx, ctx, catalog, places, row)
             request = known[row.deployment_id]
             if request is not None:
                 asked[row.replica_id] = request
@@ -103,12 +104,14 @@ async def plan_batch(
     }
 
 
-async def _asked(tx: Tx, ctx: Ctx, catalog: Catalog, row: Replica) -> PlanRequest | None:
+async def _asked(
+    tx: Tx, ctx: Ctx, catalog: Catalog, places: Places, row: Replica
+) -> PlanRequest | None:
     deployment = await store.find(tx, row.deployment_id)
     if deployment is None:
         return None
     try:
-        recipe = await recipe_of(tx, catalog, deployment)
+        recipe = told_of_clouds(await recipe_of(tx, catalog, deployment), places.images)
     except NotFound:  # its own step says so
         return None
     return request_for(deployment, recipe, await _around(tx, ctx, deployment))
@@ -133,7 +136,7 @@ async def place(
         if row is None or deployment is None:
             return
         around = await _around(tx, ctx, deployment)
-        recipe = await recipe_of(tx, catalog, deployment)
+        recipe = told_of_clouds(await recipe_of(tx, catalog, deployment), places.images)
     plan = planned or await _plan(ctx, places, deployment, recipe, around)
     try:
         await _claim(ctx, places, recipe, plan, replica_id, saved)
@@ -277,10 +280,19 @@ async def _rent(
             ceiling_completion_nano=deployment.ceiling_completion_nano,
             ttl_seconds=places.lease_ttl_seconds,
             disk_gib=recipe.request.storage_gib,
+            agentless=recipe.agentless,
+            ssh_keys=await _ssh_keys(tx, places, recipe),
         ),
         now_ns=places.ctx.clock.now_ns(),
         ids=places.ctx.ids,
     )
+
+
+async def _ssh_keys(tx: Tx, places: Places, recipe: Recipe) -> tuple[str, ...]:
+    """Of whoever may enter a machine on which no agent of ours lets anybody in."""
+    if recipe.own is None or not (recipe.agentless and recipe.own.launch.shell):
+        return ()
+    return await places.own_work.ssh_keys(tx, recipe.own.pod_id)
 
 
 def _dearest(deployment: Deployment, chosen: Choice) -> int:

@@ -24,6 +24,10 @@ class OwnWork(Protocol):
         """Its work was given this lease."""
         ...
 
+    async def ssh_keys(self, tx: Tx, pod_id: str) -> tuple[str, ...]:
+        """The public keys that open it where no agent of ours asks for them."""
+        ...
+
 
 class NoOwnWork:
     """For deployments with no pods above them."""
@@ -33,3 +37,6 @@ class NoOwnWork:
 
     async def claimed(self, tx: Tx, pod_id: str, lease: fleet.LeaseView) -> None:
         return None
+
+    async def ssh_keys(self, tx: Tx, pod_id: str) -> tuple[str, ...]:
+        return ()

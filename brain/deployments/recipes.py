@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
-from brain.deployments import measures
+from brain.deployments import core, measures
 from brain.deployments.models import Deployment
 from brain.plumbing import Tx
+from brain.provisioning import CloudImages
 from brain.scheduling import PlanRequest, Shape
 from catalog import (
     Catalog,
@@ -33,6 +34,11 @@ from kernel.wire.agent import LaunchSpec
 EXPECTED_SECONDS = 3600  # what a deployment with no longest duration is planned for
 FETCH_BYTES_SECOND = 125_000_000  # one gigabit a second
 IMAGE_FETCH_SECONDS = 60  # an image of an owner's own, of unknown size
+NOT_ASKED = (
+    "It is a cloud's machine, where this image would run without our agent and its isolation;"
+    " create the pod with --clouds to allow that."
+)
+NO_VOLUMES = "It is a cloud's machine; volumes lie on nodes."
 POD = "pod"  # the kind of deployment that is one worker with a launch of its own
 
 
@@ -51,6 +57,12 @@ class Recipe:
     drain_seconds_max: int
     mode: str = "dedicated"
     template: Template | None = None
+    own: OwnLaunch | None = None
+
+    @property
+    def agentless(self) -> bool:
+        """At a cloud it runs without our agent: the image is its owner's own."""
+        return self.own is not None and not self.own.launch.process
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,8 @@ class OwnLaunch:
     node_id: str = ""
     why_there: str = ""
     pod_id: str = ""  # whose front is told when the worker gets ready and when it ends
+    clouds: bool = False  # its owner lets it run at clouds, without our agent
+    registry: bool = False  # its image is pulled with credentials
 
     def kept(self) -> dict[str, Any]:
         kept: dict[str, Any] = msgspec.to_builtins(self)
@@ -121,15 +135,17 @@ def template_recipe(template: Template, use: Use, mode: str) -> Recipe:
 
 
 def own_recipe(own: OwnLaunch) -> Recipe:
-    """A launch as its owner wrote it: in a container under our agent, so on nodes only. What has
-    the form of a process, and keeps nothing, runs on rented machines as well."""
-    process = bool(own.launch.process)
+    """A launch as its owner wrote it: in a container under our agent, so on nodes. What has the
+    form of a process runs on rented machines as well, and where its owner asks for it any image
+    does, by the cloud alone. What keeps something runs on nodes only."""
+    process, keeps = bool(own.launch.process), bool(own.launch.volumes)
     return Recipe(
         request=PlanRequest(
             shapes=(Shape(own.gpus, own.vram_mib),),
             simulated=own.simulated,
             containers=not process,
-            clouds=process and not own.launch.volumes,
+            clouds=(process or own.clouds) and not keeps,
+            clouds_why=NO_VOLUMES if keeps else NOT_ASKED,
             only=own.node_id,
             only_why=own.why_there,
             seconds=EXPECTED_SECONDS,
@@ -142,7 +158,23 @@ def own_recipe(own: OwnLaunch) -> Recipe:
         start_seconds_max=own.launch.start_seconds_max,
         drain_seconds_max=own.launch.drain_seconds_max,
         mode=POD,
+        own=own,
     )
+
+
+def crash_window_ns(deployment: Deployment) -> int:
+    """In which so many failed starts end the tries."""
+    own = deployment.own_launch
+    rents = own is not None and own_launch(own).clouds
+    return core.RENTED_CRASH_WINDOW_NS if rents else core.CRASH_WINDOW_NS
+
+
+def told_of_clouds(recipe: Recipe, images: CloudImages) -> Recipe:
+    """The recipe with what the clouds say of an image that they would run by themselves."""
+    if recipe.own is None or not recipe.agentless or not recipe.request.clouds:
+        return recipe
+    refused = images.refusals(recipe.own.launch, registry=recipe.own.registry)
+    return replace(recipe, request=replace(recipe.request, refused_by=refused))
 
 
 def request_for_template(template: Template, use: Use) -> PlanRequest:

@@ -14,7 +14,7 @@ from brain.deployments import core, measures, rollouts, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.placing import Places, place, plan_batch
 from brain.deployments.ports import NoOwnWork, OwnWork
-from brain.deployments.recipes import recipe_of
+from brain.deployments.recipes import crash_window_ns, recipe_of
 from brain.deployments.service import ask_stop
 from brain.deployments.states import TERMINAL, Asked, ReplicaEvent, ReplicaState
 from brain.plumbing import Ctx, Tx, changes, work
@@ -59,16 +59,25 @@ async def reconcile_due(
     lease_ttl_seconds: int = 600,
     market: offers.Market | None = None,
     own_work: OwnWork | None = None,
+    images: provisioning.CloudImages | None = None,
     halt: Callable[[], bool] = lambda: False,
 ) -> int:
     """Work on what is due until nothing is, or five seconds are over. Returns the steps made.
 
-    ``market``, kept from call to call, saves reading what has not changed.
+    ``market``, kept from call to call, saves reading what has not changed. ``images`` says which
+    clouds run an image of a renter's own.
 
     ``halt`` is asked between batches: a worker that is told to stop leaves nothing half done.
     """
     market = market or offers.Market(ctx)
-    places = Places(ctx, lease_ttl_seconds, market, vault, own_work or NoOwnWork())
+    places = Places(
+        ctx,
+        lease_ttl_seconds,
+        market,
+        vault,
+        own_work or NoOwnWork(),
+        images or provisioning.CloudImages(),
+    )
     turn = Round(ctx, catalog, places, owner)
     until_ns = ctx.clock.monotonic_ns() + PASS_SECONDS * NS
     steps = 0
@@ -174,7 +183,7 @@ def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
             row = await store.find_held(tx, deployment_id)
             assert row is not None, "a deployment's row is never deleted"
             now_ns = ctx.clock.now_ns()
-            since_ns = now_ns - core.CRASH_WINDOW_NS
+            since_ns = now_ns - crash_window_ns(row)
             replicas = await store.replicas(tx, deployment_id, since_ns=since_ns)
             view = await _view(tx, row, replicas)
             seen = await rollouts.views(tx, row, replicas, now_ns)
@@ -213,6 +222,7 @@ async def _view(tx: Tx, row: Deployment, replicas: list[Replica]) -> core.Deploy
         max_unavailable=row.max_unavailable,
         rollout_ns=row.rollout_ns,
         progress_seconds=rollouts.progress_seconds(row, replicas),
+        crash_window_ns=crash_window_ns(row),
     )
 
 

@@ -36,7 +36,15 @@ from brain.fleet.record import (
     live_leases_on,
     silent_nodes,
 )
-from brain.fleet.rented import end_rented, open_rented, retire_rented
+from brain.fleet.rented import (
+    end_rented,
+    launch_of,
+    open_rented,
+    retire_rented,
+    see_failed,
+    see_running,
+    stop_rented,
+)
 from brain.fleet.session import session_secret
 from brain.fleet.spans import LeaseSpan, lease_spans, node_gpu_uuids, node_known
 from brain.fleet.standing import Standing, set_standing, standings
@@ -45,6 +53,7 @@ from brain.fleet.supply import offers
 from brain.fleet.telemetry import LastBeat, Telemetry
 from brain.fleet.views import Claim, LeaseView, LogEntry, LogRow
 from brain.fleet.volumes import drop_volume, generation_of, volume_dropped
+from brain.fleet.volumes import drops as volume_drops
 
 __all__ = [
     "READ_MAX",
@@ -87,6 +96,7 @@ __all__ = [
     "gpus_of",
     "heard_nodes",
     "judge_gpu",
+    "launch_of",
     "lease",
     "lease_logs",
     "lease_metrics",
@@ -104,12 +114,16 @@ __all__ = [
     "page_of_logs",
     "reconcile_leases",
     "retire_rented",
+    "see_failed",
+    "see_running",
     "session_secret",
     "set_standing",
     "signed_by_node",
     "silent_nodes",
     "standings",
     "stop_lease",
+    "stop_rented",
     "tail_logs",
     "volume_dropped",
+    "volume_drops",
 ]

@@ -106,21 +106,25 @@ async def see(
         row = await locked(tx, watcher, LeaseId(seen.lease_id))
         if row is None or row.node_id != node_id or row.epoch != seen.epoch:
             return
-        facts = store.facts(row)
-        report = core.read(facts, seen)
-        _keep_seen(row, seen, now_ns)
-        await tx.flush()
-        if report.loading:
-            await lease_mark(tx, row.lease_id, LeaseMark.LOADING, now_ns)
-        if report.ready:
-            await lease_mark(tx, row.lease_id, LeaseMark.READY, now_ns)
-        if report.stop:
-            await stop_lease(tx, row.lease_id, report.stop, now_ns=now_ns)
-        if report.close is not None:
-            event, said = LeaseEvent.RELEASE, seen.reason or "the work is gone, the GPUs are free"
-            await close(tx, row, event, report.close, said, now_ns)
-        elif not report.stop:
-            await store.touch_node(tx, row.node_id)
+        await take_in(tx, row, seen, now_ns=now_ns)
+
+
+async def take_in(tx: Tx, row: Lease, seen: LeaseSeen, *, now_ns: int) -> None:
+    """What is reported of a lease that :func:`locked` answered with, and what follows from it."""
+    report = core.read(store.facts(row), seen)
+    _keep_seen(row, seen, now_ns)
+    await tx.flush()
+    if report.loading:
+        await lease_mark(tx, row.lease_id, LeaseMark.LOADING, now_ns)
+    if report.ready:
+        await lease_mark(tx, row.lease_id, LeaseMark.READY, now_ns)
+    if report.stop:
+        await stop_lease(tx, row.lease_id, report.stop, now_ns=now_ns)
+    if report.close is not None:
+        event, said = LeaseEvent.RELEASE, seen.reason or "the work is gone, the GPUs are free"
+        await close(tx, row, event, report.close, said, now_ns)
+    elif not report.stop:
+        await store.touch_node(tx, row.node_id)
 
 
 async def give_up(ctx: Ctx, watcher: LeaseWatcher, lease_id: LeaseId, reason: str) -> None:
@@ -244,6 +248,7 @@ def view_of(row: Lease, gpu_uuids: tuple[str, ...], *, silent: bool) -> LeaseVie
         kv_tokens=row.seen_kv_tokens or 0,
         silent=silent,
         awaits_gpus=row.awaits_mib is not None,
+        agentless=row.agentless,
         joined_ns=row.joined_ns,
         stop_asked_ns=row.stop_asked_ns,
         drain_seconds=store.drain_seconds(row),

@@ -119,6 +119,9 @@ class Lease(Stated, Base):
     gpu_count: Mapped[int] = mapped_column(Integer)
     launch: Mapped[bytes] = mapped_column(LargeBinary)  # wire.agent.LaunchSpec as JSON
     ttl_seconds: Mapped[int] = mapped_column(Integer)
+    # It runs at a cloud with no agent of ours: nobody beats for it, its GPUs never have names, and
+    # the cloud's word stands in an agent's place.
+    agentless: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     # A rented machine's GPUs are not known yet: each must have so much memory. None: they are.
     awaits_mib: Mapped[int | None] = mapped_column(BigInteger)
     joined_ns: Mapped[int | None] = mapped_column(BigInteger)  # when they were

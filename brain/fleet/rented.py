@@ -1,5 +1,7 @@
 """Leases of machines that are rented for them: opened before the machine is there, taken up with
-its agent's first beat, ended when the machine is to go."""
+its agent's first beat, ended when the machine is to go.
+
+On some no agent of ours runs: there the cloud's word stands in its place, and nothing beats."""
 
 from __future__ import annotations
 
@@ -8,18 +10,19 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
-from brain.billing import LeaseTerms, lease_opened
+from brain.billing import LeaseTerms, lease_evidence, lease_opened
 from brain.fleet import core, leases, store
 from brain.fleet.core import Outcome, at_of
 from brain.fleet.models import Lease
 from brain.fleet.ports import LeaseWatcher
-from brain.fleet.states import LEASE, LeaseEvent
+from brain.fleet.states import LEASE, LeaseEvent, LeaseState
 from brain.fleet.views import Claim, LeaseView
 from brain.identity import PLATFORM_ACCOUNT
 from brain.marketplace import revoke_node
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.moves import create
 from kernel.ids import Ids, LeaseId, NodeId
+from kernel.wire.agent import LaunchSpec, LeaseSeen, LeaseSeenState
 
 
 async def open_rented(
@@ -42,6 +45,7 @@ async def open_rented(
         launch=msgspec.json.encode(wanted.launch),
         ttl_seconds=wanted.ttl_seconds,
         awaits_mib=wanted.vram_mib,
+        agentless=wanted.agentless,
         opened_ns=now_ns,
         renewed_ns=0,
         seen_reason="",
@@ -119,6 +123,53 @@ async def retire_rented(tx: Tx, node_id: NodeId, at: datetime) -> None:
     """Its machine is to go: the node's agent is sent away. May be repeated."""
     await revoke_node(tx, node_id, at)
     await store.touch_node(tx, node_id)
+
+
+async def see_running(tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId, at_ns: int) -> None:
+    """The cloud listed the machine of an agentless lease as running at ``at_ns``: its work runs,
+    and was seen alive. What is to stop, or is over, is seen alive no more. May be repeated."""
+    row = await store.lease(tx, lease_id)
+    if row is None or row.state != LeaseState.OPEN.value:
+        return
+    assert row.agentless, "who has an agent is seen by it"
+    at_ns = max(at_ns, row.opened_ns)  # a list that was long in coming
+    if row.seen_state != LeaseSeenState.READY.value:
+        held = await leases.locked(tx, watcher, lease_id)
+        if held is None or held.state != LeaseState.OPEN.value:
+            return
+        await leases.take_in(tx, held, _said(held, LeaseSeenState.READY), now_ns=at_ns)
+    await lease_evidence(tx, {lease_id: at_ns})
+
+
+async def see_failed(
+    tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId, reason: str, *, now_ns: int
+) -> None:
+    """The cloud says that the work of an agentless lease failed: a start that counts as such. The
+    lease is to stop, and closes when its machine is proved gone. May be repeated."""
+    row = await leases.locked(tx, watcher, lease_id)
+    if row is not None and row.state == LeaseState.OPEN.value:
+        assert row.agentless, "who has an agent is seen by it"
+        seen = _said(row, LeaseSeenState.FAILED, reason)
+        await leases.take_in(tx, row, seen, now_ns=now_ns)
+
+
+async def stop_rented(
+    tx: Tx, watcher: LeaseWatcher, lease_id: LeaseId, reason: str, *, now_ns: int
+) -> None:
+    """Ask for the end of an agentless lease on its cloud's account. May be repeated."""
+    if await leases.locked(tx, watcher, lease_id) is not None:
+        await leases.stop_lease(tx, lease_id, reason, now_ns=now_ns)
+
+
+def _said(row: Lease, state: LeaseSeenState, reason: str = "") -> LeaseSeen:
+    return LeaseSeen(lease_id=str(row.lease_id), epoch=row.epoch, state=state, reason=reason)
+
+
+async def launch_of(tx: Tx, lease_id: LeaseId) -> LaunchSpec:
+    """What a lease runs, as it was claimed; without what it was given of secrets."""
+    row = await store.lease(tx, lease_id)
+    assert row is not None, "a lease's row is never deleted"
+    return msgspec.json.decode(row.launch, type=LaunchSpec)
 
 
 async def end_rented(

@@ -31,6 +31,7 @@ class Claim:
     ceiling_prompt_nano: int = 0
     ceiling_completion_nano: int = 0
     ttl_seconds: int = 600
+    agentless: bool = False  # of a machine to be rented on which no agent of ours will run
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class LeaseView:
     """``state`` is asked, ``seen_state`` is what the agent last said (None: nothing yet).
 
     ``silent``: the node is not heard, so its work is to be placed elsewhere; its GPUs are not
-    free before the lease is closed. ``awaits_gpus``: of a rented machine that has not spoken;
-    ``joined_ns`` is when its GPUs were known.
+    free before the lease is closed. ``awaits_gpus``: of a rented machine that has not spoken, and
+    of one that never will (``agentless``); ``joined_ns`` is when its GPUs were known.
     """
 
     lease_id: LeaseId
@@ -58,6 +59,7 @@ class LeaseView:
     closed_ns: int | None
     outcome: Outcome | None
     awaits_gpus: bool = False
+    agentless: bool = False
     joined_ns: int | None = None
     stop_asked_ns: int | None = None
     drain_seconds: int = 0  # known once its stop is asked

@@ -45,6 +45,12 @@ class PodClaims:
         why = service.pinned_why(str(node_id))
         await deployments.pin_own(tx, pod.deployment_id, node_id, why)
 
+    async def ssh_keys(self, tx: Tx, pod_id: str) -> tuple[str, ...]:
+        """The account's, as they are now: nobody can add one to a machine without our agent."""
+        pod = await store.find(tx, pod_id)
+        assert pod is not None, "a pod's row is never deleted"
+        return tuple(key.line for key in await store.ssh_keys(tx, pod.account_id))
+
     async def claimed(self, tx: Tx, pod_id: str, lease: fleet.LeaseView) -> None:
         """Seal for this lease what the pod is to be given. ``Conflict`` names what is missing."""
         pod = await store.find(tx, pod_id)

@@ -31,9 +31,9 @@ from brain.pods.schemas import (
     PodStatsOut,
     PodWhyOut,
 )
-from brain.pods.views import Front, at_ns, show_pod, show_stats, show_why
+from brain.pods.views import Front, at_ns, notice, show_pod, show_stats, show_why
 from catalog import Catalog, Engine
-from kernel.errors import BadInput
+from kernel.errors import BadInput, Conflict
 
 router = APIRouter(prefix="/api/v1/pods", tags=["pods"])
 
@@ -202,7 +202,7 @@ async def logs(
 ) -> PodLogsOut:
     """The last lines that its runs wrote, those that ended too, in the order of time."""
     async with ctx.db.begin() as tx:
-        found = await _load(tx, pod, principal)
+        found = await _under_agent(tx, pod, principal)
         runs = {str(run.lease_id): run for run in found.runs.runs if run.lease_id is not None}
         rows = await fleet.tail_logs(tx, list(runs), tail=tail)
     return PodLogsOut(
@@ -223,7 +223,7 @@ async def logs(
 async def stats(pod: PodIn, principal: Reader, ctx: CtxIn, telemetry: TelemetryIn) -> PodStatsOut:
     """What its container and its GPUs use, as its node's last beat told."""
     async with ctx.db.begin() as tx:
-        found = await _load(tx, pod, principal)
+        found = await _under_agent(tx, pod, principal)
     run = found.runs.run
     if run is None or run.lease_id is None or not run.live:
         return show_stats(found, None)
@@ -232,6 +232,15 @@ async def stats(pod: PodIn, principal: Reader, ctx: CtxIn, telemetry: TelemetryI
 
 async def _load(tx: Tx, pod: str, principal: Principal) -> service.Whole:
     return await service.whole(tx, await store.load(tx, pod, principal.account_id))
+
+
+async def _under_agent(tx: Tx, pod: str, principal: Principal) -> service.Whole:
+    """``Conflict`` while it runs at a cloud without our agent: nobody there tells us of it."""
+    found = await _load(tx, pod, principal)
+    there = await service.at_cloud(tx, found.runs)
+    if there is not None:
+        raise Conflict(notice(there), code="no_agent")
+    return found
 
 
 def _event_cursor(query: PageQuery) -> tuple[int, str] | None:

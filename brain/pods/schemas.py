@@ -84,6 +84,9 @@ class PodCreate(Body):
     regions: Annotated[list[Region], Field(max_length=20)] = Field(default_factory=list)
     spot: Annotated[bool, Field(strict=True)] = False
     secure: Annotated[bool, Field(strict=True)] = False
+    clouds: Annotated[
+        bool, Field(strict=True, description="It may run at a cloud, without our agent.")
+    ] = False
     min_reliability_percent: Annotated[float, Field(ge=0, le=100)] = 0
 
     def wanted(self) -> PodWanted:
@@ -106,6 +109,7 @@ class PodCreate(Body):
             registry=self.registry_id,
             secrets=self.secrets,
             ssh=self.ssh,
+            clouds=self.clouds,
             price_max=None if price is None else Money.usd(price),
             budget=None if budget is None else Money.usd(budget),
             max_duration_seconds=self.max_duration_seconds,
@@ -163,7 +167,18 @@ class RunOut(BaseModel):
 
 class PortOut(BaseModel):
     port: int
-    url: str
+    url: str | None = Field(description="Stable; null: the pod runs without our agent.")
+
+
+class EndpointOut(BaseModel):
+    """The cloud's own address of a port: it goes with this run. ``kind``: http, tcp or ssh."""
+
+    port: int
+    kind: str
+    host: str
+    public_port: int
+    user: str
+    address: str = Field(examples=["https://abc-8888.proxy.runpod.net", "203.0.113.7:20001"])
 
 
 class MountOut(BaseModel):
@@ -196,6 +211,13 @@ class PodOut(BaseModel):
     ssh: str | None = Field(description="What to type; null: it has no shell.")
     ssh_keys: int = Field(description="Of the account; without one nobody gets in.")
     reachable: bool
+    clouds: bool = Field(description="It may run at a cloud, without our agent.")
+    agent: Literal["ours", "none"] | None = Field(
+        description='Of the present run; "none": an image at a cloud by itself; null: no run.'
+    )
+    cloud: str | None = Field(description="Where it runs without our agent.")
+    endpoints: list[EndpointOut] = Field(description="The cloud's own; only without our agent.")
+    notice: str = Field(description="What such a run lacks, as a sentence.")
     gpus: int
     gpu: str | None
     min_vram_gib: int
@@ -242,10 +264,6 @@ class StrayOut(BaseModel):
     used_mib: int
     first_at: datetime
     seen_at: datetime
-
-
-class StraysOut(BaseModel):
-    items: list[StrayOut]
 
 
 class SshKeyOut(BaseModel):

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from sqlalchemy.exc import IntegrityError
 
-from brain import deployments, fleet, secrets
+from brain import deployments, fleet, provisioning, secrets
 from brain.deployments import OwnLaunch, OwnView, OwnWanted
 from brain.plumbing import Ctx, Tx, changes, moves, work
 from brain.pods import core, store, volume_store, volumes
@@ -54,6 +54,7 @@ class PodWanted:
     registry: str | None = None
     secrets: Sequence[str] = ()
     ssh: bool = True
+    clouds: bool = False  # it may run at a cloud, without our agent
     price_max: Money | None = None
     budget: Money | None = None
     max_duration_seconds: int | None = None
@@ -177,6 +178,14 @@ async def unclosed(tx: Tx, runs: OwnView) -> fleet.LeaseView | None:
     return None
 
 
+async def at_cloud(tx: Tx, runs: OwnView) -> provisioning.AtCloud | None:
+    """Where its present run is, if that is a cloud's machine without our agent."""
+    run = runs.run
+    if run is None or not run.live or run.lease_id is None or not runs.launch.clouds:
+        return None
+    return (await provisioning.at_clouds(tx, [run.lease_id])).get(run.lease_id)
+
+
 async def runs_of(tx: Tx, deployment_id: DeploymentId) -> OwnView:
     return (await deployments.own_views(tx, [deployment_id]))[deployment_id]
 
@@ -243,6 +252,8 @@ def _own(pod: Pod, launch: LaunchSpec, wanted: PodWanted) -> OwnWanted:
             disk_gib=wanted.disk_gib,
             simulated=wanted.simulated,
             pod_id=str(pod.pod_id),
+            clouds=wanted.clouds,
+            registry=pod.registry_id is not None,
         ),
         gpu=wanted.gpu,
         price_max=wanted.price_max,

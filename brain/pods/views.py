@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from brain import billing, deployments, fleet
+from brain.clouds import Endpoint
 from brain.deployments import Run
 from brain.plumbing import Tx
 from brain.pods import schemas, store, volumes
 from brain.pods.models import Registry, SshKey, StrayVolume, Volume
-from brain.pods.service import Whole
+from brain.pods.service import Whole, at_cloud
 from brain.pods.states import LIVE_VOLUMES, PodState, VolumeState
+from brain.provisioning import AtCloud
 from kernel.money import Money
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +59,7 @@ async def show_pod(tx: Tx, found: Whole, front: Front) -> schemas.PodOut:
     launch, run = own.launch, runs.run
     spent = await billing.spending(tx, pod.deployment_id)
     kept = [row for row in found.volumes if VolumeState(row.state) is VolumeState.KEPT]
+    there = await at_cloud(tx, runs)
     return schemas.PodOut(
         pod_id=str(pod.pod_id),
         slug=pod.slug,
@@ -72,11 +76,20 @@ async def show_pod(tx: Tx, found: Whole, front: Front) -> schemas.PodOut:
         secrets=pod.secrets,
         registry_id=None if pod.registry_id is None else str(pod.registry_id),
         ports=[
-            schemas.PortOut(port=port, url=front.port_url(pod.slug, port)) for port in launch.ports
+            schemas.PortOut(port=port, url=None if there else front.port_url(pod.slug, port))
+            for port in launch.ports
         ],
-        ssh=front.ssh_line(pod.slug) if launch.shell else None,
+        ssh=front.ssh_line(pod.slug) if launch.shell and not there else None,
         ssh_keys=len(await store.ssh_keys(tx, pod.account_id)),
-        reachable=found.state is PodState.RUNNING and run is not None and run.serves,
+        reachable=found.state is PodState.RUNNING
+        and run is not None
+        and run.serves
+        and there is None,
+        clouds=own.clouds,
+        agent=_agent(run, there),
+        cloud=there.cloud if there else None,
+        endpoints=_endpoints(there),
+        notice=notice(there) if there else "",
         gpus=own.gpus,
         gpu=runs.gpu,
         min_vram_gib=own.vram_mib // 1024,
@@ -93,6 +106,44 @@ async def show_pod(tx: Tx, found: Whole, front: Front) -> schemas.PodOut:
         created_at=pod.created_at,
         ended_at=_at(pod.ended_ns),
     )
+
+
+def notice(there: AtCloud) -> str:
+    """What a run without our agent lacks, and where to look instead."""
+    return (
+        f"It runs at {there.cloud} without our agent: its addresses are the cloud's own, and it has"
+        " no stable URL, SSH, logs or statistics of ours."
+    )
+
+
+def _agent(run: Run | None, there: AtCloud | None) -> Literal["ours", "none"] | None:
+    if run is None or not run.live or run.lease_id is None:
+        return None
+    return "none" if there else "ours"
+
+
+def _endpoints(there: AtCloud | None) -> list[schemas.EndpointOut]:
+    """Those that its owner can use: the cloud's go-between knows the keys of our account alone."""
+    return [
+        schemas.EndpointOut(
+            port=one.port,
+            kind=one.kind,
+            host=one.host,
+            public_port=one.public_port,
+            user=one.user,
+            address=_address(one),
+        )
+        for one in (there.endpoints if there else ())
+        if not one.shared
+    ]
+
+
+def _address(one: Endpoint) -> str:
+    if one.kind == "http":
+        return f"https://{one.host}"
+    if one.kind == "ssh":
+        return f"ssh {one.user or 'root'}@{one.host} -p {one.public_port}"
+    return f"{one.host}:{one.public_port}"
 
 
 def _reason(found: Whole) -> str:

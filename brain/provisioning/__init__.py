@@ -4,6 +4,7 @@ The door. ``rent`` joins the caller's transaction; locks are taken in the order 
 node, money, intent.
 """
 
+from brain.provisioning.agentless import AtCloud, CloudImages, at_clouds
 from brain.provisioning.code import AgentCode, agent_code
 from brain.provisioning.reconcile import reconcile_intents
 from brain.provisioning.rent import Rent, rent
@@ -15,6 +16,8 @@ from brain.provisioning.turn import Looks, Terms
 
 __all__ = [
     "AgentCode",
+    "AtCloud",
+    "CloudImages",
     "IntentState",
     "Looks",
     "Rent",
@@ -22,6 +25,7 @@ __all__ = [
     "Swept",
     "Terms",
     "agent_code",
+    "at_clouds",
     "money_at_risk",
     "places",
     "reconcile_intents",

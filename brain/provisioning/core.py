@@ -101,6 +101,8 @@ class LeaseSight:
     stop_asked_ns: int | None = None
     drain_seconds: int = 300
     reason: str = ""
+    agentless: bool = False  # the cloud's word stands in an agent's place
+    ttl_seconds: int = 600
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,14 @@ class Facts:
     seen_ns: int | None  # when the cloud last knew the machine
     missing_ns: int | None  # since when it does not
     missing_count: int
+    unwell_ns: int | None = None  # since when the cloud lists it and does not say that it runs
 
 
 def unwanted(lease: LeaseSight | None, now_ns: int) -> str:
     """Why no machine is wanted for this lease any more; empty while one is.
 
-    A machine whose agent works on its lease is left to it for a while: its stop is evidence.
+    A machine whose agent works on its lease is left to it for a while: its stop is evidence. One
+    without an agent is ended at once.
     """
     if lease is None or lease.closed:
         said = lease.reason if lease is not None else ""
@@ -194,13 +198,18 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a machine that stands; all empty: leave it as it is."""
+    """What to do with a machine that stands; all empty: leave it as it is.
+
+    ``failed``: the work without an agent failed there, which may be its image's fault as well as
+    the machine's: its owner is told, and nobody else's place rests for it.
+    """
 
     enrolled: bool = False
     serving: bool = False
     end: str = ""
     vanished: bool = False
     fault: Fault = Fault.NONE
+    failed: bool = False
 
 
 BROKEN = frozenset({MachineState.FAILED, MachineState.STOPPED, MachineState.INTERRUPTED})
@@ -229,11 +238,28 @@ def judge(
     if machine is not None and _is_broken(facts, machine):
         said = f": {machine.said}" if machine.said else ""
         end = f"the cloud says that it is {machine.state.value}{said}"
+        if lease is not None and lease.agentless and machine.state is not MachineState.INTERRUPTED:
+            return Verdict(end=end, failed=True)
         return Verdict(end=end, fault=_broken(facts, machine))
     assert lease is not None, "a lease that is not there is unwanted"
     if facts.state is IntentState.BOOTING:
-        return _booting(facts, lease, now_ns)
+        return _booting(facts, lease, machine, now_ns)
+    if lease.agentless and _is_unwell(facts, lease, now_ns):
+        end = f"the cloud has not said for {lease.ttl_seconds} s that it runs"
+        return Verdict(end=end, fault=Fault.INTERRUPTED)
     return Verdict(serving=facts.state is IntentState.ENROLLED and lease.ready)
+
+
+def runs(machine: Machine | None) -> bool:
+    """The cloud says of it, by its id, that it runs."""
+    return machine is not None and machine.state is MachineState.RUNNING
+
+
+def _is_unwell(facts: Facts, lease: LeaseSight, now_ns: int) -> bool:
+    """Where no agent is silent the cloud is: it lists the machine, and for as long as a lease
+    lives without a renewal it did not say that it runs."""
+    since_ns = facts.unwell_ns
+    return since_ns is not None and now_ns >= since_ns + lease.ttl_seconds * NS
 
 
 def _is_broken(facts: Facts, machine: Machine) -> bool:
@@ -250,10 +276,12 @@ def _broken(facts: Facts, machine: Machine) -> Fault:
     return Fault.BOOT_FAILED if booting else Fault.INTERRUPTED
 
 
-def _booting(facts: Facts, lease: LeaseSight, now_ns: int) -> Verdict:
-    if not lease.awaits_gpus:
+def _booting(facts: Facts, lease: LeaseSight, machine: Machine | None, now_ns: int) -> Verdict:
+    if runs(machine) if lease.agentless else not lease.awaits_gpus:
         return Verdict(enrolled=True)
     if facts.boot_by_ns is not None and now_ns >= facts.boot_by_ns:
+        if lease.agentless:
+            return Verdict(end="the cloud did not say in time that it runs", failed=True)
         return Verdict(end="its agent did not speak in time", fault=Fault.BOOT_SLOW)
     return Verdict()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from brain.clouds import CloudError, CredentialsRefused, MachineMissing
+from brain.fleet import end_rented
 from brain.plumbing import Tx
 from brain.provisioning import core, store
 from brain.provisioning.core import Sight
@@ -89,6 +90,8 @@ def _proof(turn: Turn, row: Intent, asked: CloudError | None, look: Look) -> str
 
 async def _ended(tx: Tx, turn: Turn, row: Intent, gone: str) -> None:
     now_ns = turn.ctx.clock.now_ns()
+    if row.agentless:  # with an agent it ended when the machine was given up
+        await end_rented(tx, turn.watcher, row.lease_id, f"{row.cloud}: {gone}", now_ns=now_ns)
     await store.move_intent(tx, row, IntentEvent.GONE, gone, now_ns)
     await store.close_alert(tx, f"intent {row.intent_id}", "terminating", now_ns)
 

@@ -40,6 +40,14 @@ class Intent(Stated, Work, Base):
     price_nano: Mapped[int] = mapped_column(BigInteger)  # the renter's, of a GPU-hour
     cost_nano_hour: Mapped[int] = mapped_column(BigInteger)  # the cloud's, of the machine
     ttl_seconds: Mapped[int] = mapped_column(Integer)
+    # A renter's own image, run by the cloud with no agent of ours: opened by these keys, reached
+    # at these addresses of the cloud's own (as in ``clouds.Endpoint``).
+    agentless: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    ssh_keys: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
+    endpoints: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    endpoints_ns: Mapped[int | None] = mapped_column(BigInteger)  # when they were last asked for
+    # Since when the cloud lists it and does not say that it runs.
+    unwell_ns: Mapped[int | None] = mapped_column(BigInteger)
     attempt: Mapped[int] = mapped_column(Integer)  # orders sent
     tag: Mapped[str | None] = mapped_column(Text, unique=True)
     machine_id: Mapped[str | None] = mapped_column(Text)

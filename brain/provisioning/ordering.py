@@ -23,7 +23,7 @@ from brain.clouds import (
 from brain.fleet import end_rented, retire_rented
 from brain.offers import OutcomeKind
 from brain.plumbing import Tx
-from brain.provisioning import core, store
+from brain.provisioning import agentless, core, store
 from brain.provisioning.boot import boot
 from brain.provisioning.core import at_of
 from brain.provisioning.models import Intent
@@ -86,12 +86,16 @@ def _given_up(turn: Turn, row: Intent, now_ns: int) -> Given | None:
 
 
 async def _write_order(tx: Tx, turn: Turn, row: Intent) -> Order:
-    """Tag and join token, in the transaction before the call."""
+    """Tag and join token, in the transaction before the call; without an agent there is none."""
     ctx, terms, cloud = turn.ctx, turn.terms, turn.clouds[row.cloud]
     now_ns = ctx.clock.now_ns()
     row.attempt += 1
     row.tag = core.tag_of(terms.installation_id, row.intent_id, row.attempt)
     row.boot_by_ns = now_ns + cloud.facts.boot_seconds_max * NS
+    await store.move_intent(tx, row, IntentEvent.ORDER, f"order {row.attempt}", now_ns)
+    offer = offer_of(row)
+    if row.agentless:  # nobody there will ever join
+        return await agentless.order_of(tx, turn, row, offer)
     token = core.join_token(terms.secret, row.intent_id, row.attempt)
     await marketplace.give_join_token(
         tx,
@@ -101,8 +105,6 @@ async def _write_order(tx: Tx, turn: Turn, row: Intent) -> Order:
         expires_at=at_of(row.boot_by_ns + cloud.facts.listing_lag_seconds * NS),
         ids=ctx.ids,
     )
-    await store.move_intent(tx, row, IntentEvent.ORDER, f"order {row.attempt}", now_ns)
-    offer = offer_of(row)
     return Order(
         tag=row.tag,
         offer=offer,
@@ -247,6 +249,10 @@ async def _release(tx: Tx, turn: Turn, row: Intent, reason: str, given: Given | 
     now_ns = turn.ctx.clock.now_ns()
     if row.wanted:
         kind = given.kind if given is not None else OutcomeKind.ABANDONED
+        if row.agentless and kind is OutcomeKind.REFUSED:
+            # It may be refused for what its owner asks, which is no fault of the offer's.
+            kind = OutcomeKind.ABANDONED
+            await agentless.ask_end(tx, turn, row, reason, failed=True)
         retry = given.retry_after if given is not None else None
         told = outcome_of(row, kind, detail=reason, retry_after=retry)
         await offers.record(tx, told, now_ns)

@@ -16,6 +16,7 @@ from brain.provisioning import ending, ordering, standing, store
 from brain.provisioning.models import Intent
 from brain.provisioning.states import IntentState
 from brain.provisioning.turn import Looks, Saved, Stale, Terms, Turn, log
+from brain.secrets import Vault
 from kernel.clock import NS
 from kernel.errors import Conflict
 from kernel.ids import IntentId, WorkId
@@ -47,14 +48,16 @@ async def reconcile_intents(
     owner: str = "",
     watcher: fleet.LeaseWatcher | None = None,
     looks: Looks | None = None,
+    vault: Vault | None = None,
     halt: Callable[[], bool] = lambda: False,
 ) -> int:
     """Step every intent that is due; return how many steps were made.
 
     A slow cloud keeps this call open for a while, but no other cloud waits for it. ``looks``,
-    kept from call to call, saves listings.
+    kept from call to call, saves listings. ``vault`` opens what a lease without an agent was given.
     """
-    turn = Turn(ctx, clouds, terms, watcher or fleet.NobodyWatches(), owner, looks or Looks())
+    watching = watcher or fleet.NobodyWatches()
+    turn = Turn(ctx, clouds, terms, watching, owner, looks or Looks(), vault)
     begun_ns = ctx.clock.monotonic_ns()
     running: dict[asyncio.Task[int], str] = {}
     steps, rounds = 0, 0

@@ -47,6 +47,8 @@ class Rent:
     ceiling_prompt_nano: int = 0
     ceiling_completion_nano: int = 0
     ttl_seconds: int = 600
+    agentless: bool = False  # a renter's own image, which the cloud runs by itself
+    ssh_keys: tuple[str, ...] = ()  # public, of its owner
 
 
 async def rent(tx: Tx, wanted: Rent, *, now_ns: int, ids: Ids) -> fleet.LeaseView:
@@ -97,6 +99,7 @@ def _claim(wanted: Rent, node_id: NodeId) -> fleet.Claim:
         ceiling_prompt_nano=wanted.ceiling_prompt_nano,
         ceiling_completion_nano=wanted.ceiling_completion_nano,
         ttl_seconds=wanted.ttl_seconds,
+        agentless=wanted.agentless,
     )
 
 
@@ -122,6 +125,9 @@ def _intent(
         price_nano=price_nano,
         cost_nano_hour=offer.price_nano * offer.gpus + disk,
         ttl_seconds=wanted.ttl_seconds,
+        agentless=wanted.agentless,
+        ssh_keys=list(wanted.ssh_keys),
+        endpoints=[],
         attempt=0,
         wanted=True,
         seen_state="",

@@ -27,7 +27,8 @@ async def stage_of(tx: Tx, replica_id: ReplicaId) -> str:
     since = row.state_at.strftime("%H:%M:%S UTC")
     words = f"A machine at {row.cloud} {said} since {since} (stage {row.state})."
     if row.state == IntentState.BOOTING.value and row.boot_by_ns is not None:
-        words += f" Its agent must speak by {at_of(row.boot_by_ns):%H:%M:%S} UTC."
+        must = "It must run" if row.agentless else "Its agent must speak"
+        words += f" {must} by {at_of(row.boot_by_ns):%H:%M:%S} UTC."
     if row.last_error:
         words += f" {row.last_error}"
     return words[:1000]

@@ -30,7 +30,8 @@ class StageOut(BaseModel):
 
 
 class RentedOut(BaseModel):
-    """One rented machine. ``stages`` tells when each began; the last one is where it is."""
+    """One rented machine. ``stages`` tells when each began; the last one is where it is. Where
+    ``agent`` is "none" it runs a renter's image by itself, until the brain ends it."""
 
     intent_id: str
     state: str
@@ -40,6 +41,7 @@ class RentedOut(BaseModel):
     replica_id: str
     lease_id: str
     node_id: str
+    agent: str
     attempt: int
     tag: str | None
     machine_id: str | None
@@ -181,6 +183,7 @@ def _rented(row: Intent, now_ns: int) -> RentedOut:
         replica_id=row.replica_id,
         lease_id=row.lease_id,
         node_id=row.node_id,
+        agent="none" if row.agentless else "ours",
         attempt=row.attempt,
         tag=row.tag,
         machine_id=row.machine_id,

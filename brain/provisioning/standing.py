@@ -16,7 +16,7 @@ from brain.clouds import (
 from brain.fleet import end_rented, retire_rented
 from brain.offers import OutcomeKind
 from brain.plumbing import Tx
-from brain.provisioning import core, store
+from brain.provisioning import agentless, core, store
 from brain.provisioning.core import Fault, Sight, Verdict
 from brain.provisioning.models import Intent
 from brain.provisioning.outcomes import outcome_of
@@ -62,6 +62,7 @@ class Look:
     spares: tuple[Machine, ...] = ()
     error: CloudError | None = None
     asked: bool = False
+    listed_ns: int | None = None  # when the listing was begun that shows ``machine``
 
 
 async def watch(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
@@ -75,14 +76,16 @@ async def watch(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
     await ctx.reach(BEFORE[state])
     look = Look() if needless else await look_at(turn, row)
     await ctx.reach(LOOKED[state])
+    found = await agentless.addresses(turn, row, look.machine)
     async with ctx.db.begin() as tx:
         row = await store.intent(tx, intent_id)
         assert row is not None, "an intent's row is never deleted"
         if look.asked:
             await note_account(tx, ctx, row.cloud, look.error)
         verdict = await _judge(tx, turn, row, look)
+        agentless.keep_addresses(row, found, ctx.clock.now_ns())
         await destroy_spares(tx, ctx, row, look.spares)
-        seconds = await _apply(tx, turn, row, verdict)
+        seconds = await _apply(tx, turn, row, look, verdict)
         await saved(tx, row, seconds)
         await ctx.reach(SAVING[state])
     await ctx.reach(SAVED[state])
@@ -100,7 +103,7 @@ async def look_at(turn: Turn, row: Intent, *, since_ns: int | None = None) -> Lo
         age = core.WATCH_SECONDS if serving else core.LOOK_SECONDS
         since_ns = turn.ctx.clock.monotonic_ns() - age * NS
     try:
-        listing = await turn.looks.listing(turn.ctx, cloud, since_ns)
+        listing, at_ns = await turn.looks.listing(turn.ctx, cloud, since_ns)
     except CloudError as error:
         return Look(error=error, asked=True)
     assert row.machine_id is not None, "a machine that stands is known"
@@ -111,7 +114,7 @@ async def look_at(turn: Turn, row: Intent, *, since_ns: int | None = None) -> Lo
     if machine is None and core.sight(facts, None, lag, now_ns) is Sight.GONE:
         machine, doubt = await _second_witness(cloud, row.machine_id)
         return Look(machine, spares, doubt, asked=True)
-    return Look(machine, spares, asked=True)
+    return Look(machine, spares, asked=True, listed_ns=None if machine is None else at_ns)
 
 
 async def _second_witness(
@@ -154,30 +157,37 @@ def take_in(turn: Turn, row: Intent, look: Look, now_ns: int) -> Sight:
         return seen
     row.seen_ns, row.missing_ns, row.missing_count = now_ns, None, 0
     row.seen_state, row.seen_said = machine.state.value, machine.said[:300]
+    if row.agentless:
+        agentless.note_health(row, machine, now_ns)
     if machine.cost_nano_hour is not None:
         row.cost_nano_hour = max(machine.cost_nano_hour, 0)
     return core.sight(store.facts(row), machine, lag, now_ns)
 
 
-async def _apply(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> float | None:
+async def _apply(tx: Tx, turn: Turn, row: Intent, look: Look, verdict: Verdict) -> float | None:
     ctx = turn.ctx
     now_ns = ctx.clock.now_ns()
     if verdict.end:
         await _give_up(tx, turn, row, verdict)
         return None if verdict.vanished else 0.0
+    if core.runs(look.machine):
+        await agentless.seen_alive(tx, turn, row, look.listed_ns)
     if verdict.enrolled:
         said = "its agent spoke and its GPUs joined the lease"
+        said = "the cloud says that it runs" if row.agentless else said
         await store.move_intent(tx, row, IntentEvent.ENROL, said, now_ns)
         return 0.5
     if verdict.serving:
-        await store.move_intent(tx, row, IntentEvent.SERVE, "its worker answers", now_ns)
+        said = "its lease is ready" if row.agentless else "its worker answers"
+        await store.move_intent(tx, row, IntentEvent.SERVE, said, now_ns)
         await offers.record(tx, outcome_of(row, OutcomeKind.SERVED), now_ns)
     calm = row.state == IntentState.SERVING.value
     return float(core.CALM_SECONDS if calm else core.HEED_SECONDS)
 
 
 async def _give_up(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> None:
-    """The machine is to go, or is gone: the lease ends first, so that another is tried."""
+    """The machine is to go, or is gone: the lease ends first, so that another is tried. Where no
+    agent ends the work by itself, it ends with the machine."""
     ctx = turn.ctx
     now_ns = ctx.clock.now_ns()
     if row.wanted:
@@ -188,7 +198,11 @@ async def _give_up(tx: Tx, turn: Turn, row: Intent, verdict: Verdict) -> None:
             await offers.record(tx, outcome_of(row, told, detail=verdict.end), now_ns)
     row.wanted = False
     await ctx.reach("provisioning.giving_up")
-    await end_rented(tx, turn.watcher, row.lease_id, f"{row.cloud}: {verdict.end}", now_ns=now_ns)
+    if row.agentless and not verdict.vanished:
+        await agentless.ask_end(tx, turn, row, verdict.end, failed=verdict.failed)
+    else:
+        said = f"{row.cloud}: {verdict.end}"
+        await end_rented(tx, turn.watcher, row.lease_id, said, now_ns=now_ns)
     await ctx.reach("provisioning.lease_ended")
     await retire_rented(tx, row.node_id, ctx.clock.now())
     event = IntentEvent.VANISH if verdict.vanished else IntentEvent.END

@@ -11,8 +11,9 @@ class IntentState(StrEnum):
     PLANNED = "planned"  # wished for; the cloud was not called, or said that nothing was made
     CREATING = "creating"  # its tag is written down and the cloud may have been called
     BOOTING = "booting"  # the machine is known; its agent has not spoken
-    ENROLLED = "enrolled"  # the agent spoke and its GPUs joined the lease
-    SERVING = "serving"  # the worker answered once
+    # The agent spoke and its GPUs joined the lease; without an agent: the cloud says that it runs.
+    ENROLLED = "enrolled"
+    SERVING = "serving"  # the worker answered once; without an agent: the lease counts as ready
     TERMINATING = "terminating"  # is to go; until the cloud says that it is gone
     TERMINATED = "terminated"  # the cloud says that it is gone
     ABSENT = "absent"  # no machine was ever made

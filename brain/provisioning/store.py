@@ -28,7 +28,7 @@ from brain.provisioning.states import (
     UnknownEvent,
     UnknownState,
 )
-from kernel.ids import IntentId, ReplicaId
+from kernel.ids import IntentId, LeaseId, ReplicaId
 
 _ENDED = [state.value for state in ENDED]
 _STAGE = {
@@ -52,6 +52,12 @@ async def intent(tx: Tx, intent_id: IntentId, *, lock: bool = False) -> Intent |
 
 async def intent_of_replica(tx: Tx, replica_id: ReplicaId) -> Intent | None:
     return await tx.scalar(select(Intent).where(Intent.replica_id == replica_id))
+
+
+async def agentless(tx: Tx, lease_ids: Collection[LeaseId]) -> list[Intent]:
+    """The rows of those of these leases that run at a cloud with no agent of ours."""
+    wanted = select(Intent).where(Intent.lease_id.in_(list(lease_ids)), Intent.agentless)
+    return list(await tx.scalars(wanted.execution_options(populate_existing=True)))
 
 
 async def places(tx: Tx, replica_ids: Collection[ReplicaId]) -> dict[ReplicaId, str]:
@@ -84,6 +90,7 @@ def facts(row: Intent) -> Facts:
         seen_ns=row.seen_ns,
         missing_ns=row.missing_ns,
         missing_count=row.missing_count,
+        unwell_ns=row.unwell_ns,
     )
 
 

@@ -24,6 +24,7 @@ from brain.provisioning import store
 from brain.provisioning.core import CALL_SECONDS_MAX, LeaseSight
 from brain.provisioning.models import Intent
 from brain.provisioning.states import AccountEvent, AccountState
+from brain.secrets import Vault
 from kernel.wire.agent import LeaseSeenState
 
 T = TypeVar("T")
@@ -58,11 +59,12 @@ class Saved(Protocol):
 class Looks:
     """Each cloud's newest listing, so that many machines share one call. Kept over passes."""
 
-    _kept: dict[str, tuple[int, Listing | CloudError]] = field(default_factory=dict)
+    _kept: dict[str, tuple[int, int, Listing | CloudError]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
-    async def listing(self, ctx: Ctx, cloud: Cloud, since_ns: int) -> Listing:
-        """A complete listing that was begun at ``since_ns`` (monotonic) or later, else raises.
+    async def listing(self, ctx: Ctx, cloud: Cloud, since_ns: int) -> tuple[Listing, int]:
+        """A complete listing that was begun at ``since_ns`` (monotonic) or later, and the business
+        time at which it was; else raises.
 
         A failure is shared as well: one call tells all who wait that the cloud is away.
         """
@@ -70,11 +72,13 @@ class Looks:
         async with lock:
             kept = self._kept.get(cloud.name)
             if kept is None or kept[0] < since_ns:
-                kept = (ctx.clock.monotonic_ns(), await _look(cloud))
+                begun = (ctx.clock.monotonic_ns(), ctx.clock.now_ns())
+                kept = (*begun, await _look(cloud))
                 self._kept[cloud.name] = kept
-        if isinstance(kept[1], CloudError):
-            raise kept[1]
-        return kept[1]
+        _, at_ns, found = kept
+        if isinstance(found, CloudError):
+            raise found
+        return found, at_ns
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Turn:
     watcher: fleet.LeaseWatcher
     owner: str
     looks: Looks
+    vault: Vault | None = None  # what opens that which a lease was given; None: nothing was
 
 
 async def ask(call: Awaitable[T]) -> T:
@@ -150,4 +155,6 @@ async def lease_sight(tx: Tx, row: Intent) -> LeaseSight | None:
         stop_asked_ns=view.stop_asked_ns,
         drain_seconds=view.drain_seconds,
         reason=view.reason,
+        agentless=view.agentless,
+        ttl_seconds=row.ttl_seconds,
     )

@@ -135,8 +135,13 @@ FILTERS: tuple[Filter, ...] = (
     Filter(
         "clouds",
         lambda r, o, n: o.cloud != "" and not r.clouds,
-        lambda r, o, n: "It is a cloud's machine, on which no image of a renter's own can run.",
+        lambda r, o, n: r.clouds_why or "It is a cloud's machine, where this work may not run.",
         by_kind=True,
+    ),
+    Filter(
+        "image",
+        lambda r, o, n: o.cloud in r.refused_by,
+        lambda r, o, n: r.refused_by[o.cloud],
     ),
     Filter("withheld", _withheld, _withheld_why),
     Filter("freshness", _stale, _stale_why),

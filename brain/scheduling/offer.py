@@ -125,6 +125,10 @@ class PlanRequest:
     only: str = ""  # the one place where it may stand; "" = any
     only_why: str = ""  # why it may stand nowhere else, as a sentence
     clouds: bool = True  # machines of clouds may be used
+    clouds_why: str = ""  # why they may not, as a sentence
+    refused_by: Mapping[str, str] = field(
+        default_factory=dict
+    )  # clouds that cannot run it, and why
     prefer: Prefer = Prefer.CHEAPEST
     beside: Mapping[str, int] = field(default_factory=dict)
     model: str = ""

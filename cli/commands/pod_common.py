@@ -26,7 +26,12 @@ def path_of(pod: str) -> str:
 
 def say_addresses(found: Any) -> None:
     for one in found["ports"]:
-        console.print(f"port {one['port']}: [bold]{cell(one['url'])}[/]")
+        if one["url"]:
+            console.print(f"port {one['port']}: [bold]{cell(one['url'])}[/]")
+    if found["notice"]:
+        console.print(f"[yellow]{cell(found['notice'])}[/]")
+    for one in found["endpoints"]:
+        console.print(f"{one['kind']} {one['port']} (cloud): [bold]{cell(one['address'])}[/]")
     if found["ssh"]:
         hint = "" if found["ssh_keys"] else "  [yellow](add a key: ganglion ssh-key add)[/]"
         console.print(f"shell: [bold]{cell(found['ssh'])}[/]{hint}")

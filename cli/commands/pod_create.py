@@ -44,6 +44,7 @@ MaxPrice = Annotated[str | None, typer.Option(help="Most dollars a GPU-hour.")]
 Budget = Annotated[str | None, typer.Option(help="Dollars in all; then it stops.")]
 MaxDuration = Annotated[int | None, typer.Option(min=60, help="Seconds; then it stops.")]
 Region = Annotated[list[str] | None, typer.Option(help="Only in this region.")]
+Clouds = Annotated[bool, typer.Option("--clouds", help="It may run at a cloud, without our agent.")]
 Secure = Annotated[bool, typer.Option("--secure", help="Only in data centres.")]
 
 
@@ -69,6 +70,7 @@ def create(
     max_duration: MaxDuration = None,
     region: Region = None,
     secure: Secure = False,
+    clouds: Clouds = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
     json: Json = False,
@@ -92,6 +94,7 @@ def create(
         max_duration_seconds=max_duration,
         regions=region,
         secure=secure or None,
+        clouds=clouds or None,
     )
     _send(body, wait=wait, brain_url=brain_url, json=json)
 

@@ -76,6 +76,7 @@ def show(pod: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
             "name": f"[bold]{cell(found['name'])}[/]",
             "state": f"{state(found['state'])}  {cell(found['reason'])}",
             "image": cell(found["image"]),
+            "agent": cell(f"none, at {found['cloud']}" if found["cloud"] else found["agent"]),
             "node": cell(run.get("node_id")),
             "since": when(run.get("since")),
             "GPUs": f"{found['gpus']} x {cell(found['gpu'] or 'any')}",
@@ -247,6 +248,8 @@ def url(
     """The address of a port."""
     with connect(brain_url) as brain:
         found = brain.get(path_of(pod))
+    if found["notice"]:
+        raise CliError(found["notice"], f"Its addresses: ganglion pod show {found['name']}")
     ports = {one["port"]: one["url"] for one in found["ports"]}
     if not ports:
         raise CliError(f"{found['name']} has no ports.", "Name them when you create it: --port.")
@@ -278,6 +281,8 @@ def ssh(
 
     with connect(brain_url) as brain:
         found = brain.get(path_of(pod))
+    if found["notice"]:
+        raise CliError(found["notice"], f"Its addresses: ganglion pod show {found['name']}")
     if not found["ssh"]:
         raise CliError(f"{found['name']} was made without a shell.", "Create it without --no-ssh.")
     if json:

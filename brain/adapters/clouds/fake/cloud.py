@@ -224,6 +224,8 @@ class FakeCloud:
         kind = KINDS.get(order.offer.key)
         if kind is None:
             raise CloudRefused("This is no offer of the fake cloud's.")
+        if order.container is not None:
+            raise CloudRefused("The fake cloud starts programs of this computer and no images.")
         if self._free(memory, order.offer.key) < 1 or len(memory.machines) >= MACHINES_MAX:
             raise NothingFree(f"{TITLE} has no free machine of this kind.")
         memory.number += 1

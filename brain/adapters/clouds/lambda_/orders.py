@@ -41,6 +41,8 @@ def key_name_of(tag: str) -> str:
 
 def order_body(order: Order) -> dict[str, object]:
     """The body of the launch call; raises ``CloudRefused`` for what the cloud would not take."""
+    if order.container is not None:
+        raise CloudRefused("Lambda rents virtual machines: it runs no image of a renter's own.")
     try:
         type_name, region = place_of(order.offer.key)
     except ValueError:

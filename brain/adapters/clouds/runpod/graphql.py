@@ -13,11 +13,12 @@ from brain.adapters.clouds.http import CloudHttp, Reach
 from brain.adapters.clouds.runpod import queries
 from brain.adapters.clouds.runpod.machines import graphql_endpoints, graphql_machine
 from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, graphql_offers
-from brain.adapters.clouds.runpod.orders import SECURE, graphql_input
+from brain.adapters.clouds.runpod.orders import SECURE, graphql_input, refuses
 from brain.adapters.clouds.runpod.refusals import TITLE, graphql_judge, plain_id
 from brain.clouds import (
     CloudFacts,
     CloudOffer,
+    Container,
     Endpoint,
     Listing,
     Machine,
@@ -65,6 +66,9 @@ class GraphQLRunPod:
             rows = _rows(await self._ask(queries.GPU_TYPES, {"lowest": lowest}), "gpuTypes")
             found += graphql_offers(rows, asked)
         return found
+
+    def refuses(self, container: Container) -> str:
+        return refuses(container)
 
     async def create(self, order: Order) -> Machine:
         variables: dict[str, object] = {"input": graphql_input(order)}

@@ -77,7 +77,7 @@ def rest_endpoints(row: Mapping[str, object]) -> list[Endpoint]:
     if isinstance(proxy, Mapping) and not any(one.kind == "ssh" for one in found):
         host, port, user = text(proxy, "host"), whole(proxy, "port"), text(proxy, "username")
         if host and port:
-            found.append(Endpoint(22, host, port, "ssh", user))
+            found.append(Endpoint(22, host, port, "ssh", user, shared=True))
     return found
 
 
@@ -86,7 +86,7 @@ def graphql_endpoints(row: Mapping[str, object]) -> list[Endpoint]:
     host = row.get("machine")
     user = text(host, "podHostId") if isinstance(host, Mapping) else ""
     if user and not any(one.kind == "ssh" for one in found):
-        found.append(Endpoint(22, "ssh.runpod.io", 22, "ssh", user))
+        found.append(Endpoint(22, "ssh.runpod.io", 22, "ssh", user, shared=True))
     return found
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from dataclasses import dataclass
 
-from brain.clouds import CloudOffer, CloudRefused, Order
+from brain.clouds import CloudOffer, CloudRefused, Container, Order
 
 SECURE, COMMUNITY = "SECURE", "COMMUNITY"
 SCRIPT_VARIABLE = "GANGLION_BOOT"
@@ -16,6 +17,14 @@ START = f"""sh -c 'eval "$(printf %s "${SCRIPT_VARIABLE}" | base64 -d)"'"""
 SCRIPT_BYTES_MAX = 64 * 1024
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 SSH_PORT = 22
+NO_REGISTRY = (
+    "RunPod takes a registry's password only into a list of the whole account, where it would stay"
+    " beyond this pod; private images run on nodes."
+)
+NO_COMMAND = (
+    "RunPod keeps the image's own entry point and takes arguments alone; give the words as"
+    " arguments."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +53,11 @@ def rest_body(order: Order) -> dict[str, object]:
     choice = Choice.of(order.offer)
     body: dict[str, object] = {
         "name": order.tag,
-        "image": order.boot.image,
+        "image": image_of(order),
         "cloud": choice.tier,
         "gpu": {"id": choice.gpu_id, "count": choice.gpus},
         "disk": order.disk_gib,
-        "args": START,
+        "args": arguments_of(order),
         "env": environment_of(order),
         "ports": ports_of(order),
         "startSsh": bool(order.ssh_public_keys),
@@ -64,13 +73,13 @@ def graphql_input(order: Order) -> dict[str, object]:
     variables = environment_of(order)
     fields: dict[str, object] = {
         "name": order.tag,
-        "imageName": order.boot.image,
+        "imageName": image_of(order),
         "cloudType": choice.tier,
         "gpuTypeId": choice.gpu_id,
         "gpuCount": choice.gpus,
         "containerDiskInGb": order.disk_gib,
         "volumeInGb": 0,
-        "dockerArgs": START,
+        "dockerArgs": arguments_of(order),
         "env": [{"key": name, "value": value} for name, value in variables.items()],
         "ports": ",".join(ports_of(order)),
         "startSsh": bool(order.ssh_public_keys),
@@ -80,18 +89,41 @@ def graphql_input(order: Order) -> dict[str, object]:
     return fields
 
 
+def refuses(container: Container) -> str:
+    """Why RunPod cannot run this as asked; "" = it can."""
+    if container.registry is not None:
+        return NO_REGISTRY
+    return NO_COMMAND if container.command else ""
+
+
+def image_of(order: Order) -> str:
+    if order.container is None:
+        return order.boot.image
+    why = refuses(order.container)
+    if why:
+        raise CloudRefused(why)
+    return order.container.image
+
+
+def arguments_of(order: Order) -> str:
+    """RunPod splits this text as a shell would."""
+    return START if order.container is None else shlex.join(order.container.arguments)
+
+
 def environment_of(order: Order) -> dict[str, str]:
     """The order's variables, the script, and the keys of those who may enter this one pod: given
-    here, so that the account's own are not put in its place."""
+    here, so that the account's own are not put in its place, and no renter's among those."""
     script = order.boot.script.encode()
     if len(script) > SCRIPT_BYTES_MAX:
         raise CloudRefused("The boot script is longer than a variable should be.")
-    for name, value in order.boot.env.items():
+    given = order.boot.env if order.container is None else order.container.env
+    for name, value in given.items():
         if not NAME.match(name) or name == SCRIPT_VARIABLE or "\0" in value:
             raise CloudRefused("A variable's name or value cannot be given to a container.")
-    packed = base64.b64encode(script).decode()
     keys = {"PUBLIC_KEY": "\n".join(order.ssh_public_keys)} if order.ssh_public_keys else {}
-    return {**order.boot.env, **keys, SCRIPT_VARIABLE: packed}
+    if order.container is not None:
+        return {**keys, **given}
+    return {**given, **keys, SCRIPT_VARIABLE: base64.b64encode(script).decode()}
 
 
 def ports_of(order: Order) -> list[str]:

@@ -19,7 +19,7 @@ from brain.adapters.clouds.runpod.graphql import (
 )
 from brain.adapters.clouds.runpod.machines import rest_endpoints, rest_machine
 from brain.adapters.clouds.runpod.offers import CLOUD, QUESTIONS, Question, rest_offers
-from brain.adapters.clouds.runpod.orders import rest_body
+from brain.adapters.clouds.runpod.orders import refuses, rest_body
 from brain.adapters.clouds.runpod.refusals import (
     TITLE,
     create_judge,
@@ -30,6 +30,7 @@ from brain.adapters.clouds.runpod.refusals import (
 from brain.clouds import (
     CloudFacts,
     CloudOffer,
+    Container,
     Endpoint,
     Listing,
     Machine,
@@ -79,6 +80,9 @@ class RestRunPod:
             judge=list_judge,
         )
         return _rows(answer.fields(), "gpus")
+
+    def refuses(self, container: Container) -> str:
+        return refuses(container)
 
     async def create(self, order: Order) -> Machine:
         answer = await self._http.call(

@@ -12,13 +12,14 @@ from brain.adapters.clouds.fields import amount, nano, text, whole
 from brain.adapters.clouds.http import CloudHttp, HttpLimits, Reach
 from brain.adapters.clouds.vast.machines import endpoints_of, machine_of
 from brain.adapters.clouds.vast.offers import CLOUD, ask_of, offers_of, search
-from brain.adapters.clouds.vast.orders import order_body
+from brain.adapters.clouds.vast.orders import order_body, refuses
 from brain.adapters.clouds.vast.refusals import MadeAnyway, judge
 from brain.clouds import (
     CloudError,
     CloudFacts,
     CloudOffer,
     CloudRefused,
+    Container,
     Endpoint,
     Listing,
     Machine,
@@ -70,6 +71,9 @@ class VastCloud:
         if not isinstance(rows, list):
             raise Unreadable("Vast.ai answered a search without a list of offers.")
         return offers_of(rows, spot=spot)
+
+    def refuses(self, container: Container) -> str:
+        return refuses(container)
 
     async def create(self, order: Order) -> Machine:
         try:

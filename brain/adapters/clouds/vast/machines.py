@@ -93,5 +93,5 @@ def endpoints_of(row: Mapping[str, object]) -> list[Endpoint]:
                 )
     proxy, proxy_port = text(row, "ssh_host"), whole(row, "ssh_port")
     if proxy and proxy_port and not any(one.kind == "ssh" for one in found):
-        found.append(Endpoint(22, proxy, proxy_port, "ssh", "root"))
+        found.append(Endpoint(22, proxy, proxy_port, "ssh", "root", shared=True))
     return found

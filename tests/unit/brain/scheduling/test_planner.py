@@ -63,6 +63,11 @@ REJECTED = [
     ("avoided", {"avoid": {node_id(1): "It failed a minute ago."}}, {}),
     ("only", {"only": node_id(2), "only_why": "What it needs lies elsewhere."}, {}),
     ("clouds", {"clouds": False}, {"node_id": None, "cloud": "a-cloud", "offer_key": "k"}),
+    (
+        "image",
+        {"refused_by": {"a-cloud": "A cloud takes no such image."}},
+        {"node_id": None, "cloud": "a-cloud", "offer_key": "k"},
+    ),
     ("withheld", {}, {"withheld": "It fell silent."}),
     ("freshness", {}, {"seen_ns": NOW - 26 * NS}),
     ("simulated", {}, {"simulated": True}),

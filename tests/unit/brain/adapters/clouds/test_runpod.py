@@ -180,10 +180,10 @@ def test_ports_are_told_as_the_clouds_own_addresses() -> None:
         Endpoint(22, "1.2.3.4", 40022, "ssh", "root"),
     ]
     assert rest_endpoints({**row, "runtime": None}) == [
-        Endpoint(22, "ssh.runpod.io", 22, "ssh", "u")
+        Endpoint(22, "ssh.runpod.io", 22, "ssh", "u", shared=True)
     ]
     assert graphql_endpoints({"id": "p1", "machine": {"podHostId": "u"}}) == [
-        Endpoint(22, "ssh.runpod.io", 22, "ssh", "u")
+        Endpoint(22, "ssh.runpod.io", 22, "ssh", "u", shared=True)
     ]
 
 

@@ -190,7 +190,7 @@ def test_several_states_mean_one(seen: dict[str, object], state: MachineState) -
 
 def test_ports_are_dockers_map_and_ssh_has_a_proxy() -> None:
     row = {"public_ipaddr": " 1.2.3.4 \n", "ssh_host": "ssh4.vast.ai", "ssh_port": 23456}
-    proxy = Endpoint(22, "ssh4.vast.ai", 23456, "ssh", "root")
+    proxy = Endpoint(22, "ssh4.vast.ai", 23456, "ssh", "root", shared=True)
     assert endpoints_of(row) == [proxy]
     mapped = {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": "40022"}], "53/udp": [{}], "x": None}
     assert endpoints_of(row | {"ports": mapped}) == [Endpoint(22, "1.2.3.4", 40022, "ssh", "root")]
