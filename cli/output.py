@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 STATE_COLOURS = {
     "ready": "green",
@@ -40,6 +41,7 @@ STATE_COLOURS = {
 
 # Not cut to 80 columns in a pipe or a file, where nobody counts columns.
 WIDTH = None if sys.stdout.isatty() else 200
+FOLDED_FROM = 24  # characters: what is shorter stays in one line
 console = Console(highlight=False, width=WIDTH)
 errors = Console(stderr=True, highlight=False)
 
@@ -74,19 +76,35 @@ def cell(value: object) -> str:
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = ""
 ) -> None:
-    """A table, or the sentence ``empty`` where there are no rows. Cells may be rich markup."""
-    found = Table(title=title or None, title_justify="left", header_style="bold", box=None)
-    for column in columns:
-        number, name = column.startswith(">"), column.removeprefix(">")
-        # Ids are for copying: never cut.
-        whole = number or name in {"id", "replica", "node", "at", "request", "lease"}
-        found.add_column(name, justify="right" if number else "left", no_wrap=whole)
-    for row in rows:
-        found.add_row(*[item if isinstance(item, str) else cell(item) for item in row])
-    if found.row_count == 0 and empty:
+    """A table, or the sentence ``empty`` where there are no rows. Cells may be rich markup.
+
+    Only sentences are folded, and no word is cut: it may be for copying. What is wider than the
+    terminal goes on in the terminal's next line.
+    """
+    cells = [[item if isinstance(item, str) else cell(item) for item in row] for row in rows]
+    if not cells and empty:
         console.print(f"[dim]{empty}[/]")
-    else:
-        console.print(found)
+        return
+    found = Table(title=title or None, title_justify="left", header_style="bold", box=None)
+    whole = 0
+    for place, column in enumerate(columns):
+        number, name = column.startswith(">"), column.removeprefix(">")
+        texts = [Text.from_markup(text).plain for text in (name, *(row[place] for row in cells))]
+        least = max(_least_width(text) for text in texts)
+        found.add_column(name, justify="right" if number else "left", min_width=least)
+        whole += least + sum(found.padding[1::2])
+    for row in cells:
+        found.add_row(*row)
+    if whole > console.width:
+        found.width = whole
+    console.print(found, crop=False)
+
+
+def _least_width(text: str) -> int:
+    """Of a line of text: the whole where it is short, else its longest word."""
+    if len(text) <= FOLDED_FROM:
+        return len(text)
+    return max([FOLDED_FROM, *(len(word) for word in text.split())])
 
 
 def facts(pairs: Mapping[str, object]) -> None:

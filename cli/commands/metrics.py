@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 BARS = "▁▂▃▄▅▆▇█"
-GAP = " "
+GAP = "\u2800"  # blank to the eye, and no place to fold a line at
 WIDTH = 60
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -47,3 +47,15 @@ def test_ids_are_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     identity = "lease_01a1fc625cb97c2c81b8fcae51d1bec2"
     output.table("", ["id", "why"], [[identity, "because " * 20]])
     assert identity in page.getvalue()
+
+
+def test_no_word_is_cut_and_only_sentences_are_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = io.StringIO()
+    monkeypatch.setattr(output, "console", Console(file=page, width=40))
+    model, gpu = "Qwen/Qwen3-235B-A22B-Instruct-2507", "4 x H200 SXM"
+    row = [f"[bold]{model}[/]", gpu, "123,456", "because " * 20, " " * 30]
+    output.table("", ["model", "GPU", ">context", "why", "blank"], [row])
+    lines = page.getvalue().splitlines()
+    assert all(words in lines[1] for words in (model, gpu, "123,456"))
+    assert page.getvalue().count("because") == 20
+    assert "…" not in page.getvalue()
