@@ -38,7 +38,7 @@ from brain.marketplace import routes as marketplace_routes
 from brain.offers import Market
 from brain.offers import routes as offer_routes
 from brain.plumbing import Ctx
-from brain.pods import keeping_routes
+from brain.pods import keeping_routes, stray_routes
 from brain.pods import routes as pod_routes
 from brain.provisioning import routes as provisioning_routes
 from brain.secrets import routes as secret_routes
@@ -109,6 +109,7 @@ def _routers() -> tuple[APIRouter, ...]:
         deployment_routes.router,
         pod_routes.router,
         keeping_routes.router,
+        stray_routes.router,
         history_routes.router,
         change_routes.router,
         log_routes.router,

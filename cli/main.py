@@ -25,6 +25,7 @@ from cli.commands import (
     rollouts,
     run,
     secrets,
+    strays,
     trust,
 )
 from cli.faults import CliError
@@ -64,6 +65,7 @@ app.add_typer(keeping.volumes, name="volume", rich_help_panel=PODS)
 app.add_typer(keeping.keys, name="ssh-key", rich_help_panel=PODS)
 app.add_typer(keeping.registries, name="registry", rich_help_panel=PODS)
 trust.add_to(nodes.app, admin.app)
+strays.add_to(admin.app)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(provider.app, name="provider", rich_help_panel=ACCOUNT)
 app.command(rich_help_panel=ACCOUNT)(provider.disputes)

@@ -14,7 +14,7 @@ import structlog
 
 from brain import fleet
 from brain.plumbing import Ctx, Tx
-from brain.pods import volume_store, volumes
+from brain.pods import strays, volume_store, volumes
 from brain.pods.states import VolumeState
 from brain.pods.volume_store import Reported
 from kernel.clock import NS
@@ -89,12 +89,18 @@ class VolumeWatch:
     async def _end_dropped(self, heard: dict[NodeId, _Heard]) -> None:
         async with self.ctx.db.begin() as tx:
             asked = await volume_store.dropping(tx)
-        self._asked = frozenset(node_id for _, node_id in asked)
+            unowned = await strays.dropping(tx)
+        self._asked = frozenset(str(node_id) for _, node_id in [*asked, *unowned])
         for volume_id, node in asked:
             one = heard.get(NodeId(node))
             if one is not None and str(volume_id) not in one.volumes:
                 async with self.ctx.db.begin() as tx:
                     await self._vanish(tx, volume_id, one)
+        for stray, node_id in unowned:
+            one = heard.get(node_id)
+            if one is not None and stray not in one.volumes:
+                async with self.ctx.db.begin() as tx:
+                    await strays.vanish(tx, stray, node_id, one.generation)
 
     async def _vanish(self, tx: Tx, volume_id: VolumeId, one: _Heard) -> None:
         """Only what a node says after it was told counts."""

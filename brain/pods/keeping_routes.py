@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from brain.edge import Page, encode_cursor
-from brain.identity import Principal, admin_user
 from brain.plumbing.sealing import Sealer
 from brain.pods import access, store, volume_store, volumes
 from brain.pods.routes import CtxIn, PageIn, Reader, Writer
@@ -18,18 +17,16 @@ from brain.pods.schemas import (
     SshKeyCreate,
     SshKeyOut,
     SshKeysOut,
-    StraysOut,
     VolumeCreate,
     VolumeOut,
 )
-from brain.pods.views import show_key, show_registry, show_stray, show_volume
+from brain.pods.views import show_key, show_registry, show_volume
 from brain.secrets import Vault
 from kernel.wire.agent import RegistryLogin
 
 router = APIRouter(prefix="/api/v1", tags=["pods"])
 
 NamedIn = Annotated[str, Path(max_length=100, description="Its id or its name.")]
-AdminIn = Annotated[Principal, Depends(admin_user)]
 
 
 def get_sealer(request: Request) -> Sealer:
@@ -89,17 +86,6 @@ async def delete_volume(
         row = await volume_store.load(tx, volume, principal.account_id, lock=True)
         await volumes.delete(tx, ctx, row, "asked")
         return await show_volume(tx, row, grace)
-
-
-@router.get("/admin/volumes/strays")
-async def strays(
-    principal: AdminIn, ctx: CtxIn, limit: Annotated[int, Query(ge=1, le=500)] = 200
-) -> StraysOut:
-    """Volumes that nodes report and nobody owns there. They are never removed by themselves."""
-    async with ctx.db.begin() as tx:
-        return StraysOut(
-            items=[show_stray(row) for row in await volume_store.strays(tx, limit=limit)]
-        )
 
 
 @router.post("/ssh-keys", status_code=201)

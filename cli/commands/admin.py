@@ -1,4 +1,4 @@
-"""admin: the first administrator, and credit."""
+"""admin: the first administrator, and credit. Other modules add theirs (``add_to``)."""
 
 from __future__ import annotations
 

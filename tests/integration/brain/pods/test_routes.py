@@ -211,6 +211,12 @@ async def test_only_administrators_see_what_nobody_owns(
     assert (await brain.get(at, headers=who.headers)).status_code == 403
     root = await admin(brain, ctx)
     assert (await brain.get(at, headers=root.headers)).json() == {"items": []}
+    one = f"{at}/node_{'0' * 32}/vol_x"
+    assert (await brain.delete(one)).status_code == 401
+    assert (await brain.delete(one, headers=who.headers)).status_code == 403
+    assert (await brain.delete(one, headers=root.headers)).status_code == 404
+    odd = await brain.delete(f"{at}/here/vol_x", headers=root.headers)
+    assert odd.status_code == 422
 
 
 @pytest.mark.feature("E3")
