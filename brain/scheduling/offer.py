@@ -236,5 +236,5 @@ class Plan:
             return f"What fits ({told.fitting} offers) is taken by what is placed with it."
         if not told.offers:
             return "No node is enrolled."
-        said = "; ".join(f"{reason} ({count}×)" for reason, count in told.often)
+        said = "; ".join(f"{reason.rstrip('.')} ({count}×)" for reason, count in told.often)
         return f"None of {told.offers} offers fits: {said}."

@@ -281,7 +281,7 @@ def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
             if not quiet and told.get(replica["replica_id"]) != said:
                 told[replica["replica_id"]] = said
                 console.print(
-                    f"[dim]{seconds:6.1f} s[/]  {state(replica['state'])}  "
+                    f"[dim]{seconds:6.1f} s{_which(replica, found)}[/]  {state(replica['state'])}  "
                     f"{cell(replica['waiting_reason'] or replica['reason'])}"
                 )
         if found["state"] == wanted:
@@ -297,6 +297,11 @@ def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
         f"Look at: ganglion deployments why {deployment_id}",
         code="timeout",
     )
+
+
+def _which(replica: Any, found: Any) -> str:
+    """The end of its id, as logs show it, where there are several."""
+    return f" {replica['replica_id'][-6:]}" if len(found["replica_list"]) > 1 else ""
 
 
 def _gateway() -> str:

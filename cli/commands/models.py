@@ -190,7 +190,8 @@ def show_why(found: Any) -> None:
     """What a plan came to, what it waits for, and each candidate."""
     console.print(f"[bold]{cell(found['outcome'])}[/]")
     for reason in found["waiting"]:
-        console.print(f"[yellow]waiting:[/] {cell(reason)}")
+        if reason != found["outcome"]:
+            console.print(f"[yellow]waiting:[/] {cell(reason)}")
     show_candidates(found["candidates"])
 
 
@@ -206,7 +207,7 @@ def show_candidates(candidates: list[Any]) -> None:
                 f"{c['free']}/{c['total']}",
                 dollars(c["price_usd_per_gpu_hour"]),
                 "[green]yes[/]" if c["ok"] else "[red]no[/]",
-                cell("; ".join(c["reasons"])),
+                cell(" ".join(c["reasons"])),
             ]
             for c in candidates
         ],

@@ -152,7 +152,10 @@ def _docker() -> Finding:
     if shutil.which("docker") and Path("/var/run/docker.sock").exists():
         return Finding("Docker", "ok", "an engine's socket is there")
     return Finding(
-        "Docker", "note", "no engine here: workers run as plain processes.", "Needed by providers."
+        "Docker",
+        "note",
+        "no engine here: workers run as plain processes.",
+        "Needed by providers, and for pods (AGENT_ENGINE=docker).",
     )
 
 
