@@ -140,6 +140,7 @@ def replica_view(row: Replica, *, told: bool = True, in_flight: int = 0) -> core
         in_flight=in_flight,
         ready_ns=row.ready_ns,
         ended_ns=row.ended_ns,
+        reason=row.state_reason,
     )
 
 

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from kernel.clock import NS
 from kernel.errors import GanglionError
 from kernel.wire.agent import RegistryLogin
-from node_agent.containers.client import Connection, GivenUp, PullLines, words
+from node_agent.containers.client import Connection, GivenUp, PullLines, registry_of, words
 from node_agent.engine import StartFailed, StartRefused
 from node_agent.report import Progress
 
@@ -34,6 +34,15 @@ _STEPS = {
     "Pull complete",
     "Already exists",
 }
+# In what Docker says of a registry that does not know, or does not let in, who asks.
+_KEPT_OUT = (
+    "unauthorized",
+    "no basic auth credentials",
+    "authentication required",
+    "access denied",
+    "access to the resource is denied",
+    "incorrect username or password",
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class _Stream:
                 for line in self._lines:
                     self.progress = self.count.take(line)
                     if "error" in line:
-                        raise StartFailed(f"The image {image} cannot be pulled: {line['error']}")
+                        raise not_pulled(image, login, str(line["error"]))
             finally:
                 api.close()
         except Exception as error:
@@ -137,7 +146,7 @@ class Puller:
         finally:
             stream.leave()
         if stream.error is not None:
-            raise self._told(image, stream.error)
+            raise self._told(image, login, stream.error)
 
     def _in_time(self, image: str, took_ns: int, still_ns: int) -> None:
         if still_ns >= self.limits.stall_seconds * NS:
@@ -155,13 +164,12 @@ class Puller:
         if why:
             raise StartFailed(f"The pull of {image} was given up: {why}")
 
-    def _told(self, image: str, error: Exception) -> GanglionError:
+    def _told(self, image: str, login: RegistryLogin | None, error: Exception) -> GanglionError:
         if isinstance(error, GanglionError):
             return error
-        if isinstance(error, NotFound):
-            return StartRefused(f"There is no image {image}: {words(error)}")
         if isinstance(error, APIError) and error.response is not None:
-            return StartFailed(f"The image {image} cannot be pulled: {words(error)}")
+            missing = isinstance(error, NotFound)
+            return not_pulled(image, login, words(error), missing=missing)
         if isinstance(error, HTTPError):  # the SDK's stream lets urllib3's own errors through
             return StartFailed(f"The pull of {image} was cut off: {type(error).__name__}.")
         if isinstance(error, (requests.RequestException, DockerException, OSError)):
@@ -169,3 +177,27 @@ class Puller:
                 raise error
             return StartFailed(f"The pull of {image} was cut off: {type(error).__name__}.")
         raise error
+
+
+def not_pulled(
+    image: str, login: RegistryLogin | None, said: str, *, missing: bool = False
+) -> StartFailed | StartRefused:
+    """Why, in words that name the registry and say what to do; ``said`` is Docker's.
+
+    A registry that keeps us out would at a second try, too. Docker Hub says of a private image
+    that it is missing.
+    """
+    server = registry_of(image)
+    if any(sign in said.lower() for sign in _KEPT_OUT):
+        if login is None:
+            return StartRefused(
+                f"The registry {server} does not give the image {image} to everybody: choose"
+                f" credentials for it. ({said})"
+            )
+        return StartRefused(
+            f"The registry {server} refuses the credentials for the image {image}: check their"
+            f" user name and password, and that they may read it. ({said})"
+        )
+    if missing:
+        return StartRefused(f"There is no image {image}: {said}")
+    return StartFailed(f"The image {image} cannot be pulled: {said}")

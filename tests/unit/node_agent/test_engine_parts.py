@@ -8,10 +8,11 @@ import pytest
 from docker.errors import APIError
 
 from kernel.errors import Conflict
+from kernel.wire.agent import RegistryLogin
 from node_agent.containers.client import registry_of, why_not_started
 from node_agent.containers.facts import facts_of, holds_of, runtime_for
 from node_agent.containers.networks import bridge_name
-from node_agent.containers.pull import PullCount
+from node_agent.containers.pull import PullCount, not_pulled
 from node_agent.containers.states import LIFE, Life, Stage, Step, stage_of
 from node_agent.containers.usage import CpuSample, usage_of
 from node_agent.engine import StartFailed, StartRefused
@@ -158,3 +159,42 @@ def test_docker_hubs_own_names_are_one_registry() -> None:
         "docker.io",
         "ghcr.io",
     ]
+
+
+LOGIN = RegistryLogin("ghcr.io", "renter", "its-password")
+
+
+@pytest.mark.feature("E1")
+@pytest.mark.parametrize(
+    ("said", "login", "missing", "kind", "word"),
+    [
+        (
+            "Head https://ghcr.io/v2/: no basic auth credentials",
+            None,
+            False,
+            StartRefused,
+            "choose",
+        ),
+        ("unauthorized: authentication required", LOGIN, False, StartRefused, "refuses the cred"),
+        ("Get https://ghcr.io/v2/: unauthorized: ", None, False, StartRefused, "choose"),
+        ("pull access denied for me/it, may require login", None, True, StartRefused, "choose"),
+        (
+            "denied: requested access to the resource is denied",
+            LOGIN,
+            True,
+            StartRefused,
+            "refuses",
+        ),
+        ("manifest for me/it:2 not found", LOGIN, True, StartRefused, "There is no image"),
+        ("toomanyrequests: the pull rate limit is reached", None, False, StartFailed, "rate limit"),
+        ("received unexpected HTTP status: 502", LOGIN, False, StartFailed, "502"),
+    ],
+)
+def test_a_pull_that_fails_says_of_which_registry_and_what_to_do(
+    said: str, login: RegistryLogin | None, missing: bool, kind: type[Conflict], word: str
+) -> None:
+    found = not_pulled("ghcr.io/me/it:2", login, said, missing=missing)
+    assert type(found) is kind
+    assert word in found.detail
+    assert "ghcr.io" in found.detail
+    assert "its-password" not in found.detail
