@@ -19,6 +19,9 @@ from tools import debian_parts
 from tools.part import CannotHave
 
 COMMAND_SECONDS_MAX = 30
+INNER = f"gngi{os.getpid()}"  # the cable's end in the namespace
+_DEAF = ("INPUT", "-i", INNER, "-j", "DROP")  # not what comes from containers there
+_MUTE = ("OUTPUT", "-o", INNER, "-j", "DROP")
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,22 @@ class NodeNet:
 
     def deafen(self) -> None:
         """What is sent gets out; what comes is lost."""
-        _run(*self.command, _needs(), "iptables", "-I", "INPUT", "1", "!", "-i", "lo", "-j", "DROP")
+        _run(*self.command, _needs(), "iptables", "-I", *_DEAF)
+
+    def mute(self) -> None:
+        """What comes gets in; what is sent is lost."""
+        _run(*self.command, _needs(), "iptables", "-I", *_MUTE)
 
     def mend(self) -> None:
         _run("ip", "link", "set", _outer(), "up")
-        iptables = [*self.command, _needs(), "iptables"]
-        lost = subprocess.run(
-            [*iptables, "-D", "INPUT", "!", "-i", "lo", "-j", "DROP"],
-            env=_environment(),
-            capture_output=True,
-            check=False,
-        )
-        assert lost.returncode in (0, 1), lost.stderr  # 1: it was not deaf
+        for rule in (_DEAF, _MUTE):
+            lost = subprocess.run(
+                [*self.command, _needs(), "iptables", "-D", *rule],
+                env=_environment(),
+                capture_output=True,
+                check=False,
+            )
+            assert lost.returncode in (0, 1), lost.stderr  # 1: it was not there
 
 
 @contextmanager
@@ -59,15 +66,14 @@ def node_net() -> Iterator[NodeNet]:
     iptables = _needs()
     block = f"10.213.{os.getpid() % 254 + 1}"
     net = NodeNet(f"gng-net-{os.getpid()}", f"{block}.1", f"{block}.2")
-    inner = f"gngi{os.getpid()}"
     _run("ip", "netns", "add", net.name)
     try:
-        _run("ip", "link", "add", _outer(), "type", "veth", "peer", "name", inner)
-        _run("ip", "link", "set", inner, "netns", net.name)
+        _run("ip", "link", "add", _outer(), "type", "veth", "peer", "name", INNER)
+        _run("ip", "link", "set", INNER, "netns", net.name)
         _run("ip", "addr", "add", f"{net.outside}/30", "dev", _outer())
         _run("ip", "link", "set", _outer(), "up")
-        _run(*net.command, "ip", "addr", "add", f"{net.address}/30", "dev", inner)
-        for link in ("lo", inner):
+        _run(*net.command, "ip", "addr", "add", f"{net.address}/30", "dev", INNER)
+        for link in ("lo", INNER):
             _run(*net.command, "ip", "link", "set", link, "up")
         for rule in (
             ("-A", "INPUT", "-i", "lo", "-j", "ACCEPT"),
