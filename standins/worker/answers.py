@@ -20,6 +20,7 @@ END = ""  # the end-of-sequence token: counted, and shown as nothing
 NATURAL_WORDS_MIN, NATURAL_WORDS_SPREAD = 12, 24
 _PIECE = re.compile(r"\s*(?:\w{1,12}|[^\w\s])|\s+")
 SCHEMA_DEPTH_MAX = 16
+HEARD_WORDS_MAX = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,14 @@ def speak(prompt: str, wish: Wish, choice: int) -> Answer:
     while len(pieces) < length:
         pieces.append(" " + next(words))
     return trim(tuple(pieces), wish)
+
+
+def transcribe(digest: str, seconds: float) -> Answer:
+    """What is heard in audio: two words a second, the same for the same bytes."""
+    opening = f"The Ganglion stand-in worker heard {seconds:.1f} seconds of audio {digest[:8]}:"
+    words = _words(bytes.fromhex(digest))
+    heard = [" " + next(words) for _ in range(min(int(2 * seconds), HEARD_WORDS_MAX))]
+    return Answer((*split(opening), *heard, END), "stop")
 
 
 def trim(pieces: tuple[str, ...], wish: Wish) -> Answer:

@@ -7,10 +7,19 @@ from typing import Any
 
 from standins.worker import answers, jobs
 from standins.worker.answers import Answer
+from standins.worker.desk import Desk
 from standins.worker.jobs import Body, Choice, Frame, Job, Limits
+from standins.worker.manners import CHOICES, Speech, choices_aborted
 from standins.worker.refusals import Refusal, bad_field
+from standins.worker.server import Exchange
 
 MESSAGE_TOKENS = 3  # a chat template's marks around each message
+
+
+async def answer(desk: Desk, exchange: Exchange) -> None:
+    body = desk.body(exchange)
+    job = read(body, desk.limits, identity=desk.identity(exchange), created=desk.now())
+    await desk.engine.run(exchange, job, Speech(whole, frames, choices_aborted, CHOICES))
 
 
 def read(body: Body, limits: Limits, *, identity: str, created: int) -> Job:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from standins.worker import answers, jobs
+from standins.worker.desk import Desk
 from standins.worker.jobs import Body, Choice, Frame, Job, Limits
+from standins.worker.manners import CHOICES, Speech, choices_aborted
 from standins.worker.refusals import Refusal, bad_field
+from standins.worker.server import Exchange
 
 PROMPTS_MAX = 1024
 DEFAULT_TOKENS = 16  # what the completions route gives when max_tokens is left out
+
+
+async def answer(desk: Desk, exchange: Exchange) -> None:
+    body = desk.body(exchange)
+    job = read(body, desk.limits, identity=desk.identity(exchange), created=desk.now())
+    await desk.engine.run(exchange, job, Speech(whole, frames, choices_aborted, CHOICES))
 
 
 def read(body: Body, limits: Limits, *, identity: str, created: int) -> Job:

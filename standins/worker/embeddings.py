@@ -1,4 +1,4 @@
-"""/v1/embeddings: steady unit vectors made from the text, as floats or base64."""
+"""/v1/embeddings and /pooling: steady unit vectors made from the text, as floats or base64."""
 
 from __future__ import annotations
 
@@ -8,12 +8,40 @@ import math
 import struct
 
 from standins.worker import answers, jobs
+from standins.worker.desk import Desk, answer_json
 from standins.worker.jobs import Body, Limits
 from standins.worker.refusals import Refusal, bad_field, bad_value
+from standins.worker.server import Exchange
 
 DIMENSIONS = 384
 DIMENSIONS_MAX = 8192
 INPUTS_MAX = 2048
+
+
+async def answer_vectors(desk: Desk, exchange: Exchange) -> None:
+    body = desk.pooling_body(exchange)
+    identity = desk.identity(exchange)
+    shown = answer(body, desk.limits, identity=identity, created=desk.now())
+    async with desk.engine.turn(
+        exchange, f"embd-{identity}", shown["usage"]["prompt_tokens"]
+    ) as turn:
+        await turn.next(0)
+        await answer_json(exchange, shown)
+
+
+async def answer_pooling(desk: Desk, exchange: Exchange) -> None:
+    """The same vectors under other names."""
+    body = desk.pooling_body(exchange)
+    identity = desk.identity(exchange)
+    shown = answer(body, desk.limits, identity=identity, created=desk.now())
+    rows = [
+        {"index": row["index"], "object": "pooling", "data": row["embedding"]}
+        for row in shown["data"]
+    ]
+    shown |= {"id": f"pooling-{identity}", "data": rows}
+    async with desk.engine.turn(exchange, shown["id"], shown["usage"]["prompt_tokens"]) as turn:
+        await turn.next(0)
+        await answer_json(exchange, shown)
 
 
 def answer(body: Body, limits: Limits, *, identity: str, created: int) -> Body:
@@ -45,6 +73,7 @@ def answer(body: Body, limits: Limits, *, identity: str, created: int) -> Body:
             "total_tokens": tokens,
             "completion_tokens": 0,
             "prompt_tokens_details": None,
+            "completion_tokens_details": None,
         },
     }
 

@@ -11,7 +11,25 @@ from enum import StrEnum
 from typing import Any
 
 FAULTS_MAX = 100
-WORK_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+WORK_PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/audio/speech",
+    "/v1/images/generations",
+    "/v1/realtime",
+    "/score",
+    "/v1/score",
+    "/rerank",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/classify",
+    "/pooling",
+)
 
 
 class FaultKind(StrEnum):
@@ -24,6 +42,7 @@ class FaultKind(StrEnum):
     ABORT = "abort"  # after `after_tokens` the answer ends with finish_reason "abort", status 200
     NO_FINISH = "no_finish"  # the stream ends with [DONE] but no finish_reason was sent
     NO_DONE = "no_done"  # the stream ends cleanly, with no [DONE]
+    DEAF = "deaf"  # reads no more of an upload for `seconds` after `after_bytes` of it
     DIE = "die"  # the process exits with `exit_code` after `after_bytes` of the body
 
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from kernel.clock import NS, Clock
 from standins.worker.faults import FaultKind
-from standins.worker.jobs import Body, Frame, Job
+from standins.worker.jobs import Body, Job
+from standins.worker.manners import Manner, Speech, encoded
 from standins.worker.metrics import Abort, Book, Timing
 from standins.worker.options import OnStop, Options
 from standins.worker.refusals import Refusal, engine_gone, queue_full
-from standins.worker.server import Exchange
-
-DONE = b"data: [DONE]\n\n"
+from standins.worker.server import Cut, Exchange
 
 
 class Aborted(Exception):
     """The engine gave the request up: its answer ends here, with ``finish_reason`` "abort"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """How one route's job is rendered."""
+class Told(Refusal):
+    """The engine's end, by a fault and not by a signal."""
 
-    whole: Callable[[Job], Body]
-    frames: Callable[[Job], Iterator[Frame]]
+    def __init__(self) -> None:
+        gone = engine_gone()
+        super().__init__(gone.message, kind=gone.kind, status=gone.status, param=gone.param)
 
 
 class Engine:
@@ -74,21 +71,50 @@ class Engine:
     async def run(self, exchange: Exchange, job: Job, speech: Speech) -> None:
         """Answer a text request; a hang-up is written in the book and cancels it."""
         arrived_ns = self._clock.monotonic_ns()
-        pace: _Pace | None = None
+        pace: Pace | None = None
         try:
             async with self.seat(lambda: self._open(exchange, job)):
                 self.book.prompt_tokens += job.prompt_tokens
-                pace = _Pace(self, self._options, self._clock, len(job.choices))
+                pace = Pace(self, self._options, self._clock, len(job.choices))
                 await self._answer(exchange, job, speech, pace)
                 reasons = tuple(choice.answer.finish_reason for choice in job.choices)
                 self.book.finish(pace.timing(arrived_ns), pace.made, reasons)
         except Refusal as refusal:
             if not (job.stream and exchange.begun):
                 raise
-            await exchange.send(_event(refusal.body()))  # too late for a status
-            await _end(exchange)
+            await _fail(exchange, refusal, speech.manner)  # too late for a status
         except (asyncio.CancelledError, ConnectionError, TimeoutError):
             self.note_abort(exchange, job.identity, pace.made if pace else 0)
+            raise
+
+    @asynccontextmanager
+    async def turn(
+        self, exchange: Exchange, identity: str, prompt_tokens: int, *, cuts: bool = True
+    ) -> AsyncIterator[Pace]:
+        """A seat for work that is no text: paced as tokens are, in the book, aborted alike.
+
+        Where the engine stops after the head went out, the connection is cut (unless not
+        ``cuts``: then ``Refusal`` is raised as it is before the head); where it gives the work
+        up, the answer ends there as if all were well.
+        """
+        arrived_ns = self._clock.monotonic_ns()
+        pace: Pace | None = None
+        try:
+            async with self.seat(lambda: self.be_late(exchange)):
+                self.book.prompt_tokens += prompt_tokens
+                pace = Pace(self, self._options, self._clock, 1, exchange)
+                yield pace
+                self.book.finish(pace.timing(arrived_ns), pace.made, ("stop",))
+        except Aborted as given_up:
+            if not exchange.begun:
+                raise engine_gone() from given_up
+            await exchange.end()
+        except Refusal as refusal:
+            if not exchange.begun or not cuts:
+                raise
+            raise Cut from refusal
+        except (asyncio.CancelledError, ConnectionError, TimeoutError):
+            self.note_abort(exchange, identity, pace.made if pace else 0)
             raise
 
     async def _open(self, exchange: Exchange, job: Job) -> None:
@@ -101,10 +127,10 @@ class Engine:
         if exchange.fault and exchange.fault.fault == FaultKind.LATE:
             await self.wait(exchange.fault.seconds)
 
-    async def _answer(self, exchange: Exchange, job: Job, speech: Speech, pace: _Pace) -> None:
-        frames = _faulty(speech.frames(job), exchange, pace)
+    async def _answer(self, exchange: Exchange, job: Job, speech: Speech, pace: Pace) -> None:
+        frames = _faulty(speech, job, exchange, pace)
         if job.stream:
-            await _stream(exchange, frames)
+            await _stream(exchange, frames, job, speech, pace)
             return
         try:
             async for _ in frames:
@@ -155,11 +181,23 @@ class Engine:
             self._idle.set()
 
 
-class _Pace:
-    """When each token is due, counted from the start so that no error adds up."""
+class Pace:
+    """When each token is due, counted from the start so that no error adds up.
 
-    def __init__(self, engine: Engine, options: Options, clock: Clock, choices: int) -> None:
+    With ``exchange`` the faults of a token's place are met here.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: Options,
+        clock: Clock,
+        choices: int,
+        exchange: Exchange | None = None,
+    ) -> None:
         self.made = 0
+        self._steps = 0
+        self._exchange = exchange
         self.first_ns = 0
         self._engine = engine
         self._clock = clock
@@ -170,12 +208,16 @@ class _Pace:
         self._wait_ns = options.first_token_ms * 1_000_000
 
     async def next(self, tokens: int) -> None:
-        step = self.made // self._choices
+        """Wait for the next token's time, then count ``tokens`` (0: a step without any)."""
+        if self._exchange:
+            meet_token_fault(self._exchange, self._steps)
+        step = self._steps // self._choices
         due_ns = self._start_ns + self._wait_ns + step * self._token_ns
         await self._engine.wait((due_ns - self._clock.monotonic_ns()) / NS)
         self.made += tokens
+        self._steps += 1 if self._exchange else tokens
         self._engine.book.generation_tokens += tokens
-        if tokens and not self.first_ns:
+        if not self.first_ns and (tokens or self._exchange):
             self.first_ns = self._clock.monotonic_ns()
 
     def timing(self, arrived_ns: int) -> Timing:
@@ -183,51 +225,56 @@ class _Pace:
         return Timing(arrived_ns, self._start_ns, self.first_ns or now_ns, now_ns)
 
 
-def encoded(payload: object) -> bytes:
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-async def _faulty(frames: Iterator[Frame], exchange: Exchange, pace: _Pace) -> AsyncIterator[Frame]:
-    """The frames in their time, as a fault of the stream's content leaves them."""
+def meet_token_fault(exchange: Exchange, made: int) -> None:
+    """Before each token: raises what a fault after ``after_tokens`` asks for."""
     fault = exchange.fault
-    for frame in frames:
+    if fault is None or made < fault.after_tokens:
+        return
+    if fault.fault == FaultKind.ERROR_THEN_DONE:
+        raise Told
+    if fault.fault == FaultKind.ABORT:
+        raise Aborted
+
+
+async def _faulty(speech: Speech, job: Job, exchange: Exchange, pace: Pace) -> AsyncIterator[Body]:
+    """The events in their time, as a fault of the stream's content leaves them."""
+    cut_short = _has(exchange, FaultKind.NO_FINISH)
+    if not speech.manner.end:  # its finish is its end
+        cut_short = cut_short or _has(exchange, FaultKind.NO_DONE)
+    for frame in speech.frames(job):
+        if frame.tokens:
+            meet_token_fault(exchange, pace.made)
         await pace.next(frame.tokens)
-        if fault and fault.fault == FaultKind.ERROR_THEN_DONE and pace.made > fault.after_tokens:
-            raise engine_gone()
-        if fault and fault.fault == FaultKind.ABORT and pace.made > fault.after_tokens:
-            raise Aborted
-        if fault and fault.fault == FaultKind.NO_FINISH:
-            for choice in frame.payload["choices"]:
-                choice["finish_reason"] = None
-        yield frame
+        shown = speech.manner.unfinished(frame.payload) if cut_short else frame.payload
+        if shown is not None:
+            yield shown
 
 
-async def _stream(exchange: Exchange, frames: AsyncIterator[Frame]) -> None:
+async def _stream(
+    exchange: Exchange, events: AsyncIterator[Body], job: Job, speech: Speech, pace: Pace
+) -> None:
     """SSE, its head being out."""
     last: Body = {}
     try:
-        async for frame in frames:
-            last = frame.payload
-            await exchange.send(_event(last))
+        async for last in events:
+            await exchange.send(speech.manner.event(last))
     except Aborted:
-        await exchange.send(_event(_abort_chunk(last)))
-    await _end(exchange)
-
-
-async def _end(exchange: Exchange) -> None:
-    if not (exchange.fault and exchange.fault.fault == FaultKind.NO_DONE):
-        await exchange.send(DONE)
+        so_far = job.aborted(pace.made // len(job.choices))
+        for event in speech.aborted(so_far, last):
+            await exchange.send(speech.manner.event(event))
+    if not _has(exchange, FaultKind.NO_DONE):
+        await exchange.send(speech.manner.end)
     await exchange.end()
 
 
-def _abort_chunk(last: Body) -> Body:
-    """The chunk after ``last`` that ends all its choices with ``finish_reason`` "abort"."""
-    choices: list[Body] = []
-    for choice in last.get("choices", []):
-        nothing: Body = {"delta": {}} if "delta" in choice else {"text": ""}
-        choices.append({**choice, **nothing, "finish_reason": "abort", "stop_reason": None})
-    return {**last, "choices": choices}
+async def _fail(exchange: Exchange, refusal: Refusal, manner: Manner) -> None:
+    """End an open stream with an error in its own manner."""
+    write = manner.told_error if isinstance(refusal, Told) else manner.error
+    if write is None:
+        raise Cut from refusal
+    await exchange.send(write(refusal))
+    await exchange.end()
 
 
-def _event(payload: object) -> bytes:
-    return b"data: " + encoded(payload) + b"\n\n"
+def _has(exchange: Exchange, kind: FaultKind) -> bool:
+    return exchange.fault is not None and exchange.fault.fault == kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from standins.worker.answers import Answer, Wish
@@ -39,6 +39,7 @@ class Job:
     include_usage: bool
     continuous_usage: bool
     logprobs: int | None
+    asked: Body = field(default_factory=dict)  # the request, where its answer repeats parts of it
 
     def aborted(self, tokens: int) -> Job:
         """The same job when each answer was given up after so many tokens."""
@@ -138,17 +139,21 @@ def wish(body: Body, prompt_tokens: int, limits: Limits, *, default_tokens: int)
     name = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
     asked = whole_number(body, name, min(default_tokens, room), 1, 2**31)
     if asked > limits.max_model_len:
-        raise bad_value(
-            f"{name}={asked} cannot be greater than max_model_len={limits.max_model_len}. "
-            "Please request fewer output tokens.",
-            name,
-            asked,
-        )
+        raise too_many_tokens(name, asked, limits)
     return Wish(
         tokens_max=min(asked, room),
         tokens_min=min(whole_number(body, "min_tokens", 0, 0, 2**31), room, asked),
         stop=_stop(body.get("stop")),
         run_on=body.get("ignore_eos") is True,
+    )
+
+
+def too_many_tokens(name: str, asked: int, limits: Limits) -> Refusal:
+    return bad_value(
+        f"{name}={asked} cannot be greater than max_model_len={limits.max_model_len}. "
+        "Please request fewer output tokens.",
+        name,
+        asked,
     )
 
 

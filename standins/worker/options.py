@@ -37,6 +37,8 @@ class Options:
     load_seconds: float = 0.0
     body_bytes_max: int = 64 * 1024 * 1024
     remember: int = 0
+    upload_bytes_max: int = 25 * 1024 * 1024  # vLLM's for audio
+    store_responses: bool = False
     faults: tuple[Fault, ...] = ()
 
 
@@ -86,5 +88,13 @@ def _add_stand_in_switches(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="show the last N request bodies at /stand-in/state",
+    )
+    parser.add_argument(
+        "--upload-bytes-max", type=int, default=25 * 1024 * 1024, help="of one audio file"
+    )
+    parser.add_argument(
+        "--store-responses",
+        action="store_true",
+        help="keep Responses, as vLLM does with VLLM_ENABLE_RESPONSES_API_STORE=1",
     )
     parser.add_argument("--faults", default="", metavar="JSON", help="see docs/stand-ins.md")

@@ -46,6 +46,12 @@ def no_model(asked: str, served: str) -> Refusal:
     return Refusal(message, kind="NotFoundError", status=404, param="model")
 
 
+def no_pooling_model(asked: str) -> Refusal:
+    """What the routes of embeddings and scores say instead."""
+    message = f"The model `{asked}` does not exist."
+    return Refusal(message, kind="NotFoundError", status=404, param=None)
+
+
 def engine_gone() -> Refusal:
     """What a request gets that was running when the engine stopped."""
     return Refusal(

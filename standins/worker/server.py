@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import h11
@@ -17,6 +18,7 @@ from standins.worker.faults import CutHow, Fault, FaultKind
 READ_BYTES = 64 * 1024
 KEEP_ALIVE_SECONDS = 5.0  # vLLM's own (uvicorn's default)
 SEND_SECONDS_MAX = 120.0
+DISCARD_SECONDS_MAX = 5.0
 GARBAGE = b"\x00\xff<garbage>{]\xfe\n"
 Answerer = Callable[["Exchange"], Awaitable[None]]
 Waiter = Callable[[float], Awaitable[None]]
@@ -28,11 +30,21 @@ class Cut(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """A request. ``body`` is empty where it is left to ``Exchange.upload``."""
+
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     query: str = ""
+
+    @property
+    def is_form(self) -> bool:
+        return self.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+    @property
+    def is_upgrade(self) -> bool:
+        return self.headers.get("upgrade", "").lower() == "websocket"
 
 
 class Exchange:
@@ -49,6 +61,39 @@ class Exchange:
         self.gone = False
         self._connection = connection
         self._sent = 0
+        self._raw = False
+
+    async def upload(self) -> AsyncIterator[bytes]:
+        """The body of a form in the pieces that it comes in; none of it is kept here.
+
+        Raises ``ConnectionError`` when the client hangs up in the middle.
+        """
+        deaf = self.fault if self._is(FaultKind.DEAF) else None
+        taken = 0
+        try:
+            async for piece in self._connection.pieces():
+                taken += len(piece)
+                if deaf and taken > deaf.after_bytes:
+                    assert self.wait is not None, "a fault is set together with the way to wait"
+                    await self.wait(deaf.seconds)
+                    deaf = None
+                yield piece
+        except (ConnectionError, TimeoutError):
+            self.gone = True
+            raise
+
+    async def take_over(self, head: bytes) -> None:
+        """Send ``head``, the answer that ends HTTP here; what follows are plain bytes."""
+        await self._break_at_once()
+        self._raw = self.begun = True
+        await self._put_raw(head)
+
+    async def read(self) -> bytes:
+        """The next bytes after ``take_over``; b"" when the client hung up."""
+        try:
+            return await self._connection.read_raw()
+        except ConnectionError:
+            return b""
 
     async def answer(
         self,
@@ -69,10 +114,7 @@ class Exchange:
         self, status: int, content_type: str, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         """The head; with no content-length among the headers the body is chunked."""
-        fault = self.fault
-        at_once = fault and fault.after_bytes == 0 and fault.how != CutHow.END
-        if fault and at_once and fault.fault != FaultKind.STALL:
-            await self._break(fault, before_head=True)
+        await self._break_at_once()
         self.begun = True
         named = [("server", "ganglion-stand-in"), *headers]
         if content_type:
@@ -98,6 +140,13 @@ class Exchange:
     async def end(self) -> None:
         await self._put(h11.EndOfMessage())
 
+    async def _put_raw(self, content: bytes) -> None:
+        try:
+            await self._connection.write(content)
+        except (ConnectionError, TimeoutError):
+            self.gone = True
+            raise
+
     async def _put(self, event: h11.Event) -> None:
         try:
             await self._connection.send(event)
@@ -107,8 +156,18 @@ class Exchange:
 
     async def _write(self, body: bytes) -> None:
         self._sent += len(body)
-        if body:
+        if body and self._raw:
+            await self._put_raw(body)
+        elif body:
             await self._put(h11.Data(data=body))
+
+    async def _break_at_once(self) -> None:
+        """For a fault that comes before the head."""
+        fault = self.fault
+        if fault is None or fault.after_bytes or fault.how == CutHow.END:
+            return
+        if fault.fault in (FaultKind.CUT, FaultKind.DIE):
+            await self._break(fault, before_head=True)
 
     async def _break(self, fault: Fault, *, before_head: bool) -> None:
         if fault.fault == FaultKind.STALL:
@@ -116,7 +175,7 @@ class Exchange:
             assert self.wait is not None, "a fault is set together with the way to wait"
             await self.wait(fault.seconds)
         elif fault.fault == FaultKind.CUT:
-            if fault.how == CutHow.END and not before_head:
+            if fault.how == CutHow.END and not before_head and not self._raw:
                 await self.end()
             if fault.how == CutHow.RESET:
                 self._connection.reset()
@@ -146,6 +205,8 @@ class Connection:
         self._answerer = answerer
         self._body_bytes_max = body_bytes_max
         self._http = h11.Connection(h11.SERVER)
+        self._early = b""
+        self._body_over = asyncio.Event()  # no one but the watch reads from then on
 
     async def serve(self) -> None:
         """Returns when the connection is over; raises nothing that the client caused."""
@@ -162,9 +223,30 @@ class Connection:
     async def send(self, event: h11.Event) -> None:
         payload = self._http.send(event)
         if payload:
-            self._writer.write(payload)
-            async with asyncio.timeout(SEND_SECONDS_MAX):
-                await self._writer.drain()
+            await self.write(payload)
+
+    async def write(self, content: bytes) -> None:
+        self._writer.write(content)
+        async with asyncio.timeout(SEND_SECONDS_MAX):
+            await self._writer.drain()
+
+    async def read_raw(self) -> bytes:
+        """What came after the HTTP of this connection; b"" when the client hung up."""
+        early, self._early = self._early, b""
+        return early or await self._reader.read(READ_BYTES)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body of the request in hand, as it comes; ``ConnectionError`` on a hang-up."""
+        await self._continue()
+        while not self._body_over.is_set():
+            try:
+                event = await self._next_event(SEND_SECONDS_MAX)
+            except h11.RemoteProtocolError as wrong:
+                raise ConnectionError("the client hung up in its upload") from wrong
+            if not isinstance(event, h11.Data):
+                self._body_over.set()
+                return
+            yield bytes(event.data)
 
     def reset(self) -> None:
         """Close so that the other side sees a TCP reset."""
@@ -193,10 +275,23 @@ class Connection:
         if exchange.gone or work.cancelled():
             return False
         work.result()
+        if request.is_upgrade:
+            return False
+        if self._http.our_state is h11.DONE and not self._body_over.is_set():
+            await self._discard()
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def _discard(self) -> None:
+        """Read on to the end of an upload that was answered early: else its client, still
+        sending, would see a reset and not the answer."""
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS_MAX):
+                async for _ in self.pieces():
+                    pass
 
     async def _watch(self) -> None:
         """Return when the client hangs up; keep what it sends early for the next request."""
+        await self._body_over.wait()
         kept = 0
         while kept < READ_BYTES:
             try:
@@ -209,13 +304,38 @@ class Connection:
             self._http.receive_data(early)
 
     async def _read_request(self) -> Request | None:
+        """The next request, with its body unless that is a form; None when it cannot be read."""
+        self._body_over.clear()
         head = await self._next_event(KEEP_ALIVE_SECONDS)
         if not isinstance(head, h11.Request):
             return None
-        parts: list[bytes] = []
-        size = 0
+        target = urlsplit(head.target.decode())
+        request = Request(
+            method=head.method.decode(),
+            path=target.path,
+            query=target.query,
+            headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
+            body=b"",
+        )
+        if request.is_form:
+            return request
+        body = await self._whole_body()
+        if body is None:
+            return None
+        if request.is_upgrade:
+            self._early = self._http.trailing_data[0]
+        else:
+            self._body_over.set()
+        return replace(request, body=body)
+
+    async def _continue(self) -> None:
         if self._http.they_are_waiting_for_100_continue:
             await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+
+    async def _whole_body(self) -> bytes | None:
+        parts: list[bytes] = []
+        size = 0
+        await self._continue()
         while True:
             event = await self._next_event(SEND_SECONDS_MAX)
             if isinstance(event, h11.EndOfMessage):
@@ -227,14 +347,7 @@ class Connection:
                 await self._refuse(413)
                 return None
             parts.append(bytes(event.data))
-        target = urlsplit(head.target.decode())
-        return Request(
-            method=head.method.decode(),
-            path=target.path,
-            query=target.query,
-            headers={name.decode(): value.decode("latin-1") for name, value in head.headers},
-            body=b"".join(parts),
-        )
+        return b"".join(parts)
 
     async def _next_event(self, seconds: float) -> object:
         async with asyncio.timeout(seconds):

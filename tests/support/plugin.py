@@ -29,6 +29,7 @@ pytest_plugins = [
     "tests.support.dockerd",
     "tests.support.vllm",
     "tests.support.workers",
+    "tests.support.workers_node",
 ]
 
 SEED = "GANGLION_TEST_SEED"

@@ -1,8 +1,9 @@
 """The shapes of a worker's answers: key by key, with the kind of each value, without the values.
 
-    python -m tests.contract.worker.shapes URL MODEL > tests/contract/worker/golden.json
+    python -m tests.contract.worker.shapes URL MODEL POOLING_URL POOLING_MODEL > golden.json
 
-records them from a running worker; the committed file was recorded from real vLLM.
+records them from running workers, one for text and one for embeddings and scores; the committed
+file was recorded from real vLLM.
 """
 
 from __future__ import annotations
@@ -15,6 +16,19 @@ import httpx
 
 MESSAGES = [{"role": "user", "content": "The brain plans where a model runs."}]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+RESPONSES, ANTHROPIC, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
+UNIT = {"type": "object", "properties": {"unit": {"type": "string", "enum": ["kelvin"]}}}
+STRICT = {**UNIT, "required": ["unit"], "additionalProperties": False}
+# Without "strict" vLLM lets a model say anything as the arguments of a tool that is forced.
+FLAT_TOOL = {"type": "function", "name": "pick_unit", "strict": True, "parameters": STRICT}
+CALL = {
+    "tools": [FLAT_TOOL],
+    "tool_choice": {"type": "function", "name": "pick_unit"},
+}
+TOOL_USE = {
+    "tools": [{"name": "pick_unit", "strict": True, "input_schema": STRICT}],
+    "tool_choice": {"type": "tool", "name": "pick_unit"},
+}
 ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": (CHAT, {"messages": MESSAGES, "max_tokens": 3}),
     "chat_logprobs": (
@@ -37,6 +51,54 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "too_many_logprobs": (CHAT, {"messages": MESSAGES, "logprobs": True, "top_logprobs": 30}),
     "wrong_type": (CHAT, {"messages": MESSAGES, "max_tokens": "x"}),
+    "response": (RESPONSES, {"input": "The brain", "max_output_tokens": 3, "ignore_eos": True}),
+    "response_of_messages": (
+        RESPONSES,
+        {"input": MESSAGES, "instructions": "Be short.", "max_output_tokens": 3},
+    ),
+    "response_tool": (RESPONSES, {"input": "The brain", "seed": 1, **CALL}),
+    "response_unknown_model": (RESPONSES, {"model": "nope", "input": "x"}),
+    "response_no_input": (RESPONSES, {}),
+    "response_too_hot": (RESPONSES, {"input": "x", "temperature": 9}),
+    "response_long_prompt": (RESPONSES, {"input": "brain plan " * 2500}),
+    "response_too_many_tokens": (RESPONSES, {"input": "x", "max_output_tokens": 100_000}),
+    "response_after_none": (RESPONSES, {"input": "x", "previous_response_id": "resp_none"}),
+    "response_in_background": (RESPONSES, {"input": "x", "background": True}),
+    "response_tool_of_none": (RESPONSES, {"input": "x", "tool_choice": "required"}),
+    "message": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 3}),
+    "message_tool": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 200, **TOOL_USE}),
+    "message_unknown_model": (ANTHROPIC, {"model": "no", "messages": MESSAGES, "max_tokens": 3}),
+    "message_no_max_tokens": (ANTHROPIC, {"messages": MESSAGES}),
+    "message_no_tokens": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 0}),
+    "message_too_hot": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 3, "temperature": 9}),
+    "message_too_many_tokens": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 100_000}),
+    "count": (COUNT, {"messages": MESSAGES, "system": "Be short."}),
+    "count_unknown_model": (COUNT, {"model": "nope", "messages": MESSAGES}),
+}
+PAIRS = {"text_1": "The brain", "text_2": ["A node", "The brain plans"]}
+RANKED = {"query": "The brain", "documents": ["A node", "The brain plans", "A model"]}
+POOLED: dict[str, tuple[str, dict[str, Any]]] = {
+    "score": ("/score", PAIRS),
+    "score_v1": ("/v1/score", {"queries": ["a", "b"], "documents": ["c", "d"]}),
+    "score_uneven": ("/v1/score", {"text_1": ["a", "b"], "text_2": ["c", "d", "e"]}),
+    "score_of_none": ("/v1/score", {"text_1": "a", "text_2": []}),
+    "rank": ("/rerank", RANKED),
+    "rank_v1": ("/v1/rerank", {**RANKED, "top_n": 1}),
+    "rank_v2": ("/v2/rerank", RANKED),
+    "rank_nothing": ("/v2/rerank", {"query": "x"}),
+    "rank_unknown_model": ("/v2/rerank", {"model": "nope", **RANKED}),
+    "rank_wrong_top": ("/v2/rerank", {**RANKED, "top_n": -1}),
+    "score_nothing": ("/score", {}),
+    "score_unknown_model": ("/score", {"model": "nope", **PAIRS}),
+    "pool": ("/pooling", {"input": "The brain"}),
+    "embed": ("/v1/embeddings", {"input": "The brain"}),
+    "embed_unknown_model": ("/v1/embeddings", {"model": "nope", "input": "x"}),
+}
+EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "response": (RESPONSES, {"input": "The brain", "max_output_tokens": 6, "ignore_eos": True}),
+    "response_tool": (RESPONSES, {"input": "The brain", "seed": 1, **CALL}),
+    "message": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 6}),
+    "message_tool": (ANTHROPIC, {"messages": MESSAGES, "max_tokens": 200, **TOOL_USE}),
 }
 STREAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": (CHAT, {"messages": MESSAGES}),
@@ -59,13 +121,46 @@ def shape(value: object) -> Any:
 
 def answer_shape(url: str, model: str, name: str) -> Any:
     """The status and shape of one plain answer; an error's type, param and code word for word."""
-    path, body = ASKED[name]
-    answer = httpx.post(f"{url}{path}", json={"model": model, **body}, timeout=60)
+    path, body = (ASKED | POOLED)[name]
+    return _facts(httpx.post(f"{url}{path}", json={"model": model, **body}, timeout=60))
+
+
+def _facts(answer: httpx.Response) -> Any:
     content = answer.json()
     facts = {"status": answer.status_code, "body": shape(content)}
-    if "error" in content:
-        facts["error"] = {key: content["error"][key] for key in ("type", "param", "code")}
+    if content.get("error"):
+        told = content["error"]
+        facts["error"] = {key: told[key] for key in ("type", "param", "code") if key in told}
     return facts
+
+
+def stored_shapes(url: str) -> Any:
+    """What a response that is not there is answered with: read, and cancelled."""
+    path = f"{url}{RESPONSES}/resp_none"
+    return {
+        "read": _facts(httpx.get(path, timeout=60)),
+        "cancelled": _facts(httpx.post(f"{path}/cancel", timeout=60)),
+    }
+
+
+def event_shapes(url: str, model: str, name: str) -> Any:
+    """The kinds of a stream's events in their order, one after another counted once, and the
+    shape of the first of each kind."""
+    path, body = EVENTS[name]
+    asked = {"model": model, **body, "stream": True}
+    answer = httpx.post(f"{url}{path}", json=asked, timeout=60)
+    order: list[str] = []
+    shapes: dict[str, Any] = {}
+    for block in answer.text.strip().split("\n\n"):
+        named, _, data = block.partition("\n")
+        event = json.loads(data.removeprefix("data: "))
+        kind = named.removeprefix("event: ")
+        assert kind == event["type"]
+        if order[-1:] != [kind]:
+            order.append(kind)
+        shapes.setdefault(kind, shape(event))
+    kind = answer.headers["content-type"]
+    return {"status": answer.status_code, "type": kind, "order": order, "events": shapes}
 
 
 def stream_shape(url: str, model: str, name: str, *, usage: bool) -> Any:
@@ -91,15 +186,22 @@ def models_shape(url: str) -> Any:
     return shape(httpx.get(f"{url}/v1/models", timeout=60).json())
 
 
-def all_shapes(url: str, model: str) -> dict[str, Any]:
+def all_shapes(url: str, model: str, pooling_url: str, pooling_model: str) -> dict[str, Any]:
     plain = {name: answer_shape(url, model, name) for name in ASKED}
     streams = {
         f"{name}{'_usage' if usage else ''}": stream_shape(url, model, name, usage=usage)
         for name in STREAMED
         for usage in (False, True)
     }
-    return {"plain": plain, "streams": streams, "models": models_shape(url)}
+    return {
+        "plain": plain,
+        "streams": streams,
+        "models": models_shape(url),
+        "events": {name: event_shapes(url, model, name) for name in EVENTS},
+        "stored": stored_shapes(url),
+        "pooled": {name: answer_shape(pooling_url, pooling_model, name) for name in POOLED},
+    }
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(all_shapes(*sys.argv[1:3]), indent=1, sort_keys=True) + "\n")
+    sys.stdout.write(json.dumps(all_shapes(*sys.argv[1:5]), indent=1, sort_keys=True) + "\n")

@@ -27,3 +27,20 @@ def test_a_stream_has_the_recorded_shape(worker: Worker, name: str, usage: bool)
 
 def test_the_list_of_models_has_the_recorded_shape(worker: Worker) -> None:
     assert shapes.models_shape(worker.url) == GOLDEN["models"]
+
+
+@pytest.mark.parametrize("name", sorted(shapes.EVENTS))
+def test_named_events_have_the_recorded_shapes_and_order(worker: Worker, name: str) -> None:
+    assert shapes.event_shapes(worker.url, worker.model, name) == GOLDEN["events"][name]
+
+
+def test_what_is_not_stored_is_refused_as_recorded(worker: Worker) -> None:
+    assert shapes.stored_shapes(worker.url) == GOLDEN["stored"]
+
+
+@pytest.mark.parametrize("name", sorted(shapes.POOLED))
+def test_embeddings_and_scores_have_the_recorded_shapes(
+    embedding_worker: Worker, name: str
+) -> None:
+    shown = shapes.answer_shape(embedding_worker.url, embedding_worker.model, name)
+    assert shown == GOLDEN["pooled"][name]
