@@ -54,7 +54,7 @@ async def test_a_crash_loop_opens_the_breaker_and_frees_everything(house: House)
     found = await house.look(made)
     assert await states(house, made) == ["failed"] * CRASHES_MAX
     assert found.deployment.broken_reason == (
-        "5 starts of its workers failed within 10 minutes: the worker ended by itself"
+        "5 starts of its workers failed within 10 minutes: the agent reports that it failed"
     )
     await house.scale(made, 1)  # a fresh ask is a fresh try
     await house.rig.pass_time(601, *house.rig.agents)
