@@ -161,7 +161,7 @@ def _item(job: Job, answer_: Answer, status: str, text: str) -> Body:
         content = [_part(text, None)] if text else []
         kind = {"type": MESSAGE, "role": "assistant", "phase": None}
         return item | kind | {"content": content}
-    shown = item | {
+    return item | {
         "type": CALL,
         "call_id": f"call_stand_in_{job.identity[-8:]}",
         "name": answer_.tool_name,
@@ -170,7 +170,6 @@ def _item(job: Job, answer_: Answer, status: str, text: str) -> Body:
         "caller": None,
         "namespace": None,
     }
-    return shown
 
 
 def _item_id(job: Job, answer_: Answer) -> str:

@@ -8,8 +8,13 @@ const OpenAI = require("openai");
 
 const [baseURL, key, model, ...steps] = process.argv.slice(2);
 const messages = [{ role: "user", content: "Which node runs the model?" }];
-const parameters = { type: "object", properties: { unit: { type: "string", enum: ["kelvin"] } } };
-const tool = { type: "function", function: { name: "pick_unit", parameters } };
+const parameters = {
+  type: "object",
+  properties: { unit: { type: "string", enum: ["kelvin"] } },
+  required: ["unit"],
+  additionalProperties: false,
+};
+const tool = { type: "function", function: { name: "pick_unit", strict: true, parameters } };
 const forced = { type: "function", function: { name: "pick_unit" } };
 const client = make(key);
 
