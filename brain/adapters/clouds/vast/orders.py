@@ -49,8 +49,9 @@ def refuses(container: Container) -> str:
         said = (login.server, login.username, login.password)
         if not all(_LOGIN_WORD.match(word) for word in said):
             return NO_LOGIN
-    words = (*container.command, *container.arguments)
-    return TOO_LONG if len(shlex.join(words)) > ONSTART_MAX else ""
+    start = shlex.join((*container.command, *container.arguments))
+    beside_ssh = container.shell and container.command
+    return TOO_LONG if beside_ssh and len(start) > ONSTART_MAX else ""
 
 
 def opens_shell(order: Order, container: Container) -> bool:

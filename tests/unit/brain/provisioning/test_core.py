@@ -199,3 +199,53 @@ def test_the_oldest_of_two_is_kept() -> None:
     a, b = replace(RUNNING, machine_id="a", created_ns=2), replace(RUNNING, created_ns=1)
     c = replace(RUNNING, machine_id="c")
     assert [m.machine_id for m in core.oldest_first([c, a, b])] == ["m", "a", "c"]
+
+
+# --- without an agent ---------------------------------------------------------------------------
+
+ALONE = replace(LEASE, agentless=True, awaits_gpus=True)
+
+
+def test_without_an_agent_the_clouds_word_that_it_runs_is_the_first_sign() -> None:
+    def look(state: MachineState, seconds: int = 0) -> core.Verdict:
+        machine = replace(RUNNING, state=state)
+        return core.judge(FACTS, ALONE, machine, Sight.LISTED, NOW + seconds * NS)
+
+    assert look(MachineState.RUNNING).enrolled
+    assert look(MachineState.STARTING) == core.Verdict()
+    assert look(MachineState.UNKNOWN, 599) == core.Verdict()
+    late = look(MachineState.STARTING, 600)
+    assert (bool(late.end), late.failed, late.fault) == (True, True, Fault.NONE)
+
+
+@pytest.mark.parametrize("state", [IntentState.BOOTING, IntentState.SERVING])
+@pytest.mark.parametrize("said", [MachineState.FAILED, MachineState.STOPPED])
+def test_work_that_failed_alone_rests_nobody_elses_place(
+    state: IntentState, said: MachineState
+) -> None:
+    facts = replace(FACTS, state=state)
+    found = core.judge(facts, ALONE, replace(RUNNING, state=said), Sight.LISTED, NOW)
+    assert (bool(found.end), found.failed, found.fault) == (True, True, Fault.NONE)
+
+
+def test_one_that_was_taken_away_did_not_fail() -> None:
+    facts = replace(FACTS, state=IntentState.SERVING)
+    taken = replace(RUNNING, state=MachineState.INTERRUPTED)
+    found = core.judge(facts, ALONE, taken, Sight.LISTED, NOW)
+    assert (found.failed, found.fault) == (False, Fault.INTERRUPTED)
+
+
+def test_the_cloud_may_not_be_unsure_for_longer_than_a_lease_lives_without_renewal() -> None:
+    unwell = replace(RUNNING, state=MachineState.UNKNOWN)
+    facts = replace(FACTS, state=IntentState.SERVING, unwell_ns=NOW)
+    until = NOW + ALONE.ttl_seconds * NS
+    assert core.judge(facts, ALONE, unwell, Sight.LISTED, until - 1) == core.Verdict()
+    assert core.judge(facts, ALONE, unwell, Sight.LISTED, until).fault is Fault.INTERRUPTED
+    with_agent = replace(LEASE, awaits_gpus=False)
+    assert core.judge(facts, with_agent, unwell, Sight.LISTED, until) == core.Verdict()
+
+
+def test_a_stop_ends_it_at_once() -> None:
+    facts = replace(FACTS, state=IntentState.SERVING)
+    stopping = replace(ALONE, stopping=True, stop_asked_ns=NOW, ready=True)
+    assert core.judge(facts, stopping, RUNNING, Sight.LISTED, NOW).end
