@@ -54,6 +54,8 @@ _BOOTS = text(
     """
 )
 
+# The last statement reads what the one before it did, and so comes after it: a row that this very
+# command had changed already would not be found by FOR UPDATE, and the gap be missed.
 _RECEIVING = text(
     """
     WITH before AS (SELECT last_ns FROM receiving WHERE id = 1 FOR UPDATE),
@@ -61,8 +63,9 @@ _RECEIVING = text(
         INSERT INTO receiving_gap (from_ns, until_ns)
         SELECT last_ns, CAST(:now AS bigint) FROM before
         WHERE CAST(:now AS bigint) - last_ns > CAST(:gap AS bigint) ON CONFLICT DO NOTHING
-    )
-    INSERT INTO receiving (id, last_ns) VALUES (1, :now)
+        RETURNING from_ns
+    ), noted AS (SELECT count(*) FROM gap)
+    INSERT INTO receiving (id, last_ns) SELECT 1, CAST(:now AS bigint) FROM noted
     ON CONFLICT (id) DO UPDATE SET last_ns = greatest(receiving.last_ns, excluded.last_ns)
     """
 )

@@ -262,3 +262,53 @@ async def test_a_replica_is_drained_when_every_live_gateway_says_so(stage: Stage
 
     answers = [await told(1, False), await told(0, False), await told(1, True), await told(0, True)]
     assert answers == [False, False, False, True]
+
+
+@pytest.mark.feature("G1")
+async def test_a_killed_gateway_holds_a_drain_until_its_successor_tells_its_end(
+    stage: Stage,
+) -> None:
+    terms = await stage.ready_lease()
+    mark = Watermark(str(terms.replica_id), 1, in_flight=3, draining=False)
+    await stage.gateway.raw(UsageBatch("boot_1", "gw", stage.gateway.mine(stage.now), [], [mark]))
+    since = stage.now
+
+    async def told(after_seconds: float) -> bool:
+        for _ in range(int(after_seconds)):
+            stage.clock.advance(1)
+            await stage.gateway.beat()
+        async with stage.ctx.db.begin() as tx:
+            return await drained(tx, terms.replica_id, since)
+
+    assert not await told(100)  # it may only have lost the brain: its requests run on
+    successor = stage.gateway.__class__(stage.ctx, "boot_2")
+    await successor.hello()
+    await successor.send([], closed_boots=["boot_1"])  # on its spool, which it has read
+    done = Watermark(str(terms.replica_id), 1, in_flight=0, draining=True)
+    await successor.raw(UsageBatch("boot_2", "gw", successor.mine(stage.now), [], [done]))
+    assert await told(1)
+
+
+@pytest.mark.feature("G1")
+async def test_a_gateway_that_vanished_holds_a_drain_for_two_minutes_of_receiving(
+    stage: Stage,
+) -> None:
+    terms = await stage.ready_lease()
+    await stage.gateway.raw(UsageBatch("boot_1", "gw", stage.gateway.mine(stage.now), [], []))
+    since = stage.now
+
+    async def told() -> bool:
+        async with stage.ctx.db.begin() as tx:
+            return await drained(tx, terms.replica_id, since)
+
+    async def receive(seconds: int) -> bool:
+        for _ in range(seconds):
+            stage.clock.advance(1)
+            await stage.gateway.beat()
+        return await told()
+
+    assert not await receive(90)
+    stage.clock.advance(300)  # the brain itself is away: that says nothing of a gateway
+    await stage.gateway.beat()
+    assert not await told()
+    assert await receive(60)
