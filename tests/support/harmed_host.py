@@ -11,7 +11,6 @@ from typing import Any
 
 import docker
 import openai
-import psutil
 
 from tests.support.agent_process import AgentProcess
 from tests.support.dockerd import Dockerd
@@ -171,6 +170,15 @@ class Scene:
     async def open_leases(self) -> set[str]:
         return open_leases(await leases(self.product))
 
+    async def renewed_since(self, at_ns: int) -> None:
+        """Every open lease was renewed after that: the agent told of its work, and was heard."""
+
+        async def renewed() -> bool:
+            rows = [row for row in await leases(self.product) if row.closed_ns is None]
+            return bool(rows) and all(row.renewed_ns > at_ns for row in rows)
+
+        assert await until(renewed, ONLINE_SECONDS, every=2, why="all leases are renewed")
+
     def containers(self) -> dict[str, str]:
         """What runs in the host's Docker: its id and start, by lease."""
         client = docker.APIClient(base_url=self.engine.url, version="auto", timeout=30)
@@ -208,10 +216,3 @@ def scene(
 def clean(agents: list[AgentProcess]) -> None:
     for agent in agents:
         agent.clean()
-
-
-def kill_process_of(agent: AgentProcess) -> None:
-    """``kill -9``."""
-    assert agent.process is not None
-    psutil.Process(agent.process.pid).kill()
-    agent.process.wait(30)
