@@ -33,6 +33,11 @@ class Client(Protocol):
     @property
     def keeps(self) -> bool: ...
     def write(self, part: bytes) -> None: ...
+    def hold(self) -> None:
+        """What is written from here to ``let_go`` leaves in one write."""
+        ...
+
+    def let_go(self) -> None: ...
     def pause(self, paused: bool) -> None: ...
     def answered(self, *, keep: bool) -> None: ...
     def raw(self) -> None: ...
@@ -110,6 +115,16 @@ class Exchanging:
         else:
             self._begin_open()
 
+    def request_comes(self) -> None:
+        """What is sent from here to ``request_came`` came at once, and is passed on so: a head and
+        its body in two writes would wake everybody on their way twice."""
+        if self._upstream is not None:
+            self._upstream.hold()
+
+    def request_came(self) -> None:
+        if self._upstream is not None:
+            self._upstream.let_go()
+
     def send_body(self, part: bytes) -> None:
         assert self._asked is not None, "a body follows a head"
         self._moved_ns = self._front.now_ns()
@@ -160,6 +175,12 @@ class Exchanging:
             self._client.cut()
 
     # From the pod.
+
+    def answer_comes(self) -> None:
+        self._client.hold()
+
+    def answer_came(self) -> None:
+        self._client.let_go()
 
     def answer_interim(self, answered: Answered) -> None:
         self._moved_ns = self._front.now_ns()
@@ -269,11 +290,10 @@ class Exchanging:
     def _send_head(self, upstream: Upstream) -> None:
         assert self._asked is not None, "asked before it is sent"
         self._moved_ns = self._front.now_ns()
-        upstream.begin(self, self._head, head_only=self._asked.method == b"HEAD")
-        self._ready = True
         held, self._held = self._held, []
-        for part in held:
-            upstream.write(part)
+        head = b"".join((self._head, *held)) if held else self._head
+        upstream.begin(self, head, head_only=self._asked.method == b"HEAD")
+        self._ready = True
 
     def _send(self, framed: bytes) -> None:
         if self._ready and self._upstream is not None:

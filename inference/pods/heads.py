@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kernel.errors import Malformed, UpstreamFailed
 
@@ -23,12 +24,13 @@ FORWARDED = frozenset(
     b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port"
     b" x-forwarded-server x-real-ip".split()
 )
+_SAID_ANEW = FORWARDED | {b"host"}  # of a request
 # Naming these in Connection must not take them away.
 KEPT = frozenset((b"host", b"content-length", b"content-type", b"expect"))
 HEADERS_MAX = 200
 WEBSOCKET = b"websocket"
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BAD_BYTES = bytes(one for one in (*range(0x20), 0x7F) if one != 0x09)  # in values
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
 
@@ -70,32 +72,21 @@ def judge(method: bytes, target: bytes, version: str, headers: Sequence[Header])
         raise Malformed("This server speaks HTTP/1.1.")
     if not (target.startswith(b"/") or target == b"*") or _BAD_TARGET.search(target):
         raise Malformed("The request's target must be a path.")
-    lines = [(name, name.lower(), value) for name, value in headers]
-    for name, _, value in lines:
-        if not _NAME.match(name) or _BAD_VALUE.search(value):
-            raise Malformed("A header of the request is malformed.")
-    hosts = [value for _, low, value in lines if low == b"host"]
-    if len(hosts) != 1:
+    found = _sort(headers)
+    if found is None:
+        raise Malformed("A header of the request is malformed.")
+    if len(found.hosts) != 1:
         raise Malformed("The request needs exactly one Host header.")
-    length = _framing([(low, value) for _, low, value in lines], version)
-    named = _named(value for _, low, value in lines if low == b"connection")
-    upgrade = [value.strip().lower() for _, low, value in lines if low == b"upgrade"]
-    kept = [
-        (name, value)
-        for name, low, value in lines
-        if low not in HOP_BY_HOP
-        and low not in FORWARDED
-        and (low in KEPT or low not in named)
-        and low not in (b"content-length", b"host")
-    ]
-    expects = [value for _, low, value in lines if low == b"expect"]
+    length = _framing(len(headers), found, version)
+    named = _named(found.connection)
+    upgrade = [value.strip().lower() for value in found.upgrade]
     return Asked(
         method=method,
         target=target,
-        host=hosts[0],
-        headers=kept,
+        host=found.hosts[0],
+        headers=_unnamed(found.plain, named, _SAID_ANEW),
         length=length,
-        expects=any(value.lower() == b"100-continue" for value in expects),
+        expects=any(value.lower() == b"100-continue" for value in found.expect),
         websocket=upgrade == [WEBSOCKET]
         and b"upgrade" in named
         and method == b"GET"
@@ -136,21 +127,14 @@ class Answered:
 
 def judge_answer(status: int, reason: bytes, headers: Sequence[Header]) -> Answered:
     """The answer's head. Raises ``UpstreamFailed`` for what no client could read safely."""
-    lines = [(name, name.lower(), value) for name, value in headers]
-    if _BAD_VALUE.search(reason) or any(
-        not _NAME.match(name) or _BAD_VALUE.search(value) for name, _, value in lines
-    ):
+    found = _sort(headers)
+    if found is None or not _is_sound(reason):
         raise nonsense()
     try:
-        length = _framing([(low, value) for _, low, value in lines], "1.1", until_close=True)
+        length = _framing(len(headers), found, "1.1", until_close=True)
     except Malformed:
         raise nonsense() from None
-    named = _named(value for _, low, value in lines if low == b"connection")
-    kept = [
-        (name, value)
-        for name, low, value in lines
-        if low not in HOP_BY_HOP and low != b"content-length" and (low in KEPT or low not in named)
-    ]
+    kept = _unnamed(found.plain, _named(found.connection), frozenset())
     return Answered(status, reason, kept, length)
 
 
@@ -213,21 +197,84 @@ def nonsense() -> UpstreamFailed:
     return UpstreamFailed("What this port of the pod answers is not HTTP.", code="pod_garbled")
 
 
+@dataclass(slots=True)
+class _Sorted:
+    """Headers by what they are here for; ``plain``: those that may be passed on, in order."""
+
+    plain: list[tuple[bytes, Header]]  # with the name in small letters
+    hosts: list[bytes]
+    lengths: list[bytes]
+    codings: list[bytes]
+    connection: list[bytes]
+    upgrade: list[bytes]
+    expect: list[bytes]
+
+
+def _sort(headers: Sequence[Header]) -> _Sorted | None:
+    """In one pass, since each request has two heads. ``None``: one of them is malformed."""
+    found = _Sorted([], [], [], [], [], [], [])
+    plain = found.plain
+    for pair in headers:
+        low = _small(pair[0])
+        if low is None:
+            return None
+        if low not in _OWN:
+            plain.append((low, pair))
+        elif low == b"content-length":
+            found.lengths.append(pair[1])
+        elif low == b"host":
+            found.hosts.append(pair[1])
+            plain.append((low, pair))
+        elif low == b"connection":
+            found.connection.append(pair[1])
+        elif low == b"transfer-encoding":
+            found.codings.append(pair[1])
+        elif low == b"upgrade":
+            found.upgrade.append(pair[1])
+        elif low == b"expect":
+            found.expect.append(pair[1])
+            plain.append((low, pair))
+    return found if _is_sound(b" ".join([value for _, value in headers])) else None
+
+
+# What is not simply passed on; the rest of the hop-by-hop ones is dropped.
+_OWN = HOP_BY_HOP | {b"content-length", b"host", b"expect"}
+
+
+@lru_cache(maxsize=1024)
+def _small(name: bytes) -> bytes | None:
+    """A header's name in small letters; ``None`` for what is no name."""
+    return name.lower() if _NAME.match(name) else None
+
+
+def _is_sound(text: bytes) -> bool:
+    """There is no control character in it but the tab."""
+    return len(text.translate(None, _BAD_BYTES)) == len(text)
+
+
+def _unnamed(
+    plain: Sequence[tuple[bytes, Header]], named: frozenset[bytes], dropped: frozenset[bytes]
+) -> list[Header]:
+    """Without those that Connection names, which are for this hop alone."""
+    away = dropped | (named - KEPT) if named else dropped
+    return [pair for low, pair in plain if low not in away]
+
+
 def _named(values: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(
         token.strip().lower() for value in values for token in value.split(b",") if token.strip()
     )
 
 
-def _framing(lines: Sequence[Header], version: str, *, until_close: bool = False) -> int:
+def _framing(count: int, found: _Sorted, version: str, *, until_close: bool = False) -> int:
     """The body's length, -1 for chunks, and without either 0 (answers: -2, until the close)."""
-    if len(lines) > HEADERS_MAX:
+    if count > HEADERS_MAX:
         raise Malformed(f"At most {HEADERS_MAX} headers are taken here.")
-    lengths = [value.strip() for low, value in lines if low == b"content-length"]
-    codings = [value.strip().lower() for low, value in lines if low == b"transfer-encoding"]
-    if codings and lengths:
+    lengths = [value.strip() for value in found.lengths]
+    if found.codings and lengths:
         raise Malformed("Content-Length and Transfer-Encoding must not come together.")
-    if codings:
+    if found.codings:
+        codings = [value.strip().lower() for value in found.codings]
         if codings != [b"chunked"] or version == "1.0":
             raise Malformed("The only transfer coding taken here is chunked.")
         return -1

@@ -57,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self._keep = False
         self._unseen = 0  # bytes since anything came of them
         self._rest = b""  # came after a wish for WebSocket
+        self._held: list[bytes] | None = None  # what is to leave in one write
         self._reset()
 
     # What the event loop tells.
@@ -167,8 +168,18 @@ class ClientConnection(asyncio.Protocol):
         return self._keep and not ends
 
     def write(self, part: bytes) -> None:
-        if self._transport is not None:
+        if self._held is not None:
+            self._held.append(part)
+        elif self._transport is not None:
             self._transport.write(part)
+
+    def hold(self) -> None:
+        self._held = []
+
+    def let_go(self) -> None:
+        held, self._held = self._held, None
+        if held and self._transport is not None:
+            self._transport.writelines(held)
 
     def pause(self, paused: bool) -> None:
         transport = self._transport
@@ -197,6 +208,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_raw(self) -> None:
         """The pod hung up: close once what it said is sent."""
+        self.let_go()
         self._exchange.leave()
         if self._transport is not None and not self._is(Phase.CLOSED):
             self._enter(Phase.LINGERING)
@@ -204,6 +216,7 @@ class ClientConnection(asyncio.Protocol):
 
     def end_raw(self) -> None:
         """The pod will say no more; what the client still sends is passed on."""
+        self.let_go()
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -217,6 +230,7 @@ class ClientConnection(asyncio.Protocol):
     def cut(self) -> None:
         """Close so that nobody takes what was sent for a whole answer."""
         self._phase = Phase.CLOSED
+        self.let_go()
         self._exchange.leave()
         if self._transport is not None:
             self._transport.abort()
@@ -265,6 +279,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _parse(self, received: bytes) -> None:
         try:
+            self._exchange.request_comes()
             self._parser.feed_data(received)
         except httptools.HttpParserUpgrade as upgrade:
             self._rest = received[upgrade.args[0] :]
@@ -274,6 +289,7 @@ class ClientConnection(asyncio.Protocol):
             if self._error is None and not self._piped:
                 self._fault(Malformed("The request is not HTTP.", internal=str(error)))
                 return
+        self._exchange.request_came()
         if self._error is not None and self._is(Phase.HEAD):
             self.refuse(self._error)
         elif self._is(Phase.HEAD) and len(self._target) > TARGET_BYTES_MAX:
@@ -308,6 +324,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Close once the client had time to read: what it still sends must not reset the rest."""
+        self.let_go()
         self._exchange.leave()
         if self._is(Phase.CLOSED) or self._transport is None:
             return

@@ -16,6 +16,11 @@ from kernel.errors import GanglionError
 class Exchange(Protocol):
     """What an upstream tells the client's connection that it answers."""
 
+    def answer_comes(self) -> None:
+        """What is told from here to ``answer_came`` came at once, and is best passed on so."""
+        ...
+
+    def answer_came(self) -> None: ...
     def answer_interim(self, answered: Answered) -> None: ...
     def answer_head(self, answered: Answered) -> None: ...
     def answer_body(self, part: bytes) -> None: ...
@@ -60,6 +65,7 @@ class Upstream(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._fault: GanglionError | None = None
         self._unseen = 0  # bytes since anything came of them
+        self._held: list[bytes] | None = None  # what is to leave in one write
         self._begin_parse()
 
     def attach(self, transport: asyncio.Transport) -> bool:
@@ -81,8 +87,19 @@ class Upstream(asyncio.Protocol):
         self.write(head)
 
     def write(self, part: bytes) -> None:
-        if self._transport is not None:
+        if self._held is not None:
+            self._held.append(part)
+        elif self._transport is not None:
             self._transport.write(part)
+
+    def hold(self) -> None:
+        """What is written from here to ``let_go`` leaves in one write."""
+        self._held = []
+
+    def let_go(self) -> None:
+        held, self._held = self._held, None
+        if held and self._transport is not None:
+            self._transport.writelines(held)
 
     def write_eof(self) -> None:
         """The client will send no more; what the pod still says is passed on."""
@@ -126,9 +143,11 @@ class Upstream(asyncio.Protocol):
             exchange.answer_raw(received)
             return
         self._unseen += len(received)
+        exchange.answer_comes()
         self._parse(received)
         if self._unseen > self._head_bytes_max and self.exchange is exchange:
             self._lose(heads.nonsense())
+        exchange.answer_came()
 
     def eof_received(self) -> bool:
         if self._until_close and not self._complete and self.exchange is not None:
