@@ -91,35 +91,33 @@ def endless() -> Iterator[StandIn]:
         worker.process.stdout.close()
 
 
-async def aborted_when_left(worker: StandIn, path: str, *, stream: bool, ready: Any) -> None:
-    """Ask, leave when ``ready``, and see the abort in the worker's book."""
+async def abort_of_one_who_left(
+    worker: StandIn, path: str, *, stream: bool
+) -> tuple[str, bool, int]:
+    """Ask, leave when the work runs: the path of the abort in the worker's book, whether it came
+    in time, and how much still runs."""
     before = state(worker)["requests_aborted"]
     async with httpx.AsyncClient(base_url=worker.url, timeout=60, verify=False) as client:
         asked = request(path, worker.model, stream=stream)
         call = asyncio.ensure_future(client.post(path, **asked))
-        await until(ready)
+        await until(lambda: state(worker)["running"] == 1)
         call.cancel()
         left_ns = time.monotonic_ns()
     await until(lambda: state(worker)["requests_aborted"] == before + 1)
     last = state(worker)["aborts"][-1]
-    assert last["path"] == path
-    assert last["at_monotonic_ns"] - left_ns < LEFT_WITHIN_NS
-    assert state(worker)["running"] == 0
+    in_time = last["at_monotonic_ns"] - left_ns < LEFT_WITHIN_NS
+    return last["path"], in_time, state(worker)["running"]
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_client_that_leaves_before_the_first_byte(endless: StandIn, path: str) -> None:
-    await aborted_when_left(
-        endless, path, stream=False, ready=lambda: state(endless)["running"] == 1
-    )
+    assert await abort_of_one_who_left(endless, path, stream=False) == (path, True, 0)
 
 
 @pytest.mark.parametrize("path", STREAMS)
 async def test_a_client_that_leaves_a_stream(quick_stand_in: StandIn, path: str) -> None:
     fail(quick_stand_in, fault="stall", after_bytes=400)
-    await aborted_when_left(
-        quick_stand_in, path, stream=True, ready=lambda: state(quick_stand_in)["running"] == 1
-    )
+    assert await abort_of_one_who_left(quick_stand_in, path, stream=True) == (path, True, 0)
 
 
 def events(content: bytes) -> list[Any]:
