@@ -34,6 +34,16 @@ PARTS: dict[str, tuple[str, ...]] = {
         "gateway_rss_mib",
         "gateway_lost",
     ),
+    "front": (
+        "front_request_x_nginx",
+        "front_requests_per_s",
+        "front_download_mib_x_nginx",
+        "front_upload_mib_x_nginx",
+        "front_frame_x_nginx",
+        "front_ssh_down_mib_cpu_us",
+        "front_ssh_up_mib_cpu_us",
+        "front_rss_mib_idle_500",
+    ),
     "ledger": (
         "ledger_debits_x_row",
         "ledger_debits_hot_per_s",
@@ -54,7 +64,12 @@ PARTS: dict[str, tuple[str, ...]] = {
         "history_rolled_rows_per_s",
         "history_row_bytes",
     ),
-    "host": ("agent_host_rss_mib", "agent_host_all_pss_mib", "agent_host_core_percent"),
+    "host": (
+        "agent_host_rss_mib",
+        "agent_host_reader_rss_mib",
+        "agent_host_all_pss_mib",
+        "agent_host_core_percent",
+    ),
     "start": ("start_cold_s", "start_warm_s", "agent_rss_mib"),
 }
 

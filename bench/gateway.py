@@ -77,7 +77,11 @@ async def start_gateway(worker: int, home: Path) -> Server:
     return await start("gateway", command, port, core=SERVER_CORE, env=env)
 
 
-async def start_nginx(worker: int, home: Path) -> Server:
+async def start_nginx(
+    worker: int, home: Path, name: str = "nginx", *, upgrades: bool = False
+) -> Server:
+    """``upgrades``: what asks for WebSocket gets it, and bodies of any size pass unbuffered."""
+    connection = "$onwards" if upgrades else "''"
     folder = shutil.which("nginx")
     binary = Path(folder) if folder else debian(NGINX, DEBIAN / "nginx") / "usr/sbin/nginx"
     root = binary.parents[2]
@@ -90,17 +94,21 @@ async def start_nginx(worker: int, home: Path) -> Server:
             f"{kind}_temp_path {place}/{kind};"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
+        + "map $http_upgrade $onwards { default upgrade; '' ''; }"
         + f"upstream worker {{ server 127.0.0.1:{worker}; keepalive 512; }}"
         f"server {{ listen 127.0.0.1:{port}; keepalive_requests 100000000; location / {{"
-        "proxy_pass http://worker; proxy_http_version 1.1; proxy_set_header Connection '';"
-        "proxy_buffering off; } } }"
+        "proxy_pass http://worker; proxy_http_version 1.1;"
+        f"proxy_set_header Connection {connection};"
+        + ("proxy_set_header Upgrade $http_upgrade; client_max_body_size 0;" if upgrades else "")
+        + ("proxy_request_buffering off;" if upgrades else "")
+        + "proxy_buffering off; } } }"
     )
     libraries = ":".join(
         str(root / part) for part in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
     )
     env = {} if folder else {"LD_LIBRARY_PATH": libraries}
     command = [str(binary), "-p", str(place), "-c", str(place / "nginx.conf"), "-e", "stderr"]
-    return await start("nginx", command, port, core=SERVER_CORE, env=env)
+    return await start(name, command, port, core=SERVER_CORE, env=env)
 
 
 async def start_router(worker: int) -> Server:

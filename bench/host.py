@@ -24,7 +24,12 @@ from tools.parts import why_missing
 WARM_SECONDS = 20
 MEASURE_SECONDS = 60
 READY_SECONDS_MAX = 120
-NAMES = ("agent_host_rss_mib", "agent_host_all_pss_mib", "agent_host_core_percent")
+NAMES = (
+    "agent_host_rss_mib",
+    "agent_host_reader_rss_mib",
+    "agent_host_all_pss_mib",
+    "agent_host_core_percent",
+)
 GPUS = 8
 MIB = 1 << 20
 
@@ -70,10 +75,12 @@ async def _measured(home: Path, address: str) -> list[Figure]:
         used = _cpu_seconds(root) - before
         whole = [root, *root.children(recursive=True)]
         shared = sum(process.memory_full_info().pss for process in whole) / MIB
+        readers = sum(process.memory_info().rss for process in whole[1:])
         return [
             Figure(NAMES[0], root.memory_info().rss / MIB, "MiB"),
-            Figure(NAMES[1], shared, "MiB"),
-            Figure(NAMES[2], used / MEASURE_SECONDS * 100, "%"),
+            Figure(NAMES[1], readers / MIB, "MiB"),
+            Figure(NAMES[2], shared, "MiB"),
+            Figure(NAMES[3], used / MEASURE_SECONDS * 100, "%"),
         ]
     finally:
         agent.clean()

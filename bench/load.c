@@ -1,5 +1,5 @@
 // A load client for measuring gateways: one epoll thread, C kept-alive connections, closed loop.
-// usage: load PORT CONNECTIONS SECONDS KEY stream|plain      -> one JSON line
+// usage: load PORT CONNECTIONS SECONDS KEY stream|plain [HOST]      -> one JSON line
 // Counts what came back whole; "lost" is a stream that ended without [DONE] or broke off. Streamed
 // events carry their send time (see mock_worker.c), so chunk_us is the one-way delay of each.
 #define _GNU_SOURCE
@@ -132,7 +132,7 @@ static void take(Peer *p) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain\n"); return 2; }
+  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain [HOST]\n"); return 2; }
   port = atoi(argv[1]);
   int count = atoi(argv[2]);
   double seconds = atof(argv[3]);
@@ -141,9 +141,11 @@ int main(int argc, char **argv) {
   int body_len = snprintf(body, sizeof body,
     "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Say something short about nothing in particular.\"}],"
     "\"max_tokens\":100%s}", streaming ? ",\"stream\":true" : "");
+  char host[256];
+  snprintf(host, sizeof host, "127.0.0.1:%d", port);
   request_len = (size_t)snprintf(request, sizeof request,
-    "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nauthorization: Bearer %s\r\n"
-    "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", port, argv[4], body_len, body);
+    "POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\nauthorization: Bearer %s\r\n"
+    "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", argc == 7 ? argv[6] : host, argv[4], body_len, body);
   poller = epoll_create1(0);
   t_count = now_ns() + 500000000u;  // half a second to warm up
   t_stop = t_count + (uint64_t)(seconds * 1e9);

@@ -118,10 +118,13 @@ class Round:
     answered: int
 
 
-async def measure(server: Server, connections: int, seconds: float, kind: str) -> Round:
-    """One round of ``plain`` or ``stream``."""
+async def measure(
+    server: Server, connections: int, seconds: float, kind: str, *, host: str = ""
+) -> Round:
+    """One round of ``plain`` or ``stream``; ``host``: another Host than the address."""
     pinned = ["taskset", "-c", str(LOAD_CORE), str(BUILT / "load")]
     command = [*pinned, str(server.port), str(connections), str(seconds), KEY, kind]
+    command += [host] if host else []
     before = server.cpu_seconds()
     load = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said, _ = await asyncio.wait_for(load.communicate(), seconds + 60)
