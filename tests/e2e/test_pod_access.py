@@ -34,9 +34,9 @@ def product(
     return fresh_installation
 
 
-def inside(client: docker.APIClient) -> str:
+def inside(product: Installation, client: docker.APIClient) -> str:
     """All that runs in the pod's container."""
-    [container] = [one for one in client.containers() if one["Image"] == BUSYBOX]
+    [container] = product.containers(client, BUSYBOX)
     return str(client.top(container["Id"])["Processes"])
 
 
@@ -81,14 +81,16 @@ async def check_terminal(port: int, user: str, key: asyncssh.SSHKey) -> None:
     assert shell.exit_status == 3
 
 
-async def check_a_killed_client(ssh: OpenSsh, pod: str, client: docker.APIClient) -> None:
+async def check_a_killed_client(
+    ssh: OpenSsh, pod: str, product: Installation, client: docker.APIClient
+) -> None:
     session = await ssh.start(pod, "echo up; exec sleep 4242")
     assert session.stdout is not None
     assert await session.stdout.readline() == b"up\n"
-    assert "4242" in inside(client)
+    assert "4242" in inside(product, client)
     session.kill()
     await session.wait()
-    await until(lambda: "4242" not in inside(client), 60, every=0.5)
+    await until(lambda: "4242" not in inside(product, client), 60, every=0.5)
 
 
 async def test_a_pod_is_reached_by_name_wherever_it_runs(
@@ -110,7 +112,7 @@ async def test_a_pod_is_reached_by_name_wherever_it_runs(
     assert await until(lambda: the_page(front, host), 60, every=0.5) == "welcome\n"
     await check_commands(ssh, pod)
     await check_terminal(port, slug, key)
-    await check_a_killed_client(ssh, pod, engine_client)
+    await check_a_killed_client(ssh, pod, product, engine_client)
 
     session = await ssh.start(pod, "echo up; exec sleep 4242")
     assert session.stdout is not None

@@ -32,11 +32,6 @@ def product(
     return fresh_installation
 
 
-def pods_in(client: docker.APIClient) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.containers(all=True)
-    return [one for one in found if one["Image"] == BUSYBOX]
-
-
 def nothing_kept(product: Installation) -> bool:
     kept = product.ask("volume", "list")
     assert [(one["state"], one["reason"]) for one in kept] == []
@@ -85,7 +80,7 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
         "--command=-c", f"--command={SCRIPT}",
     )  # fmt: skip
     assert (made["state"], made["image"], len(made["volumes"])) == ("running", BUSYBOX, 1)
-    [container] = pods_in(engine_client)
+    [container] = product.containers(engine_client, BUSYBOX)
     facts = engine_client.inspect_container(container["Id"])
     assert "WORD=from the first run" in facts["Config"]["Env"]
     assert facts["HostConfig"]["Privileged"] is False
@@ -95,7 +90,7 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
 
     stopped = product.ask("pod", "stop", "box")
     assert (stopped["state"], stopped["slug"]) == ("stopped", made["slug"])
-    assert pods_in(engine_client) == []
+    assert product.containers(engine_client, BUSYBOX) == []
     [volume] = product.ask("volume", "list")
     assert (volume["state"], volume["name"]) == ("kept", "kept")
 
@@ -108,7 +103,7 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
     ended = product.ask("pod", "delete", "box", "--volumes")
     assert ended["state"] == "terminated"
     assert Decimal(ended["cost_usd"]) > 0
-    assert pods_in(engine_client) == []
+    assert product.containers(engine_client, BUSYBOX) == []
     await until(lambda: nothing_kept(product), seconds=90, every=2)
     assert list((product.home / "agent" / "volumes").glob("vol_*")) == []
     assert product.ask("pod", "list") == []

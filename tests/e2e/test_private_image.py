@@ -102,7 +102,7 @@ def shown(product: Installation, client: docker.APIClient) -> str:
     told: list[Any] = [product.ask("registry", "list"), product.ask("pod", "list")]
     for pod in ("mine", "guessing", "asking"):
         told += [product.ask("pod", verb, pod) for verb in ("show", "events", "logs", "why")]
-    told += [client.inspect_container(one["Id"]) for one in client.containers(all=True)]
+    told += [client.inspect_container(one["Id"]) for one in product.containers(client, "")]
     for one in client.images():
         told += [sdk.inspect_image(one["Id"]), sdk.history(one["Id"])]
     return json.dumps(told)
@@ -117,7 +117,7 @@ async def test_a_private_image_is_pulled_with_the_accounts_credentials_and_they_
 
     made = product.ask("pod", "create", image, "--name", "mine", "--registry", "hub", *COMMAND)
     assert (made["state"], made["image"]) == ("running", image)
-    assert [c for c in engine_client.containers() if c["Image"] == image]
+    assert len(product.containers(engine_client, image)) == 1
 
     # From here on the image lies on the node, and is given to nobody without the registry's word.
     for pod, chosen in (("guessing", ("--registry", "guess")), ("asking", ())):
@@ -127,7 +127,7 @@ async def test_a_private_image_is_pulled_with_the_accounts_credentials_and_they_
     assert server in refused
     assert server in missing
     assert product.ask("pod", "show", "mine")["state"] == "running"
-    assert len([c for c in engine_client.containers(all=True) if c["Image"] == image]) == 1
+    assert len(product.containers(engine_client, image)) == 1
 
     told = shown(product, engine_client)
     assert [form for secret in SECRETS for form in forms(secret) if form.decode() in told] == []

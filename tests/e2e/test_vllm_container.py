@@ -36,11 +36,6 @@ def product(
     return fresh_installation
 
 
-def containers(client: docker.APIClient, image: str) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = client.containers(all=True)
-    return [one for one in found if image in str(one["Image"])]
-
-
 @pytest.mark.real("vllm")
 @pytest.mark.real("dockerd")
 @pytest.mark.feature("D3", "C4")
@@ -49,7 +44,7 @@ def test_real_vllm_serves_from_its_container_and_is_gone_after_the_stop(
 ) -> None:
     product.ask("deploy", "ganglion/tiny-random", "--name", NAME, "--no-wait")
     became_ready(product)
-    [container] = containers(engine_client, "vllm-openai")
+    [container] = product.containers(engine_client, "vllm-openai")
     facts = engine_client.inspect_container(container["Id"])
     assert facts["HostConfig"]["Memory"] == 6 << 30
     assert all(not mount["RW"] for mount in facts["Mounts"])
@@ -65,7 +60,7 @@ def test_real_vllm_serves_from_its_container_and_is_gone_after_the_stop(
     )
     assert sum(bool(chunk.choices) for chunk in streamed) > 1
     assert product.ask("stop", NAME)["state"] == "stopped"
-    assert containers(engine_client, "vllm-openai") == []
+    assert product.containers(engine_client, "vllm-openai") == []
     assert any("vLLM" in line["text"] or "INFO" in line["text"] for line in told(product))
 
 

@@ -133,7 +133,7 @@ class AgentBrain:
                     told.append(line.state)
         return told
 
-    async def shows(self, lease_id: str, state: str, seconds: float = 15) -> LeaseSeen:
+    async def shows(self, lease_id: str, state: str, seconds: float = 120) -> LeaseSeen:
         def check() -> LeaseSeen | None:
             line = self.seen(lease_id)
             return line if line is not None and line.state == state else None

@@ -117,6 +117,13 @@ class Installation:
         assert done.returncode == 0, f"{arguments}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
         return json.loads(done.stdout)
 
+    def containers(self, client: Any, image: str) -> list[dict[str, Any]]:
+        """Its own with this image, ended ones as well: other products may share the Docker."""
+        identity = json.loads((self.home / "agent" / "identity.json").read_text())
+        label = f"ganglion.installation={identity['installation_id']}"
+        found = client.containers(all=True, filters={"label": label})
+        return [one for one in found if image in one["Image"]]
+
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.home / "state.json").read_text())
         return found

@@ -147,7 +147,7 @@ async def test_killed_in_a_pull_it_pulls_again_and_starts_once(
             dam.let_go()
             brain.beats.clear()
             agent.start()
-            seen = await brain.shows(lease.lease_id, "ready", 90)
+            seen = await brain.shows(lease.lease_id, "ready")
             assert (seen.restarts, len(containers(engine_client, brain))) == (0, 1)
             await until(lambda: (used := told(brain, lease).usage) and used.pids >= 1, 40)
 
@@ -165,7 +165,7 @@ async def test_killed_with_its_memory_lost_it_rebuilds_locks_from_labels(
     (uuid, *_) = await brain.gpu_uuids(LEASES)
     lease = sleeper(uuid)
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 40)
+    await brain.shows(lease.lease_id, "ready")
     (before,) = containers(engine_client, brain)
     assert agent.process is not None
     agent.process.kill()
@@ -177,7 +177,7 @@ async def test_killed_with_its_memory_lost_it_rebuilds_locks_from_labels(
     brain.leases.clear()
     brain.want(rival)  # the GPU was given on while the agent was dead
     agent.start()
-    await brain.shows(rival.lease_id, "ready", 60)
+    await brain.shows(rival.lease_id, "ready")
     (after,) = containers(engine_client, brain)
     assert before["Labels"]["ganglion.lease"] == lease.lease_id
     assert after["Labels"]["ganglion.lease"] == rival.lease_id
@@ -198,7 +198,7 @@ async def test_the_reaper_leaves_what_is_not_ours(
         uuids = await brain.gpu_uuids(LEASES)
         lease = sleeper(uuids[0])
         brain.want(lease)
-        await brain.shows(lease.lease_id, "ready", 40)
+        await brain.shows(lease.lease_id, "ready")
         assert agent.process is not None
         agent.process.kill()
         agent.process.wait(20)
@@ -223,7 +223,7 @@ async def test_work_without_a_record_waits_for_the_brains_word(
     (uuid, *_) = await brain.gpu_uuids(LEASES)
     lease = sleeper(uuid)
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 40)
+    await brain.shows(lease.lease_id, "ready")
     assert agent.process is not None
     agent.process.kill()
     agent.process.wait(20)
@@ -236,7 +236,7 @@ async def test_work_without_a_record_waits_for_the_brains_word(
     assert kept["State"] == "running"
     brain.away = False
     brain.beats.clear()
-    await brain.shows(lease.lease_id, "ready", 40)
+    await brain.shows(lease.lease_id, "ready")
     assert [one["Id"] for one in containers(engine_client, brain)] == [kept["Id"]]
 
 
@@ -285,7 +285,7 @@ async def test_a_pod_that_keeps_ending_fails_with_the_reason(
         port=0,
     )
     brain.want(lease)
-    seen = await brain.shows(lease.lease_id, "failed", 120)
+    seen = await brain.shows(lease.lease_id, "failed")
     assert "exit code 7" in seen.reason
     assert seen.restarts == 5
     assert containers(engine_client, brain) == []

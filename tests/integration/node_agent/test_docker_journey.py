@@ -42,14 +42,14 @@ async def test_the_worker_in_its_container_answers_on_its_published_port(
     agent.start()
     lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
-    seen = await brain.shows(lease.lease_id, "ready", 40)
+    seen = await brain.shows(lease.lease_id, "ready")
     body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
     async with httpx.AsyncClient(trust_env=False) as client:
         url = f"http://127.0.0.1:{seen.port}/v1/chat/completions"
         answer = await client.post(url, json=body)
     assert answer.json()["choices"][0]["message"]["content"]
     brain.ask_stop(lease.lease_id)
-    await brain.shows(lease.lease_id, "gone", 30)
+    await brain.shows(lease.lease_id, "gone")
     assert ours(engine_client, brain) == []
 
 
@@ -67,13 +67,13 @@ async def test_a_restarted_agent_finds_its_containers_by_their_labels(
     agent.start()
     lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
-    before = await brain.shows(lease.lease_id, "ready", 40)
+    before = await brain.shows(lease.lease_id, "ready")
     container = ours(engine_client, brain)
     assert await agent.stop() == 0
     (agent.home / "state.json").unlink()  # even with its memory lost
     brain.beats.clear()
     agent.start()
-    after = await brain.shows(lease.lease_id, "ready", 40)
+    after = await brain.shows(lease.lease_id, "ready")
     assert (ours(engine_client, brain), after.port) == (container, before.port)
     assert "stopping" not in brain.states(lease.lease_id)
 

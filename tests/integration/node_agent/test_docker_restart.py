@@ -47,13 +47,13 @@ async def test_work_outlives_a_killed_docker_and_is_adopted(
         await brain.gpu_uuids(1), image=BUSYBOX, arguments=serve, health_path="/busybox"
     )
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 40)
+    await brain.shows(lease.lease_id, "ready")
     before = containers(own_dockerd)
     own_dockerd.stop(signal.SIGKILL)
     await until(lambda: "engine_away" in agent.printed(), 20)
     own_dockerd.start()
     brain.beats.clear()
-    await brain.shows(lease.lease_id, "ready", 40)
+    await brain.shows(lease.lease_id, "ready")
     assert containers(own_dockerd) == before
     assert not {"gone", "failed", "stopping", "starting"} & set(brain.states(lease.lease_id))
 

@@ -52,7 +52,7 @@ async def test_agent_and_reader_stay_within_what_a_provider_is_told(
     assert len(await brain.gpu_uuids(GPUS)) == GPUS
     lease = lease_of([])  # there is no card to hand in
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 90)
+    await brain.shows(lease.lease_id, "ready")
     assert agent.process is not None
     [reader] = psutil.Process(agent.process.pid).children()
     assert "node_agent.gpu_child" in reader.cmdline()

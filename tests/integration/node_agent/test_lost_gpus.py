@@ -44,9 +44,9 @@ async def test_its_work_ends_with_the_reason(
     for lease in leases:
         brain.want(lease)
     for lease in leases:
-        await brain.shows(lease.lease_id, "ready", 40)
+        await brain.shows(lease.lease_id, "ready")
     nvml.put(*gone)
-    seen = await brain.shows(leases[0].lease_id, "failed", 60)
+    seen = await brain.shows(leases[0].lease_id, "failed")
     assert "GPU-a" in seen.reason
     assert "under running work" in seen.reason
     other = brain.seen(leases[1].lease_id)

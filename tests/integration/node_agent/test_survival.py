@@ -57,7 +57,7 @@ async def test_a_lease_that_is_not_renewed_ends_though_the_brain_answers(
 ) -> None:
     lease_id, _ = await ready_worker(brain, agent, ttl_seconds=3)
     brain.renewing = False
-    line = await brain.shows(lease_id, "gone", 20)
+    line = await brain.shows(lease_id, "gone")
     assert line.reason == "The lease ended: it was not renewed in time."
     assert workers(agent.home) == []
 
@@ -104,7 +104,7 @@ async def test_new_work_waits_until_the_old_is_gone(brain: AgentBrain, agent: Ag
     new = lease_of(brain.leases[old_id].gpu_uuids, epoch=2)
     del brain.leases[old_id]
     brain.want(new)
-    await brain.shows(new.lease_id, "ready", 20)
+    await brain.shows(new.lease_id, "ready")
     await until(lambda: not old.is_running())
     assert len(workers(agent.home)) == 1
 
@@ -122,7 +122,7 @@ async def test_a_crashed_worker_is_started_again(brain: AgentBrain, agent: Agent
     lease_id, worker = await ready_worker(brain, agent)
     worker.kill()
     await until(lambda: (seen := brain.seen(lease_id)) and seen.restarts == 1 and seen.port)
-    line = await brain.shows(lease_id, "ready", 20)
+    line = await brain.shows(lease_id, "ready")
     assert line.restarts == 1
     assert [w.pid for w in workers(agent.home)] != [worker.pid]
 
@@ -135,7 +135,7 @@ async def test_a_crash_loop_ends_in_failed_with_the_reason(
     process = ["{python}", "-c", "print('no model here'); raise SystemExit(3)"]
     lease = lease_of(await brain.gpu_uuids(1), process=process, ttl_seconds=300)
     brain.want(lease)
-    line = await brain.shows(lease.lease_id, "failed", 60)
+    line = await brain.shows(lease.lease_id, "failed")
     assert line.reason.endswith("The process ended with exit code 3.")
     assert line.restarts == 5
     await until(lambda: brain.lines[lease.lease_id].count("no model here") == 6)

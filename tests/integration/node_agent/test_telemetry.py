@@ -68,14 +68,14 @@ async def test_work_is_gone_only_when_nvml_shows_its_gpu_free(
 ) -> None:
     lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 20)
+    await brain.shows(lease.lease_id, "ready")
     stub.change("GPU-a", processes=1)
     brain.ask_stop(lease.lease_id)
     await until(lambda: (x := brain.seen(lease.lease_id)) and "1 processes" in x.reason, 15)
     assert workers(agent.home) == []
     assert brain.states(lease.lease_id)[-1] == "stopping"
     stub.change("GPU-a", processes=0)
-    await brain.shows(lease.lease_id, "gone", 15)
+    await brain.shows(lease.lease_id, "gone")
 
 
 async def test_a_gpu_that_someone_else_computes_on_gets_no_work(
@@ -100,7 +100,7 @@ async def test_a_gpu_that_others_use_is_told_at_once_and_gets_no_work(
     brain.want(lease)
     await until(lambda: (x := brain.seen(lease.lease_id)) and "in use that is not" in x.reason, 15)
     stub.change("GPU-a", used_mib=0)
-    await brain.shows(lease.lease_id, "ready", 20)
+    await brain.shows(lease.lease_id, "ready")
     stub.change("GPU-a", used_mib=9_000)
     await until(lambda: brain.beats[-1].gpus[0].memory_used_mib == 9_000, 15)
     assert not brain.beats[-1].gpus[0].foreign_use  # it is our work's
@@ -110,7 +110,7 @@ async def test_a_worker_is_shown_its_own_gpus_only(brain: AgentBrain, agent: Age
     uuids = await brain.gpu_uuids(2)
     lease = lease_of(uuids[1:])
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 20)
+    await brain.shows(lease.lease_id, "ready")
     (worker,) = workers(agent.home)
     assert worker.environ()["CUDA_VISIBLE_DEVICES"] == "GPU-b"
     assert not [name for name in worker.environ() if "TOKEN" in name or "BRAIN" in name]
@@ -163,7 +163,7 @@ async def test_nothing_new_starts_while_the_driver_hangs_and_it_starts_after(
     await until(lambda: (x := brain.seen(lease.lease_id)) and "NVML hangs" in x.reason, 20)
     assert workers(agent.home) == []
     stub.say(hang=False)
-    await brain.shows(lease.lease_id, "ready", 60)
+    await brain.shows(lease.lease_id, "ready")
 
 
 async def test_a_gpu_that_comes_back_is_told_and_takes_work_again(
@@ -176,7 +176,7 @@ async def test_a_gpu_that_comes_back_is_told_and_takes_work_again(
     await until(lambda: not brain.beats[-1].gpus[1].lost, 60)
     lease = lease_of(["GPU-b"])
     brain.want(lease)
-    assert (await brain.shows(lease.lease_id, "ready", 30)).gpu_uuids == ["GPU-b"]
+    assert (await brain.shows(lease.lease_id, "ready")).gpu_uuids == ["GPU-b"]
 
 
 async def test_a_workers_own_process_is_not_foreign(
@@ -185,7 +185,7 @@ async def test_a_workers_own_process_is_not_foreign(
     lease = lease_of(["GPU-a"])
     await until(lambda: brain.beats, 20)
     brain.want(lease)
-    await brain.shows(lease.lease_id, "ready", 30)
+    await brain.shows(lease.lease_id, "ready")
     (worker,) = workers(agent.home)
     tells = {"pid0": worker.pid, "mib0": 900, "pid1": os.getpid(), "mib1": 80}
     stub.change("GPU-a", processes=2, tells=tells)

@@ -160,11 +160,11 @@ async def test_the_brain_hears_of_it_and_has_it_removed(
         launch = {"health_path": "", "volumes": [DATA], "port": 0}
         lease = lease_of(uuids, image=BUSYBOX, arguments=["sleep", "300"], process=[], **launch)
         brain.want(lease)
-        await brain.shows(lease.lease_id, "ready", 40)
+        await brain.shows(lease.lease_id, "ready")
         await until(lambda: [v.volume_id for v in brain.beats[-1].volumes] == ["vol_data"], 90)
         brain.drop_volumes = ["vol_data"]
         brain.ask_stop(lease.lease_id)
-        await brain.shows(lease.lease_id, "gone", 40)
+        await brain.shows(lease.lease_id, "gone")
         await until(lambda: brain.beats[-1].volumes == [], 90)
         assert not (agent.home / "volumes" / "vol_data").exists()
     finally:
