@@ -22,8 +22,11 @@ BID_STEP = Decimal("0.000001")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 ONSTART_MAX = 4048  # characters
 # Words of a docker login line, which Vast.ai writes together itself.
-_LOGIN_WORD = re.compile(r"[!#%&()*+,./:;<=>?@\[\]^_{|}~0-9A-Za-z-]+\Z")
-NO_LOGIN = "Vast.ai takes no registry password with blanks, quotes, backslashes or $ in it."
+_LOGIN_WORD = re.compile(r"[A-Za-z0-9_./:@=+,%][A-Za-z0-9_./:@=+,%-]*\Z")
+NO_LOGIN = (
+    "Vast.ai is sent a registry's user and password only of letters, digits and _./:@=+,%- alone;"
+    " use an access token."
+)
 TOO_LONG = f"Vast.ai takes a start command of at most {ONSTART_MAX} characters."
 
 

@@ -25,7 +25,6 @@ from brain.clouds import (
     Broke,
     CloudOffer,
     CloudRefused,
-    Container,
     CredentialsRefused,
     Endpoint,
     MachineMissing,
@@ -33,7 +32,6 @@ from brain.clouds import (
     NothingFree,
     Order,
     OutcomeUnknown,
-    RegistryAccess,
     Throttled,
     Unreadable,
 )
@@ -201,8 +199,6 @@ def test_ports_are_dockers_map_and_ssh_has_a_proxy() -> None:
 
 # --- orders -------------------------------------------------------------------------------------
 
-LOGIN = RegistryAccess("ghcr.io", "me", "token")
-
 
 def test_an_order_cancels_what_cannot_start_and_bears_the_tag() -> None:
     body = order_body(order(disk_gib=40, ports=(8000,)))
@@ -221,31 +217,6 @@ def test_an_order_holds_nothing_that_the_vendors_client_does_not_send() -> None:
         *("cancel_unavail", "template_hash_id", "user", "runtype", "volume_info"),
     }
     assert set(order_body(order())) | set(order_body(order(ssh_public_keys=("k",)))) <= sent
-    own = Container("an/image", ("sleep",), ("9",), registry=LOGIN, shell=True)
-    for keys in ((), ("k",)):
-        assert set(order_body(order(container=own, ssh_public_keys=keys))) <= sent
-
-
-def test_a_renters_image_starts_by_its_own_entry_point_or_by_the_one_said() -> None:
-    bare = order_body(order(container=Container("an/image", (), ("--port", "80"))))
-    assert (bare["runtype"], bare["onstart"], bare["args"]) == ("args", "", ["--port", "80"])
-    said = order_body(order(container=Container("an/image", ("a b", "-x"), ("y",))))
-    assert (said["onstart"], said["args"]) == ("'a b'", ["-x", "y"])
-    assert bare["image_login"] is None
-    held = order_body(order(container=Container("an/image", registry=LOGIN)))
-    assert held["image_login"] == "-u me -p token ghcr.io"
-
-
-def test_a_renters_image_has_a_shell_only_beside_a_command_that_is_known() -> None:
-    keys = ("ssh-ed25519 AAAA o'brien",)
-    alone = Container("an/image", (), ("x",), shell=True)
-    assert order_body(order(container=alone, ssh_public_keys=keys))["runtype"] == "args"
-    beside = replace(alone, command=("sleep", "9 0"))
-    body = order_body(order(container=beside, ssh_public_keys=keys))
-    assert body["runtype"] == "ssh_direc ssh_proxy"
-    assert str(body["onstart"]).endswith("authorized_keys\nsleep '9 0' x")
-    no_shell = replace(beside, shell=False)
-    assert order_body(order(container=no_shell, ssh_public_keys=keys))["runtype"] == "args"
 
 
 def test_the_packed_script_is_what_a_shell_runs() -> None:
