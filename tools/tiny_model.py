@@ -2,9 +2,10 @@
 
     .parts/vllm/bin/python tools/tiny_model.py .parts/models
 
-Writes ``tiny-random`` (Llama, with a chat template) and ``tiny-random-embedding`` (Bert), about
-1 MB each. Their tokenizers are trained here on this repository's own sentences and their weights
-are seeded noise: they say nonsense, but every byte between client and engine is the real one.
+Writes ``tiny-random`` (Llama, with a chat template), ``tiny-random-embedding`` (Bert) and
+``tiny-random-speech`` (Whisper), 1 to 3 MB each. Their tokenizers are trained here on this
+repository's own sentences and their weights are seeded noise: they say nonsense, but every byte
+between client and engine is the real one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     BertConfig,
     BertModel,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizerFast,
 )
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 SEED = 20
 CONTEXT = 512
@@ -127,9 +135,51 @@ def make_embedding(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def make_speech(folder: Path) -> None:
+    """A Whisper of two layers each way that hears 30 s at a time, with Whisper's own marks."""
+    end = "<|endoftext|>"
+    tokenizer = WhisperTokenizerFast(
+        tokenizer_object=_trained([end]),
+        bos_token=end,
+        eos_token=end,
+        unk_token=end,
+        pad_token=end,
+    )
+    tasks = ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
+    marks = ["<|startoftranscript|>", *(f"<|{code}|>" for code in LANGUAGES), *tasks]
+    marks += ["<|nospeech|>", "<|notimestamps|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    tokenizer.add_tokens([f"<|{step * 0.02:.2f}|>" for step in range(1501)])
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "decoder_start_token_id": tokenizer.convert_tokens_to_ids(marks[0]),
+    }
+    torch.manual_seed(SEED)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        d_model=128,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=256,
+        decoder_ffn_dim=256,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+        **ids,
+    )
+    model = WhisperForConditionalGeneration(config).to(torch.bfloat16)
+    model.generation_config = GenerationConfig(**ids)
+    model.save_pretrained(folder)
+    WhisperProcessor(WhisperFeatureExtractor(), tokenizer).save_pretrained(folder)
+
+
 MODELS: dict[str, Callable[[Path], None]] = {
     "tiny-random": make_chat,
     "tiny-random-embedding": make_embedding,
+    "tiny-random-speech": make_speech,
 }
 
 

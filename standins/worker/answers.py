@@ -70,12 +70,12 @@ def speak(prompt: str, wish: Wish, choice: int) -> Answer:
     return trim(tuple(pieces), wish)
 
 
-def transcribe(digest: str, seconds: float) -> Answer:
+def transcribe(digest: str, seconds: float, tokens_max: int) -> Answer:
     """What is heard in audio: two words a second, the same for the same bytes."""
     opening = f"The Ganglion stand-in worker heard {seconds:.1f} seconds of audio {digest[:8]}:"
     words = _words(bytes.fromhex(digest))
     heard = [" " + next(words) for _ in range(min(int(2 * seconds), HEARD_WORDS_MAX))]
-    return Answer((*split(opening), *heard, END), "stop")
+    return trim((*split(opening), *heard), Wish(tokens_max))
 
 
 def trim(pieces: tuple[str, ...], wish: Wish) -> Answer:

@@ -102,13 +102,16 @@ def read(
     usage, running = (_flag(fields, f"stream_{name}") for name in _STREAM_WISHES)
     if (usage or running) and not stream:
         name = "stream_include_usage" if usage else "stream_continuous_usage_stats"
-        raise Refusal("Stream options can only be defined when `stream=True`.", param=name)
+        message = "Stream options can only be defined when `stream=True`. "
+        raise Refusal(f"{message}(parameter={name})", param=name)
     form = fields.get("response_format", "json")
     if form not in FORMATS:
         raise bad_field("literal_error", "response_format", "Input should be 'json'", form)
     _check_format(form, stream, limits)
     seconds = duration(file)
-    answer = answers.transcribe(file.digest, seconds)
+    longest = fields.get("max_completion_tokens", "")
+    tokens_max = int(longest) if longest.isdecimal() else limits.max_model_len
+    answer = answers.transcribe(file.digest, seconds, max(tokens_max, 1))
     prompt_tokens = int(seconds * TOKENS_PER_SECOND) + answers.count(fields.get("prompt", "")) + 4
     return Job(
         identity=f"{task.name}-{identity}",

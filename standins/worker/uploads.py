@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email.message import Message
+from typing import Any
 
 from standins.worker.refusals import Refusal
 
@@ -53,7 +54,7 @@ async def read_form(content_type: str, pieces: AsyncIterator[bytes]) -> Form:
 
     boundary = _parameters("content-type", content_type).get("boundary", "")
     if not boundary:
-        raise _broken("Missing boundary in multipart.")
+        raise BrokenForm("Missing boundary in multipart.")
     reader = _Reader()
     parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
     try:
@@ -61,7 +62,7 @@ async def read_form(content_type: str, pieces: AsyncIterator[bytes]) -> Form:
             parser.write(piece)
         parser.finalize()
     except MultipartParseError as wrong:
-        raise _broken(str(wrong)) from wrong
+        raise BrokenForm(str(wrong)) from wrong
     return reader.form
 
 
@@ -104,7 +105,7 @@ class _Reader:
     def _headers_finished(self) -> None:
         told = _parameters("content-disposition", self._headers.get("content-disposition", ""))
         if "name" not in told:
-            raise _broken('The Content-Disposition header field "name" must be provided.')
+            raise BrokenForm('The Content-Disposition header field "name" must be provided.')
         self._field = told["name"]
         if "filename" in told:
             self._file = File(told["filename"], self._headers.get("content-type", ""))
@@ -116,13 +117,13 @@ class _Reader:
             return
         self._text += data[start:end]
         if len(self._text) > FIELD_BYTES_MAX:
-            raise _broken(f"Part exceeded maximum size of {FIELD_BYTES_MAX // 1024}KB.")
+            raise BrokenForm(f"Part exceeded maximum size of {FIELD_BYTES_MAX // 1024}KB.")
 
     def _part_end(self) -> None:
         if self._file is None:
             self.form.fields[self._field] = self._text.decode("utf-8", "replace")
         if len(self.form.fields) + len(self.form.files) > FIELDS_MAX:
-            raise _broken(f"Too many fields. Maximum number of fields is {FIELDS_MAX}.")
+            raise BrokenForm(f"Too many fields. Maximum number of fields is {FIELDS_MAX}.")
 
 
 def _parameters(header: str, value: str) -> dict[str, str]:
@@ -131,5 +132,11 @@ def _parameters(header: str, value: str) -> dict[str, str]:
     return {name: str(text) for name, text in message.get_params(header=header) or []}
 
 
-def _broken(words: str) -> Refusal:
-    return Refusal(words, kind="Bad Request", param=None)
+class BrokenForm(Refusal):
+    """vLLM's server refuses it before vLLM sees it, in a shape of its own."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words, kind="Bad Request", param=None)
+
+    def body(self) -> dict[str, Any]:
+        return {"detail": self.message}

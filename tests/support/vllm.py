@@ -1,4 +1,5 @@
-"""A real vLLM on the CPU with a tiny random model: ``vllm_server`` and ``vllm_embedding_server``.
+"""A real vLLM on the CPU with a tiny random model: ``vllm_server``, ``vllm_embedding_server`` and,
+for long tests alone, ``vllm_speech_server``.
 
 One server of each kind lives in a run, started by whichever xdist worker asks first. A test that
 asks for one has it for itself until its end, so that it may look at counters and gauges.
@@ -22,7 +23,7 @@ from tests.support import vllm_keeper
 from tests.support.shared import ROOT, RUN_PID, locked
 from tools import parts
 
-SERVER_FIXTURES = {"vllm_server", "vllm_embedding_server"}
+SERVER_FIXTURES = {"vllm_server", "vllm_embedding_server", "vllm_speech_server"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ def vllm_server(run_folder: Path) -> Iterator[VllmServer]:
 def vllm_embedding_server(run_folder: Path) -> Iterator[VllmServer]:
     """vLLM serving ``tiny-random-embedding``: embeddings."""
     with _mine("tiny-random-embedding", run_folder) as server:
+        yield server
+
+
+@pytest.fixture
+def vllm_speech_server(run_folder: Path) -> Iterator[VllmServer]:
+    """vLLM serving ``tiny-random-speech``: transcriptions and translations."""
+    with _mine("tiny-random-speech", run_folder) as server:
         yield server
 
 

@@ -29,8 +29,9 @@ STOP_SECONDS_MAX = 5
 SWITCHES = {
     "tiny-random": ("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     "tiny-random-embedding": ("--runner", "pooling"),
+    "tiny-random-speech": (),
 }
-CONTEXTS = {"tiny-random": 4096, "tiny-random-embedding": 512}
+CONTEXTS = {"tiny-random": 4096, "tiny-random-embedding": 512, "tiny-random-speech": 448}
 # TORCHDYNAMO_DISABLE: else the first request with logprobs compiles C++ for 13 s, or fails where
 # there is no compiler.
 ENVIRONMENT = {

@@ -1,6 +1,7 @@
 """``worker``: each contract test runs against the stand-in and against real vLLM.
 
-``embedding_worker`` is the same for embeddings, which vLLM serves from a server of its own.
+``embedding_worker`` is the same for embeddings, which vLLM serves from a server of its own, and
+``hearing_worker`` for transcriptions: a third one, so that it is left to the long tests.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.support.standin import start_stand_in
 CONTEXT = 4096  # a chat model with room for an answer that is left in the middle
 REAL_VLLM = pytest.param("vllm_server", marks=(pytest.mark.real("vllm"), pytest.mark.slow))
 REAL_EMBEDDING = pytest.param("vllm_embedding_server", marks=REAL_VLLM.marks)
+REAL_HEARING = pytest.param("vllm_speech_server", marks=(*REAL_VLLM.marks, pytest.mark.long))
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ def worker(request: pytest.FixtureRequest) -> Worker:
 
 @pytest.fixture(params=["contract_stand_in", REAL_EMBEDDING])
 def embedding_worker(request: pytest.FixtureRequest) -> Worker:
+    return _chosen(request)
+
+
+@pytest.fixture(params=["contract_stand_in", REAL_HEARING])
+def hearing_worker(request: pytest.FixtureRequest) -> Worker:
     return _chosen(request)
 
 

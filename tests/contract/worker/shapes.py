@@ -1,9 +1,9 @@
 """The shapes of a worker's answers: key by key, with the kind of each value, without the values.
 
-    python -m tests.contract.worker.shapes URL MODEL POOLING_URL POOLING_MODEL > golden.json
+    python -m tests.contract.worker.shapes URL MODEL URL MODEL URL MODEL > golden.json
 
-records them from running workers, one for text and one for embeddings and scores; the committed
-file was recorded from real vLLM.
+records them from running workers: one for text, one for embeddings and scores, one that hears.
+The committed file was recorded from real vLLM.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 from typing import Any
 
 import httpx
+
+from tests.support.workers_routes import sound
 
 MESSAGES = [{"role": "user", "content": "The brain plans where a model runs."}]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -104,6 +106,23 @@ STREAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": (CHAT, {"messages": MESSAGES}),
     "completion": (COMPLETIONS, {"prompt": "The brain"}),
 }
+HEAR, TRANSLATE = "/v1/audio/transcriptions", "/v1/audio/translations"
+SHORT = {"max_completion_tokens": "8", "temperature": "0", "language": "en"}
+HEARD: dict[str, tuple[str, dict[str, str]]] = {
+    "transcription": (HEAR, SHORT),
+    "text": (HEAR, {**SHORT, "response_format": "text"}),
+    "verbose": (HEAR, {**SHORT, "response_format": "verbose_json"}),
+    "translation": (TRANSLATE, SHORT),
+    "translation_verbose": (TRANSLATE, {**SHORT, "response_format": "verbose_json"}),
+    "unknown_model": (HEAR, {"model": "nope"}),
+    "subtitles": (HEAR, {"response_format": "srt"}),
+    "unknown_format": (HEAR, {"response_format": "song"}),
+    "speakers": (HEAR, {"response_format": "diarized_json"}),
+    "verbose_stream": (HEAR, {"response_format": "verbose_json", "stream": "true"}),
+    "usage_without_stream": (HEAR, {"stream_include_usage": "true"}),
+    "no_sound": (HEAR, {"file": "no sound"}),
+    "no_file": (HEAR, {"file": ""}),
+}
 STREAM = {"stream": True, "max_tokens": 6, "seed": 3, "ignore_eos": True}
 USAGE = {"include_usage": True, "continuous_usage_stats": True}
 
@@ -182,11 +201,45 @@ def stream_shape(url: str, model: str, name: str, *, usage: bool) -> Any:
     }
 
 
+def heard_shape(url: str, model: str, name: str) -> Any:
+    """The same of what a worker says to a second of silence, or to a file that is none."""
+    path, given = HEARD[name]
+    fields = dict(given)
+    content = fields.pop("file", None)
+    files = {"file": ("a.wav", sound() if content is None else content.encode(), "audio/wav")}
+    if content == "":
+        files = {"other": files["file"]}
+    asked = {"model": model, **fields}
+    facts = _facts(httpx.post(f"{url}{path}", data=asked, files=files, timeout=60))
+    for segment in facts["body"].get("segments", []):
+        del segment["tokens"]  # a random model's may have none
+    return facts
+
+
+def heard_stream_shape(url: str, model: str, path: str) -> Any:
+    """The shapes of a streamed transcription's first, last and usage chunks, and its end."""
+    asked = {**SHORT, "model": model, "stream": "true", "stream_include_usage": "true"}
+    files = {"file": ("a.wav", sound(), "audio/wav")}
+    answer = httpx.post(f"{url}{path}", data=asked, files=files, timeout=60)
+    events = [line[6:] for line in answer.text.split("\n") if line.startswith("data: ")]
+    chunks = [json.loads(event) for event in events[:-1]]
+    return {
+        "type": answer.headers["content-type"],
+        "object": chunks[0]["object"],
+        "first": shape(chunks[0]),
+        "last": shape(chunks[-2]),
+        "usage": shape(chunks[-1]),
+        "end": events[-1],
+    }
+
+
 def models_shape(url: str) -> Any:
     return shape(httpx.get(f"{url}/v1/models", timeout=60).json())
 
 
-def all_shapes(url: str, model: str, pooling_url: str, pooling_model: str) -> dict[str, Any]:
+def all_shapes(
+    url: str, model: str, pooling_url: str, pooling_model: str, ear_url: str, ear_model: str
+) -> dict[str, Any]:
     plain = {name: answer_shape(url, model, name) for name in ASKED}
     streams = {
         f"{name}{'_usage' if usage else ''}": stream_shape(url, model, name, usage=usage)
@@ -200,8 +253,12 @@ def all_shapes(url: str, model: str, pooling_url: str, pooling_model: str) -> di
         "events": {name: event_shapes(url, model, name) for name in EVENTS},
         "stored": stored_shapes(url),
         "pooled": {name: answer_shape(pooling_url, pooling_model, name) for name in POOLED},
+        "heard": {name: heard_shape(ear_url, ear_model, name) for name in HEARD},
+        "heard_streams": {
+            path: heard_stream_shape(ear_url, ear_model, path) for path in (HEAR, TRANSLATE)
+        },
     }
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(all_shapes(*sys.argv[1:5]), indent=1, sort_keys=True) + "\n")
+    sys.stdout.write(json.dumps(all_shapes(*sys.argv[1:7]), indent=1, sort_keys=True) + "\n")

@@ -44,3 +44,15 @@ def test_embeddings_and_scores_have_the_recorded_shapes(
 ) -> None:
     shown = shapes.answer_shape(embedding_worker.url, embedding_worker.model, name)
     assert shown == GOLDEN["pooled"][name]
+
+
+@pytest.mark.parametrize("name", sorted(shapes.HEARD))
+def test_what_is_heard_has_the_recorded_shape(hearing_worker: Worker, name: str) -> None:
+    shown = shapes.heard_shape(hearing_worker.url, hearing_worker.model, name)
+    assert shown == GOLDEN["heard"][name]
+
+
+@pytest.mark.parametrize("path", [shapes.HEAR, shapes.TRANSLATE])
+def test_what_is_heard_streams_in_the_recorded_shape(hearing_worker: Worker, path: str) -> None:
+    shown = shapes.heard_stream_shape(hearing_worker.url, hearing_worker.model, path)
+    assert shown == GOLDEN["heard_streams"][path]

@@ -107,12 +107,12 @@ async def test_a_client_that_leaves_while_it_is_heard_is_an_abort(
         hear(client, bytes(16_000))
         say(client, "input_audio_buffer.commit")
         await until(lambda: worker.state()["running"] == 1)
-        client.socket.close()
         left_ns = time.monotonic_ns()
+        client.socket.close()
     await until(lambda: worker.state()["requests_aborted"] == 1)
     (abort,) = worker.state()["aborts"]
     assert abort["path"] == PATH
-    assert abort["at_monotonic_ns"] - left_ns < 2_000_000_000
+    assert left_ns <= abort["at_monotonic_ns"] <= time.monotonic_ns()
 
 
 def test_a_refused_handshake_has_its_status(quick_stand_in: StandIn) -> None:
