@@ -44,6 +44,7 @@ app = typer.Typer(
 Named = Annotated[str, typer.Argument(help="The deployment's id or name.")]
 Wait = Annotated[bool, typer.Option(help="Return once it is so.")]
 WAIT_SECONDS_MAX = 900.0
+ENDED = ("stopped", "failed")
 
 
 def deploy(
@@ -125,7 +126,7 @@ def start(
     """Start a stopped deployment again."""
     with connect(brain_url) as brain:
         found = brain.post(f"/api/v1/deployments/{find_deployment(brain, deployment)}/start")
-        if wait:
+        if wait and found["replicas"]:  # else it sleeps until it is scaled
             found = _follow(brain, found["deployment_id"], "running", quiet=json)
     if json:
         show_json(found)
@@ -275,8 +276,13 @@ def delete(deployment: Named, brain_url: BrainUrl = None, json: Json = False) ->
 def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
     """Wait for a state, telling each change of a replica; an error when it cannot come."""
     told: dict[str, str] = {}
+    ended: set[str] | None = None  # before we looked: no news
     for seconds, found in looks(brain, f"/api/v1/deployments/{deployment_id}", WAIT_SECONDS_MAX):
+        if ended is None:
+            ended = {r["replica_id"] for r in found["replica_list"] if r["state"] in ENDED}
         for replica in found["replica_list"]:
+            if replica["replica_id"] in ended:
+                continue
             said = f"{replica['state']}: {replica['waiting_reason'] or replica['reason']}"
             if not quiet and told.get(replica["replica_id"]) != said:
                 told[replica["replica_id"]] = said

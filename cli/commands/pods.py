@@ -223,6 +223,8 @@ def stats(pod: Named, brain_url: BrainUrl = None, json: Json = False) -> None:
             "restarts": found["restarts"],
         }
     )
+    if not found["gpus"]:
+        return
     table(
         "",
         ["GPU", ">use", ">memory", ">power"],

@@ -19,6 +19,7 @@ SECRET_NAMES = frozenset(
 )
 OUTSIDE_KEYS = "_API_KEY"  # so end the names of our keys at others' services: the brain's alone
 STAND_IN = "ganglion/stand-in"
+PROCESSES = "process"  # what AGENT_ENGINE is here where nothing else is said
 DEMO_EMAIL = "demo@example.com"
 ADMIN_EMAIL = "admin@example.com"
 PROVIDER_EMAIL = "local-node@example.com"
@@ -135,7 +136,7 @@ def agent(
     layout: Layout, outside: Mapping[str, str], *, simulate_gpus: int, join_token: str
 ) -> dict[str, str]:
     """A node on this machine whose work ends with it."""
-    defaults = {"AGENT_ENGINE": "process", "AGENT_NAME": "local"}
+    defaults = {"AGENT_ENGINE": PROCESSES, "AGENT_NAME": "local"}
     joining = {"JOIN_TOKEN": join_token} if join_token else {}
     return {
         **defaults,
@@ -146,6 +147,11 @@ def agent(
         "AGENT_STOP_WORK_ON_EXIT": "1",
         "SIMULATE_GPUS": str(simulate_gpus),
     }
+
+
+def runs_containers(outside: Mapping[str, str]) -> bool:
+    """Whether the local node is to run work in Docker: only where that is asked for."""
+    return (outside.get("AGENT_ENGINE") or PROCESSES) != PROCESSES
 
 
 def _reachable(host: str) -> str:

@@ -44,6 +44,9 @@ class Plan:
     def brain_environment(self) -> dict[str, str]:
         return environment.brain(self._layout, self._secrets, os.environ)
 
+    def runs_containers(self) -> bool:
+        return environment.runs_containers(os.environ)
+
     def postgres(self) -> Part:
         async def launch(attach: Attach) -> None:
             # A new one each time: it looks again at what the last one left.

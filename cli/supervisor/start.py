@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from cli.faults import CliError
 from cli.settings import RunnerSettings
 from cli.supervisor import gpus, preflight, probe, schema
 from cli.supervisor.display import Display
-from cli.supervisor.environment import ADMIN_EMAIL, Layout, python_module
+from cli.supervisor.environment import ADMIN_EMAIL, Layout, common, python_module
 from cli.supervisor.home import Home
 from cli.supervisor.parts import Part
 from cli.supervisor.plan import Plan
@@ -25,6 +26,7 @@ READY_SECONDS_MAX = 90.0
 POLL_SECONDS = 0.03
 STATE_POLL_SECONDS = 0.1
 ADMIN_SECONDS_MAX = 60.0
+IMAGE_SECONDS_MAX = 300.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ class Start:
         await self._stores()
         with self._display.step("database schema"):
             await schema.ensure(self._layout.database_url, self._plan.brain_environment())
+        if self._settings.local_node and self._plan.runs_containers():
+            with self._display.step("the stand-in's image"):
+                await asyncio.to_thread(_make_image)
         simulated = await self._simulated_gpus()
         await self._programs(simulated)
         with self._display.step("brain", self._layout.brain_url):
@@ -191,6 +196,25 @@ class Start:
                     code="not_ready",
                 )
             await self._clock.sleep(every)
+
+
+def _make_image() -> None:
+    """The pool's first worker runs in Docker, and its image is in no registry."""
+    done = subprocess.run(
+        python_module("standins.image"),
+        env=common(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=IMAGE_SECONDS_MAX,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise CliError(
+            said[0],
+            "Start Docker, or set DOCKER_HOST; with AGENT_ENGINE=process none is needed.",
+            code="no_docker",
+        )
 
 
 def admin_maker(plan: Plan, home: Home) -> Callable[[], None]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.wait import until
-from tests.support.worker_image import BUSYBOX, busybox_image, worker_image
+from tests.support.worker_image import BUSYBOX, busybox_image
 
 pytestmark = [pytest.mark.real("dockerd"), pytest.mark.feature("E1", "E2", "E3")]
 SCRIPT = (
@@ -26,7 +26,6 @@ def product(
     fresh_installation: Installation, dockerd: str, engine_client: docker.APIClient
 ) -> Installation:
     """The product whose node runs containers."""
-    worker_image(engine_client, "ganglion/stand-in:dev")  # of the pool's first worker
     busybox_image(engine_client)
     fresh_installation.start_with_docker(dockerd)
     return fresh_installation

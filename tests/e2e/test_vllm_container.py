@@ -13,7 +13,6 @@ from tests.support.installation import Installation
 from tests.support.vllm import need_vllm
 from tests.support.vllm_image import engine_folders, vllm_image
 from tests.support.wait import pause
-from tests.support.worker_image import worker_image
 from tools import vllm_part
 
 NAME = "real-in-a-container"
@@ -26,7 +25,6 @@ def product(
 ) -> Installation:
     """The product whose node runs containers; the engine's folders are mounted read-only."""
     need_vllm()
-    worker_image(engine_client, "ganglion/stand-in:dev")  # of the pool's first worker
     vllm_image(engine_client)
     fresh_installation.start_with_docker(
         dockerd,

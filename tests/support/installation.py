@@ -82,7 +82,7 @@ class Installation:
         return self.ready
 
     def start_with_docker(self, dockerd: str, **settings: str) -> None:
-        """Start it with a node that runs containers: its own worker's image must be there."""
+        """Start it with a node that runs containers."""
         own = {
             "AGENT_ENGINE": "docker",
             "DOCKER_HOST": dockerd,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import docker
 
-from tests.support.worker_image import _has, _import, _inside, _libraries
+from standins.image import inside, libraries, load
 from tools import debian_parts, vllm_part
 
 # As the template asks for it: this engine then stands in the place of the one for GPUs.
@@ -29,7 +29,7 @@ def engine_folders() -> list[str]:
 
 def vllm_image(client: docker.APIClient, name: str = VLLM) -> str:
     """Import it once for each engine; its entry point is that of vLLM's own image."""
-    if not _has(client, name):
+    if not client.images(name):
         home = vllm_part.HOME.resolve()
         entry = f'"{home}/bin/python", "-m", "vllm.entrypoints.openai.api_server"'
         changes = [
@@ -38,7 +38,7 @@ def vllm_image(client: docker.APIClient, name: str = VLLM) -> str:
             "ENV OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind DO_NOT_TRACK=1",
             "WORKDIR /tmp",
         ]
-        _import(client, _root(home), name, changes)
+        load(client, _root(home), name, changes)
     return name
 
 
@@ -51,11 +51,10 @@ def _root(home: Path) -> bytes:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         there: set[str] = set()
-        for library in sorted(_libraries([*binaries, *programs])):
-            inside = _inside(library)
+        for library in sorted(libraries([*binaries, *programs])):
             if not any(str(library).startswith(folder) for folder in mounted):
-                tar.add(library.resolve(), inside)
-                there.add(inside)
+                tar.add(library.resolve(), inside(library))
+                there.add(inside(library))
         for program in programs:
             tar.add(program.resolve(), f"usr/bin/{program.name}")
         busybox = debian_parts.DEBIAN / "busybox" / "bin" / "busybox"
