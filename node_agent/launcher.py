@@ -18,8 +18,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -172,6 +170,9 @@ def say(event: str, **facts: object) -> None:
 
 def brain_answers(url: str) -> bool:
     """Whether anything of the brain answers at all; any status will do."""
+    import urllib.error  # asked for while a version is on trial alone, and a third of our memory
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health/live", timeout=3):  # noqa: S310
             return True
