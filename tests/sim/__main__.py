@@ -41,6 +41,9 @@ def _read(arguments: list[str]) -> Asked:
     parser.add_argument("--crashes", action="store_true", help="die at every mark, cloud by cloud")
     parser.add_argument("--cloud", default="", help="with --crashes: this cloud alone")
     parser.add_argument("--every", type=int, default=1, help="with --crashes: each n-th death")
+    parser.add_argument(
+        "--own-images", action="store_true", help="people run their own images at clouds as well"
+    )
     given = vars(parser.parse_args(arguments))
     given["planted"] = given.pop("break")
     return Asked(**given)
@@ -81,6 +84,8 @@ def _child(asked: Asked, ground: Server, first: int, count: int) -> subprocess.P
         own += ["--break", asked.planted]
     if asked.stop:
         own += ["--stop"]
+    if asked.own_images:
+        own += ["--own-images"]
     command = [sys.executable, "-m", "tests.sim", *own, "--lines", str(asked.lines)]
     environment = {**os.environ, SERVER: ground.url}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

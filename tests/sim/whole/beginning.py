@@ -18,6 +18,7 @@ from kernel.wire.agent import GpuReading
 from tests.sim.whole.faults import RATES, Faults
 from tests.sim.whole.life import World
 from tests.sim.whole.machines import new_agent
+from tests.sim.whole.own_images import OwnImages
 from tests.sim.whole.people import People
 from tests.sim.whole.process import INSTALLATION, Ground
 from tests.sim.whole.skies import KINDS, make_skies
@@ -39,6 +40,7 @@ class Shape:
     nodes: int | None = None
     clouds: tuple[str, ...] = tuple(KINDS)
     mood: float | None = None
+    own_images: bool = False  # people also run images of their own, without our agent
 
 
 def a_settings(database_url: str) -> Settings:
@@ -69,6 +71,8 @@ async def make_world(
     structlog.configure(processors=[Ears(ground)], cache_logger_on_first_use=False)
     people = People([ids.new(AccountId) for _ in range(2)], Random(seed + 3), CATALOG)
     world = World(ground, a_settings(database_url), CATALOG, people)
+    if asked.own_images:
+        world.own_images = OwnImages(people.accounts, Random(seed + 5))
     world.skies = make_skies(clock, Random(seed + 4), mood, asked.clouds)
     webs = asked.webs or chance.choice((1, 1, 2))
     world.webs = [world.new_web() for _ in range(webs)]

@@ -23,6 +23,7 @@ class Asked:
     crashes: bool = False
     cloud: str = ""
     every: int = 1
+    own_images: bool = False
 
 
 TOLD_SEEDS = 10
@@ -50,7 +51,7 @@ def _seeds(asked: Asked, ground: Server) -> list[Result]:
     results = []
     for seed in seeds:
         assert seed is not None, "a number was given, or a range of them"
-        result = run_seed(seed, ground, steps=asked.steps)
+        result = run_seed(seed, ground, steps=asked.steps, own_images=asked.own_images)
         results.append(result)
         if result.broken or alone:
             show(result, asked.lines)

@@ -18,6 +18,7 @@ from brain.fleet.states import LEASE
 from brain.provisioning.states import ACCOUNT, INTENT, UNKNOWN
 from kernel.clock import NS
 from kernel.machine import Machine
+from tests.sim.whole import own_images
 from tests.sim.whole.broken import Broken
 from tests.sim.whole.cloud_laws import LAWS as CLOUD_LAWS
 from tests.sim.whole.cloud_laws import CloudLaws
@@ -196,9 +197,10 @@ class Laws:
     async def _evidence(self, world: World) -> list[Broken]:
         """The meter counts no time in which no agent told that the lease lives."""
         rows = await self.connection.fetch(
-            "SELECT lease_id, opened_ns, evidence_ns FROM meter_lease"
+            "SELECT m.lease_id, m.opened_ns, m.evidence_ns FROM meter_lease m"
+            " JOIN lease l ON l.lease_id = m.lease_id WHERE NOT l.agentless"
         )
-        return [
+        return await own_images.bills(self.connection, world) + [
             Broken("evidence is what an agent told", f"{row['lease_id']} {row['evidence_ns']}")
             for row in rows
             if row["evidence_ns"]

@@ -18,6 +18,7 @@ from tests.sim.whole.agents import BEAT_NS, Agent
 from tests.sim.whole.brain import Web, Worker
 from tests.sim.whole.faults import Faults
 from tests.sim.whole.machines import follow_machines
+from tests.sim.whole.own_images import OwnImages
 from tests.sim.whole.people import People
 from tests.sim.whole.process import Ground, Process
 from tests.sim.whole.skies import Sky
@@ -39,6 +40,7 @@ OTHER_TICKS = 0.05
 STEP_SECONDS = (0.5, 10.0)
 FLUSH_SECONDS = 4.0  # less than what breaks off a brain's reception
 WISHES = 0.25  # how often a person wants something, a step
+OWN_WISHES = 0.6  # of these with an image of their own, in worlds that have such
 
 
 @dataclass
@@ -53,6 +55,7 @@ class World:
     skies: list[Sky] = field(default_factory=list)
     rented: dict[str, Agent] = field(default_factory=dict)  # by the machine's id
     back_ns: dict[str, int] = field(default_factory=dict)
+    own_images: OwnImages | None = None
     flush_seconds: float = FLUSH_SECONDS
     births: int = 0
 
@@ -176,7 +179,9 @@ class World:
     def _wish(self) -> None:
         web = self.web()
         if web is not None and self.faults.on and self.chance.random() < WISHES:
-            self.people.do_something(web)
+            own = self.own_images
+            asks = own is not None and own.chance.random() < OWN_WISHES
+            (own if own is not None and asks else self.people).do_something(web)
 
     def _tick(self) -> None:
         begun = [

@@ -13,7 +13,7 @@ STEPS_MAX = 80  # to converge in, each at most four seconds
 async def unsettled(world: World) -> list[str]:
     """Deployments that are not as they were asked to be, and cannot say why."""
     web = world.webs[0]
-    found = []
+    found = [] if world.own_images is None else await world.own_images.unsettled(web.ctx)
     async with web.ctx.db.begin() as tx:
         for key in world.people.asked:
             row = await store.find(tx, key)
@@ -49,6 +49,8 @@ async def left_over(world: World) -> list[str]:
             " WHERE state NOT IN ('terminated', 'absent')"
             " UNION ALL SELECT 'unknown ' || unknown_id FROM unknown_machine"
             " WHERE state NOT IN ('gone', 'adopted')"
+            " UNION ALL SELECT 'pod ' || pod_id || ' ' || state FROM pod"
+            " WHERE state <> 'terminated'"
         )
         found = [str(row[0]) for row in rows]
     return found + [f"work of {lease}" for agent in world.agents for lease in agent.host.working()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from kernel.clock import ManualClock
-from tests.sim.whole.beginning import START_NS, make_world
+from tests.sim.whole.beginning import START_NS, Shape, make_world
 from tests.sim.whole.broken import Broken
 from tests.sim.whole.ground import Server
 from tests.sim.whole.laws import Laws
@@ -44,16 +44,17 @@ class Stop(Exception):
         self.broken = broken
 
 
-def run_seed(seed: int, server: Server, *, steps: int = STEPS) -> Result:
+def run_seed(seed: int, server: Server, *, steps: int = STEPS, own_images: bool = False) -> Result:
     """One world from beginning to end. The same seed makes the same trace."""
     clock = ManualClock(START_NS)
-    return run_in_world(clock, _run(seed, server.fresh_database(), clock, steps))
+    shape = Shape(own_images=own_images)
+    return run_in_world(clock, _run(seed, server.fresh_database(), clock, steps, shape))
 
 
-async def _run(seed: int, url: str, clock: ManualClock, steps: int) -> Result:
+async def _run(seed: int, url: str, clock: ManualClock, steps: int, shape: Shape) -> Result:
     db = PlainDb(url)
     connection = await asyncpg.connect(url)
-    world = await make_world(seed, db, url, clock)
+    world = await make_world(seed, db, url, clock, shape)
     laws, result = Laws(connection), Result(seed)
     try:
         await _live(world, laws, steps)
@@ -92,6 +93,8 @@ async def _rest(world: World, laws: Laws) -> None:
     await peace(world)
     await _until(world, laws, unsettled, "what is asked comes to be")
     await world.people.stop_all(world.webs[0])
+    if world.own_images is not None:
+        world.own_images.end_all(world.webs[0])
     await _until(world, laws, left_over, "what is stopped goes away")
 
 
