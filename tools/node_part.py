@@ -16,7 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from tools.part import PARTS, ROOT, run_quietly
+from tools.part import PARTS, ROOT, CannotHave, run_quietly
 
 HOME = PARTS / "node"
 RECIPE = ROOT / "tools" / "node"
@@ -48,14 +48,23 @@ def fetch(say: Callable[[str], None]) -> None:
     for name in FILES[1:]:
         shutil.copy(RECIPE / name, HOME / name)
     say("installs the openai client for Node")
-    home = str(HOME.resolve())  # npm takes a prefix behind a link for another package
-    npm = ["env", "NODE_USE_SYSTEM_CA=1", str(NODE), str(NPM), "ci", "--prefix", home]
-    npm += ["--ignore-scripts", "--no-audit", "--no-fund", "--cache", f"{home}/cache"]
-    run_quietly(npm, LOG, seconds_max=INSTALL_SECONDS_MAX)
+    _npm_ci()
     shutil.rmtree(HOME / "cache", ignore_errors=True)
     check = ["env", f"NODE_PATH={MODULES}", str(NODE), "-e", "require('openai')"]
     run_quietly(check, LOG, seconds_max=CHECK_SECONDS_MAX)
     (HOME / "ganglion.stamp").write_text(_mark())
+
+
+def _npm_ci() -> None:
+    home = str(HOME.resolve())  # npm takes a prefix behind a link for another package
+    npm = ["env", "NODE_USE_SYSTEM_CA=1", str(NODE), str(NPM), "ci", "--prefix", home]
+    npm += ["--ignore-scripts", "--no-audit", "--no-fund", "--cache", f"{home}/cache"]
+    try:
+        run_quietly(npm, LOG, seconds_max=INSTALL_SECONDS_MAX)
+    except CannotHave as reason:  # its last line says the least
+        said = [line for line in LOG.read_text().splitlines() if "npm error code" in line]
+        where = f"all of it in {LOG.relative_to(ROOT)}"
+        raise CannotHave(f"{said[-1]} ({where})" if said else str(reason)) from reason
 
 
 def _mark() -> str:
