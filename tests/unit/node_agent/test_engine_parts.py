@@ -191,7 +191,11 @@ LOGIN = RegistryLogin("ghcr.io", "renter", "its-password")
     ],
 )
 def test_a_pull_that_fails_says_of_which_registry_and_what_to_do(
-    said: str, login: RegistryLogin | None, missing: bool, kind: type[Conflict], word: str
+    said: str,
+    login: RegistryLogin | None,
+    missing: bool,
+    kind: type[StartFailed] | type[StartRefused],
+    word: str,
 ) -> None:
     found = not_pulled("ghcr.io/me/it:2", login, said, missing=missing)
     assert type(found) is kind
