@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kernel.gpu import recovery_word
 from kernel.wire.agent import GpuReading, HostReading, NvmlState, PreflightPoint, Severity
 
 DISK_MIB_FATAL, DISK_MIB_WARN = 10 * 1024, 50 * 1024
@@ -140,6 +141,8 @@ def _troubles(gpu: GpuReading) -> Iterable[str]:
         yield "persistence mode is off: its first use takes seconds"
     if gpu.rows_pending or gpu.pages_pending:
         yield "memory waits for a reset to be remapped"
+    if gpu.recovery_action:
+        yield f"its driver asks to {recovery_word(gpu.recovery_action)}"
     if gpu.rows_failed:
         yield "its memory could not be remapped: replace it"
     if gpu.mig:

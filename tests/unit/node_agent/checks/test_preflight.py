@@ -68,6 +68,7 @@ def test_what_nothing_can_be_served_with_is_fatal(
         ({}, {"gpus": [gpu(pcie_width=4, pcie_width_max=16)]}, "gpu 0", "PCIe x4 of x16"),
         ({}, {"gpus": [gpu(persistence=False)]}, "gpu 0", "persistence"),
         ({}, {"gpus": [gpu(rows_pending=True)]}, "gpu 0", "reset"),
+        ({}, {"gpus": [gpu(recovery_action=2)]}, "gpu 0", "asks to restart the machine"),
         ({}, {"gpus": [gpu(power_limit_mw=40, power_default_limit_mw=72)]}, "gpu 0", "power"),
         ({}, {"gpus": [gpu(mig=True)]}, "gpu 0", "MIG"),
         ({}, {"disk_mib_s": 20.0}, "disk speed", "less than"),
