@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from email.message import Message
 from typing import Any
 
 from standins.worker.refusals import Refusal
@@ -52,7 +51,7 @@ async def read_form(content_type: str, pieces: AsyncIterator[bytes]) -> Form:
     from python_multipart.exceptions import MultipartParseError
     from python_multipart.multipart import MultipartParser
 
-    boundary = _parameters("content-type", content_type).get("boundary", "")
+    boundary = _parameters(content_type).get("boundary", "")
     if not boundary:
         raise BrokenForm("Missing boundary in multipart.")
     reader = _Reader()
@@ -99,11 +98,11 @@ class _Reader:
 
     def _header_end(self) -> None:
         name = self._header_name.decode("latin-1").lower()
-        self._headers[name] = self._header_value.decode("utf-8", "replace")
+        self._headers[name] = self._header_value.decode("latin-1")
         self._header_name = self._header_value = b""
 
     def _headers_finished(self) -> None:
-        told = _parameters("content-disposition", self._headers.get("content-disposition", ""))
+        told = _parameters(self._headers.get("content-disposition", ""))
         if "name" not in told:
             raise BrokenForm('The Content-Disposition header field "name" must be provided.')
         self._field = told["name"]
@@ -126,10 +125,12 @@ class _Reader:
             raise BrokenForm(f"Too many fields. Maximum number of fields is {FIELDS_MAX}.")
 
 
-def _parameters(header: str, value: str) -> dict[str, str]:
-    message = Message()
-    message[header] = value
-    return {name: str(text) for name, text in message.get_params(header=header) or []}
+def _parameters(value: str) -> dict[str, str]:
+    """What follows the first word of a header: ``form-data; name="file"``."""
+    from python_multipart.multipart import parse_options_header
+
+    _, found = parse_options_header(value)
+    return {name.decode("latin-1"): text.decode("utf-8", "replace") for name, text in found.items()}
 
 
 class BrokenForm(Refusal):
