@@ -56,7 +56,7 @@ async def drop(tx: Tx, ctx: Ctx, node_id: NodeId, volume_id: str, actor: str) ->
         raise Conflict("This volume has an owner. Only its owner deletes it.", code="owned")
     if (volume_id, node_id) not in await _told(tx, [row]):
         await fleet.drop_volume(tx, node_id, volume_id)
-        detail = {"volume_id": volume_id[:200], "used_mib": row.used_mib}
+        detail: audit.Detail = {"volume_id": volume_id[:200], "used_mib": row.used_mib}
         await audit.record(tx, ctx, actor, "stray_volume.drop", str(node_id), detail)
     return Stray(row, dropping=True)
 
