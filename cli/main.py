@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli.commands import (
     account,
@@ -30,15 +32,30 @@ from cli.commands import (
 )
 from cli.faults import CliError
 
+HERE, ACCOUNT, MODELS = "This machine", "Account", "Models"
+PODS, OTHER = "Pods", "Single programs"
+PANELS = (HERE, ACCOUNT, MODELS, PODS, OTHER)
+
+
+class InPanels(TyperGroup):
+    """Shows the panels in our order: typer's own is single commands, then groups."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        def place(name: str) -> int:
+            panel = getattr(self.commands[name], "rich_help_panel", None)
+            return PANELS.index(panel) if panel in PANELS else len(PANELS)
+
+        return sorted(super().list_commands(ctx), key=place)
+
+
 app = typer.Typer(
     name="ganglion",
+    cls=InPanels,
     help="A GPU cloud marketplace: one brain, many nodes, every GPU-second accounted for.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-HERE, ACCOUNT, MODELS, OTHER = "This machine", "Account", "Models", "Single programs"
-PODS = "Pods"
 
 app.command(rich_help_panel=HERE)(run.up)
 app.command(rich_help_panel=HERE)(run.status)
@@ -87,7 +104,7 @@ for own in (programs.agent, programs.gateway, programs.stand_in):
 def main() -> None:
     """Run the command; an expected failure is one sentence on standard error and exit code 1."""
     try:
-        app()
+        app(prog_name="ganglion")
     except CliError as fault:
         _say(fault)
         sys.exit(1)

@@ -12,7 +12,7 @@ from cli.commands.common import BrainUrl, Json, connect
 from cli.faults import CliError
 from cli.output import cell, console, show_json
 
-app = typer.Typer(no_args_is_help=True, help="For administrators: create, credit.")
+app = typer.Typer(no_args_is_help=True, help="For administrators: create, credit, checks, strays.")
 
 
 @app.command("create")

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.main import PANELS, app
 from tests.support.shared import ROOT
 
 HEAVY = ("httpx", "sqlalchemy", "pydantic", "fastapi", "openai", "asyncpg", "brain", "kernel.wire")
@@ -64,6 +64,13 @@ def test_a_score_is_recomputed_without_the_brain() -> None:
         [sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "(1000000, 1000000, 0) False"
+
+
+def test_help_has_the_panels_in_our_order() -> None:
+    shown = CliRunner().invoke(app, ["--help"], prog_name="ganglion").output
+    places = [shown.index(f" {panel} ") for panel in PANELS]
+    assert places == sorted(places)
+    assert "Usage: ganglion" in shown
 
 
 def test_every_option_says_what_it_is_for() -> None:
