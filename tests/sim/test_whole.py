@@ -68,6 +68,14 @@ def test_worlds_break_no_law(server: str, first: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.feature("B7", "E1")
+def test_worlds_with_images_that_no_agent_runs_break_no_law(server: str) -> None:
+    code, said = simulate(server, "--own-images", "--seeds", str(CHUNK), "--steps", str(STEPS))
+    assert code == 0, said
+    assert last_line(said)[-1] == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BREAKS))
 def test_a_planted_fault_is_found(server: str, name: str) -> None:
     first = str(BREAK_FIRST.get(name, 1))

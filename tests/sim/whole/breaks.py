@@ -62,7 +62,7 @@ def old_listing() -> list[Swap]:
     """What a cloud listed once is believed for ever."""
     real = turn.Looks.listing
 
-    async def first(self: Any, ctx: Any, cloud: Any, since_ns: int) -> Listing:
+    async def first(self: Any, ctx: Any, cloud: Any, since_ns: int) -> tuple[Listing, int]:
         return await real(self, ctx, cloud, -(10**18))
 
     return [(turn.Looks, "listing", first)]

@@ -96,6 +96,8 @@ class World:
         self.bury()
         self._look()
         self._wish()
+        if self.own_images is not None and self.faults.on:
+            self.own_images.harm(self)
         self._tick()
         await self.ground.turns.quiet()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 IMAGE = "somebody/trainer:1"
 LIVE_MAX = 3
+HARM = 0.08  # how often a machine is lost, a step
 CALL_NS = 60 * NS  # a list that was begun so long ago may only come now
 SETTLED = frozenset({"running", "stopped", "failed", "terminated"})
 
@@ -46,8 +47,24 @@ class OwnImages:
             web.begin(f"own image {self.number}", lambda: self._create(web))
             return
         chosen = live[self.chance.randrange(len(live))]
-        verb = self.chance.choices((self._stop, self._start, self._end), weights=(3, 4, 2))[0]
+        verb = self.chance.choices((self._stop, self._start, self._end), weights=(1, 4, 1))[0]
         web.begin(f"own wish {self.number}", lambda: verb(web, chosen))
+
+    def harm(self, world: World) -> None:
+        """Now and then a cloud loses what runs there alone, or somebody ends it at its console."""
+        alone = [
+            (sky, machine)
+            for sky in world.skies
+            for machine in sky.ours()
+            if machine.state is State.RUNNING and IMAGE in str(machine.details)
+        ]
+        if not alone or self.chance.random() > HARM:
+            return
+        sky, machine = alone[self.chance.randrange(len(alone))]
+        verb = self.chance.choice((sky.world.interrupt, sky.world.fail, sky.world.terminate))
+        world.faults.happens("a machine without an agent is lost")
+        world.trace.add(sky.name, f"{machine.machine_id} is lost: {verb.__name__}")
+        verb(machine.machine_id)
 
     async def _create(self, web: Web) -> None:
         account = self.accounts[self.chance.randrange(len(self.accounts))]
