@@ -90,6 +90,23 @@ def test_a_deployment_from_deploy_to_delete(installation: Installation) -> None:
     assert installation.ask("deployments", "delete", name)["deleted"]
 
 
+@pytest.mark.feature("N2", "D5")
+def test_a_stopped_deployment_is_started_again_and_a_sleeping_one_not_waited_for(
+    installation: Installation,
+) -> None:
+    name = f"d-{secrets.token_hex(3)}"
+    installation.ask("deploy", "ganglion/stand-in", "--name", name)
+    installation.ask("stop", name)
+    started = installation.run("deployments", "start", name).stdout
+    assert f"{name} is running." in started
+    assert "stopped" not in started, "what ended before is no news"
+    installation.ask("deployments", "scale", name, "0")
+    installation.ask("stop", name)
+    assert installation.ask("deployments", "start", name)["state"] == "asleep"
+    installation.ask("stop", name)
+    installation.ask("deployments", "delete", name)
+
+
 @pytest.mark.feature("N2")
 def test_status_doctor_nodes_and_balance_answer(installation: Installation) -> None:
     parts = {part["name"]: part["state"] for part in installation.ask("status")["parts"]}

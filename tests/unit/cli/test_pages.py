@@ -62,7 +62,6 @@ def option_names(parameter: Any) -> list[str]:
     return [*parameter.opts, *parameter.secondary_opts]
 
 
-@pytest.mark.feature("N2")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_are_there(page: Path) -> None:
     faults = {" ".join(words): why for words in written(page) if (why := wrong(words))}
