@@ -79,6 +79,22 @@ def test_cuts_stalls_and_garbage(quick_stand_in: StandIn, path: str) -> None:
     assert b"<garbage>" in received[20:]
 
 
+def counted(worker: StandIn, name: str) -> float:
+    page = CLIENT.get(f"{worker.url}/metrics").text
+    lines = [line for line in page.splitlines() if line.startswith(f"vllm:{name}")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_answer_is_counted_as_chats_are(quick_stand_in: StandIn, path: str) -> None:
+    names = ("request_success_total", "e2e_request_latency_seconds_count")
+    before = [counted(quick_stand_in, name) for name in names]
+    prompts = counted(quick_stand_in, "prompt_tokens_total")
+    raw(quick_stand_in, path)
+    assert [counted(quick_stand_in, name) for name in names] == [one + 1 for one in before]
+    assert counted(quick_stand_in, "prompt_tokens_total") > prompts
+
+
 @pytest.fixture(scope="module")
 def endless() -> Iterator[StandIn]:
     """A worker that never comes to its first token."""
