@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import docker
 import httpx
 import pytest
 
-from tests.support.installation import Installation
+from cli.supervisor.environment import ADMIN_EMAIL
+from cli.supervisor.home import Home
+from tests.support.installation import Installation, command
 from tests.support.wait import until
 from tests.support.worker_image import BUSYBOX, busybox_image
 
@@ -29,6 +32,33 @@ def product(
     busybox_image(engine_client)
     fresh_installation.start_with_docker(dockerd)
     return fresh_installation
+
+
+def left_behind(product: Installation) -> Path:
+    """A volume on the node's disk that the brain knows nothing of, as after a restored backup."""
+    volume = product.home / "agent" / "volumes" / "left-behind"
+    volume.mkdir(parents=True)
+    (volume / "size").write_text("16")
+    return volume
+
+
+def as_admin(product: Installation, *arguments: str) -> Any:
+    home, extra = product.home.parent / "admin", {"BRAIN_URL": product.ready["brain_url"]}
+    if not home.exists():
+        home.mkdir()
+        text = Home(product.home).secrets()["ADMIN_PASSWORD"] + "\n"
+        command(home, "login", "--email", ADMIN_EMAIL, "--password-stdin", text=text, extra=extra)
+    done = command(home, "admin", *arguments, "--json", extra=extra)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+async def removed_by_an_administrator(product: Installation, volume: Path) -> None:
+    [stray] = await until(lambda: as_admin(product, "strays"), seconds=120, every=2)
+    assert (stray["volume_id"], stray["dropping"]) == (volume.name, False)
+    as_admin(product, "drop-stray", stray["node_id"], volume.name, "--yes")
+    await until(lambda: not volume.exists(), seconds=60, every=0.5)
+    await until(lambda: as_admin(product, "strays") == [], seconds=60, every=1)
 
 
 def nothing_kept(product: Installation) -> bool:
@@ -73,6 +103,7 @@ async def served(product: Installation, path: str) -> str:
 async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
     product: Installation, engine_client: docker.APIClient
 ) -> None:
+    stray = left_behind(product)
     made = product.ask(
         "pod", "create", BUSYBOX, "--name", "box", "--simulated", "--port", "8080",
         "--env", "WORD=from the first run", "--volume", "kept:/data:1", "--command", "sh",
@@ -107,3 +138,4 @@ async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(
     assert list((product.home / "agent" / "volumes").glob("vol_*")) == []
     assert product.ask("pod", "list") == []
     assert all(proof["holds"] for proof in proofs(product))
+    await removed_by_an_administrator(product, stray)
