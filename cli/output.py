@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -41,7 +42,7 @@ STATE_COLOURS = {
 
 # Not cut to 80 columns in a pipe or a file, where nobody counts columns.
 WIDTH = None if sys.stdout.isatty() else 200
-FOLDED_FROM = 24  # characters: what is shorter stays in one line
+FOLDED_FROM = 24  # cells: what is shorter stays in one line
 console = Console(highlight=False, width=WIDTH)
 errors = Console(stderr=True, highlight=False)
 
@@ -101,10 +102,10 @@ def table(
 
 
 def _least_width(text: str) -> int:
-    """Of a line of text: the whole where it is short, else its longest word."""
-    if len(text) <= FOLDED_FROM:
-        return len(text)
-    return max([FOLDED_FROM, *(len(word) for word in text.split())])
+    """In cells of a terminal: the whole of a short text, else its longest word."""
+    if cell_len(text) <= FOLDED_FROM:
+        return cell_len(text)
+    return max([FOLDED_FROM, *(cell_len(word) for word in text.split())])
 
 
 def facts(pairs: Mapping[str, object]) -> None:
