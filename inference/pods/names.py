@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kernel.errors import Malformed, NotFound
 
@@ -22,6 +23,7 @@ class Address:
     port: int
 
 
+@lru_cache(maxsize=4096)
 def find(host: bytes, domain: str) -> Address | None:
     """The pod's port that ``host`` names; ``None`` where it is not below ``domain``.
 

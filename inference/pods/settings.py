@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
             raise ValueError("write addresses with commas between, such as 127.0.0.1,::1")
         return value
 
-    @property
+    @cached_property  # each request asks
     def trusted(self) -> frozenset[str]:
         """Addresses of proxies in front of this one."""
         return frozenset(one.strip() for one in self.pod_trusted_proxies.split(",") if one.strip())
