@@ -60,6 +60,18 @@ async def agentless(tx: Tx, lease_ids: Collection[LeaseId]) -> list[Intent]:
     return list(await tx.scalars(wanted.execution_options(populate_existing=True)))
 
 
+async def running_alone(tx: Tx, cloud: str) -> frozenset[str]:
+    """The machines that stand at a cloud with no agent of ours. What runs there may hold a key of
+    the cloud's for itself and change its own label: these are known by their ids alone."""
+    wanted = select(Intent.machine_id).where(
+        Intent.cloud == cloud,
+        Intent.agentless,
+        Intent.machine_id.is_not(None),
+        Intent.state.not_in(_ENDED),
+    )
+    return frozenset(found for found in await tx.scalars(wanted) if found is not None)
+
+
 async def places(tx: Tx, replica_ids: Collection[ReplicaId]) -> dict[ReplicaId, str]:
     """The offers that these replicas were given at clouds, as the planner calls them."""
     rows = await tx.execute(

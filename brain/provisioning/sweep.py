@@ -114,7 +114,10 @@ async def _take_in(ctx: Ctx, cloud: str, terms: Terms, listing: Listing) -> _Fou
         account = await store.account(tx, cloud, now_ns, lock=True)
         newest = await store.newest(tx)
         newest_ns = 0 if newest is None else core.born_ns(newest)
-        strays = await _strays(tx, ctx, terms, ours, newest_ns)
+        alone = await store.running_alone(tx, cloud)
+        strays = await _strays(
+            tx, ctx, terms, [m for m in ours if m.machine_id not in alone], newest_ns
+        )
         old = [one for one in strays if not _too_new(one, now_ns)]
         await _freeze(tx, account, old, len(ours), now_ns)
         for one in old:

@@ -354,6 +354,28 @@ async def test_an_order_that_the_cloud_refuses_counts_against_the_pod_alone(
         assert rests == 0
 
 
+async def test_one_that_takes_another_name_at_its_cloud_is_still_known(
+    ctx: Ctx, clock: ManualClock, valkey_url: str
+) -> None:
+    """Its container may hold a key for itself: whatever label it takes, it freezes no sweep, and is
+    ended by its id."""
+    async with cloud_yard_at("vast", ctx, clock, valkey_url) as sky:
+        pod = await sky.rented()
+        sky.machine().tag = sky.machine().tag.removesuffix("-1") + "-2"  # an order to come
+        sky.clock.advance(300)
+        await sky.sweep()
+        async with ctx.db.begin() as tx:
+            risk = await money_at_risk(tx, now_ns=clock.now_ns())
+        (account,) = [one.account for one in risk.clouds]
+        assert account is not None
+        assert (account.frozen_ns, risk.clouds[0].unknown, risk.alerts) == (None, (), ())
+        await sky.pass_time(30)
+        assert await sky.state(pod) == "running"
+        await sky.stop(pod)
+        await sky.until_state(pod, "stopped")
+        assert sky.world.alive() == []
+
+
 async def test_fronts_are_told_that_it_is_elsewhere(runpod: CloudYard) -> None:
     sky = runpod
     await sky.rented(ports=[80])
