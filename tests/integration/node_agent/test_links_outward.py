@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.agent_brain import AgentBrain
 from tests.support.agent_process import AgentProcess
-from tests.support.gateway import StartGateway
+from tests.support.gateway import Gateway, StartGateway
 from tests.support.links import link_address, linked, linked_lease, tables_of
 from tests.support.node_net import NodeNet, node_net
 from tests.support.wait import free_port, stretch, until
@@ -44,22 +44,30 @@ def agent(net: NodeNet, brain: AgentBrain, tmp_path: Path) -> Iterator[AgentProc
     agent.clean()
 
 
+async def linked_worker(
+    net: NodeNet, brain: AgentBrain, agent: AgentProcess, start: StartGateway
+) -> Gateway:
+    """An agent inside with one worker on one GPU; the gateway outside to which its links stand."""
+    agent.start()
+    lease = linked_lease(await brain.gpu_uuids(1))
+    tables = tables_of(linked(lease))
+    gateway = start(tables, gateway_link_port=0, gateway_link_host=net.outside)
+    brain.gateways = [link_address(gateway)]
+    brain.want(lease)
+    await until(lambda: gateway.metric("ganglion_gateway_links_idle") >= 4, 60)
+    return gateway
+
+
 @pytest.mark.feature("C2")
 async def test_a_node_that_nothing_can_reach_serves_a_streamed_chat(
     net: NodeNet, brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    tables = tables_of(linked(lease))
-    gateway = start_gateway(tables, gateway_link_port=0, gateway_link_host=net.outside)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await until(lambda: gateway.metric("ganglion_gateway_links_idle") >= 4, 60)
+    gateway = await linked_worker(net, brain, agent, start_gateway)
     async with gateway.async_client() as client:
         stream = await client.chat.completions.create(model="m", messages=HELLO, stream=True)
         words = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
     assert "stand-in" in "".join(words)
-    seen = brain.seen(lease.lease_id)
+    seen = brain.seen(*brain.leases)
     assert seen is not None
     for host in (net.address, net.outside, "127.0.0.1"):
         assert not await reaches(host, seen.port), "the worker is reached past its links"
@@ -84,13 +92,7 @@ async def test_the_namespace_lets_out_and_not_in(net: NodeNet) -> None:
 async def test_links_come_back_when_the_cable_does(
     net: NodeNet, brain: AgentBrain, agent: AgentProcess, start_gateway: StartGateway
 ) -> None:
-    agent.start()
-    lease = linked_lease(await brain.gpu_uuids(1))
-    tables = tables_of(linked(lease))
-    gateway = start_gateway(tables, gateway_link_port=0, gateway_link_host=net.outside)
-    brain.gateways = [link_address(gateway)]
-    brain.want(lease)
-    await until(lambda: gateway.metric("ganglion_gateway_links_idle") >= 4, 60)
+    gateway = await linked_worker(net, brain, agent, start_gateway)
     net.cut()
     beats = len(brain.beats)
     await stretch(3)  # some of the agent's calls fail meanwhile
