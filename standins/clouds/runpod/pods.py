@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -97,13 +96,13 @@ def _fits(shelf: Shelf, wish: Wish) -> bool:
 
 
 def _program(wish: Wish) -> Program | None:
-    """What the container runs: its arguments. Images are not had here, so a pod without arguments,
-    or with such as only its image would understand, is up and runs nothing."""
+    """What the container runs: its arguments. Images are not had here, so without arguments a
+    pod is up and runs nothing."""
     try:
         argv = tuple(shlex.split(wish.args))
     except ValueError as wrong:
         raise Refused(Trouble.BAD_REQUEST, f"The start command cannot be read: {wrong}.") from wrong
-    if not argv or shutil.which(argv[0]) is None:
+    if not argv:
         return None
     return Program(argv, dict(wish.env), id_variable="RUNPOD_POD_ID")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from typing import Any
 
 from kernel.money import NANO
@@ -161,14 +160,14 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
 def _program(details: dict[str, Any]) -> Program | None:
     """With SSH or Jupyter the cloud's own entry point lives on when the script ends; with
     ``args`` the container ends with its command. Images are not really there: without an entry
-    point of the order's own, or with one that only the image has, there is nothing to run."""
+    point of the order's own there is nothing to run."""
     env = {name: text for name, text in details["env"].items() if not name.startswith("-")}
     if details["runtype"] != "args":
         script = details["onstart"]
         argv = ("/bin/sh", "-c", script) if script else ()
     else:
         entry = shlex.split(details["onstart"])
-        argv = (*entry, *details["args"]) if entry and shutil.which(entry[0]) else ()
+        argv = (*entry, *details["args"]) if entry else ()
     if not argv:
         return None
     ends = details["runtype"] == "args"

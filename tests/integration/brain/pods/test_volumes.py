@@ -86,7 +86,7 @@ async def test_a_pod_with_volumes_waits_for_their_node_and_says_so(yard: Yard) -
     assert found.state.value == "waiting"
     run = found.runs.run
     assert run is not None
-    assert f"The pod's volumes lie on {node.node_id}; it can run nowhere else." in (
+    assert f"The pod's volumes lie on {node.node_id}; it can run nowhere else" in (
         run.waiting_reason
     )
     assert "0 of 1 GPUs are free" in run.waiting_reason
