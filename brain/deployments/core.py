@@ -174,8 +174,9 @@ def decide(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -
 
 
 def _crashes(view: DeploymentView, replicas: Sequence[ReplicaView], now_ns: int) -> tuple[int, int]:
-    """Failed starts of the revision asked for within the window, and when the next may be."""
-    since_ns = now_ns - view.crash_window_ns
+    """Failed starts of the revision asked for within the window, and when the next may be. Those
+    from before it was last asked to run do not count: who starts it again wants a new try."""
+    since_ns = max(now_ns - view.crash_window_ns, view.started_ns - 1)
     own = [r for r in replicas if r.revision == view.revision]
     recent = [r for r in own if r.crashed_ns is not None and r.crashed_ns > since_ns]
     crashes = sum(r.crashes for r in recent)
@@ -316,6 +317,8 @@ def _follow(view: ReplicaView, seen: Seen, now_ns: int) -> Move | None:
             return Move(ReplicaEvent.FALTER, seen.reason or "the worker stopped answering")
     if seen.restarts >= CRASHES_MAX:
         why = f"the worker was restarted {seen.restarts} times within 10 minutes"
+        if seen.reason:
+            why += f": {seen.reason}"
         return Move(ReplicaEvent.CRASH, why, stops_lease=True, crashes=_count(view, seen))
     return _too_slow(view, seen, now_ns)
 

@@ -123,9 +123,10 @@ async def stop(
 
 
 async def start(tx: Tx, ctx: Ctx, deployment_id: DeploymentId, account_id: AccountId) -> Whole:
-    """Ask a stopped deployment to run again. May be repeated; ``OutOfCredit`` when stopped."""
+    """Ask a stopped or broken deployment to run again. May be repeated; ``OutOfCredit`` when the
+    account has none."""
     row = await store.load(tx, deployment_id, [account_id], lock=True)
-    if row.asked == Asked.STOPPED.value:
+    if row.asked == Asked.STOPPED.value or row.broken_ns is not None:
         if not row.pool and not await billing.can_spend(tx, row.account_id):
             raise OutOfCredit("The account has no credit. Add credit, then start it.")
         row.asked = Asked.RUNNING.value

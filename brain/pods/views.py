@@ -157,7 +157,7 @@ def _reason(found: Whole) -> str:
         case PodState.STOPPED | PodState.STOPPING:
             return found.runs.asked_reason
         case PodState.WAITING | PodState.STARTING | PodState.RUNNING:
-            return "" if run is None else run.waiting_reason or run.reason
+            return "" if run is None or not run.live else run.waiting_reason or run.reason
 
 
 def _mounts(found: Whole) -> list[schemas.MountOut]:

@@ -87,6 +87,13 @@ def test_the_agents_own_restarts_count() -> None:
     assert found.breaks
 
 
+def test_whoever_starts_it_again_has_a_new_try() -> None:
+    replicas = [replica(n, S.FAILED, crashed_ns=NOW - 1, crashes=1) for n in range(CRASHES_MAX)]
+    assert decide(VIEW, replicas, NOW).breaks
+    found = decide(replace(VIEW, started_ns=NOW), replicas, NOW)
+    assert (found.breaks, found.add) == (None, 2)
+
+
 def test_crashes_of_long_ago_are_forgotten() -> None:
     past = NOW - CRASH_WINDOW_NS - 1
     replicas = [replica(n, S.FAILED, crashed_ns=past, crashes=1) for n in range(9)]
