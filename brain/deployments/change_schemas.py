@@ -20,11 +20,11 @@ from brain.deployments.schemas import (
     Surge,
     plain_dollars,
 )
-from brain.deployments.store import at_ns
 from brain.deployments.updates import Change
 from brain.deployments.wishes import wishes_of
 from brain.edge import Body
 from brain.scheduling import Prefer
+from kernel.clock import at_ns
 from kernel.errors import BadInput
 from kernel.money import Money
 

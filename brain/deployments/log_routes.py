@@ -19,7 +19,7 @@ from brain.deployments.routes import CtxIn, IdIn, Reader, own_deployment
 from brain.edge import decode_cursor, encode_cursor
 from brain.identity import Principal
 from brain.plumbing import Ctx
-from kernel.clock import NS
+from kernel.clock import NS, at_ns
 from kernel.errors import BadInput, LimitReached, NotFound
 from kernel.ids import AccountId, ReplicaId
 
@@ -232,7 +232,7 @@ def _show(rows: Sequence[fleet.LogRow], by_lease: dict[str, str]) -> list[LogLin
         LogLineOut(
             replica_id=by_lease[row.lease_id],
             number=row.number,
-            at=store.at_ns(row.at_ns),
+            at=at_ns(row.at_ns),
             stream=row.stream,
             text=row.text,
         )

@@ -7,8 +7,8 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from brain.deployments.models import Replica
-from brain.deployments.store import at_ns
 from brain.fleet import LeaseMetrics
+from kernel.clock import at_ns
 
 
 class GpuMetricsOut(BaseModel):

@@ -14,7 +14,6 @@ from brain.deployments.states import SURPLUS_ORDER, TERMINAL, ReplicaState
 from kernel.clock import NS
 from kernel.ids import ReplicaId
 
-SURGE_MAX = 16
 REVISIONS_KEPT = 50
 
 

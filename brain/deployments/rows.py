@@ -7,12 +7,11 @@ from typing import Any
 from sqlalchemy import select
 
 from brain.deployments.models import Deployment, Replica
-from brain.deployments.states import SERVING, TERMINAL, Asked, ReplicaState
+from brain.deployments.states import SERVING, Asked, ReplicaState
 from brain.plumbing import Tx
 from kernel.wire import gateway as wire
 
 _SERVING = [state.value for state in SERVING]
-_TERMINAL = [state.value for state in TERMINAL]
 
 
 def _told() -> object:

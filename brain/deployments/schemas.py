@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 
 from brain.deployments.models import Deployment, DeploymentEvent, Placement, Replica
 from brain.deployments.service import Wanted, Whole
-from brain.deployments.store import at_ns
 from brain.deployments.wishes import Wishes, wishes_of
 from brain.edge import Body
 from brain.scheduling import Prefer
 from brain.secrets import NAME_PATTERN, NAMES_MAX
+from kernel.clock import at_ns
 from kernel.money import Money
 
 Budget = Annotated[str, Field(pattern=r"^\d{1,7}(\.\d{1,9})?$", examples=["25"])]

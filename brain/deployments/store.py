@@ -17,6 +17,7 @@ from brain.deployments.states import (
     ReplicaState,
 )
 from brain.plumbing import Ctx, Tx, changes, move, moves, work
+from kernel.clock import at_ns
 from kernel.errors import NotFound
 from kernel.ids import AccountId, DeploymentId, EventId, ReplicaId
 
@@ -36,16 +37,8 @@ class Saved(Protocol):
     async def __call__(self, tx: Tx, row: work.Work, seconds: float | None) -> None: ...
 
 
-def at_ns(ns: int) -> datetime:
-    """Business time as record time, exact to the microsecond."""
-    return _EPOCH + timedelta(microseconds=ns // 1000)
-
-
 def later(ctx: Ctx, seconds: float) -> datetime:
     return ctx.clock.now() + timedelta(seconds=seconds)
-
-
-EVENTS_MAX = 500
 
 
 async def load(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from brain.fleet.states import LeaseState
@@ -27,11 +26,6 @@ ALIVE = frozenset(
         LeaseSeenState.STOPPING,
     }
 )
-
-
-def at_of(ns: int) -> datetime:
-    """A meter time as a record time."""
-    return datetime.fromtimestamp(ns // NS, UTC).replace(microsecond=ns % NS // 1000)
 
 
 def plain(text: str) -> str:

@@ -15,13 +15,14 @@ from brain.billing import (
     lease_opened,
 )
 from brain.fleet import core, store
-from brain.fleet.core import LeaseFacts, Outcome, at_of
+from brain.fleet.core import LeaseFacts, Outcome
 from brain.fleet.models import Lease, LeaseGpu, NodeGpu
 from brain.fleet.ports import LeaseWatcher
 from brain.fleet.states import LEASE, LeaseEvent, LeaseState
 from brain.fleet.views import Claim, LeasedGpus, LeaseView
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.moves import move
+from kernel.clock import at_ns
 from kernel.errors import Conflict, NoCapacity
 from kernel.ids import Ids, LeaseId, NodeId
 from kernel.wire.agent import LeaseSeen, LeaseSeenState
@@ -81,7 +82,7 @@ async def stop_lease(tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int) -> 
     if row is None or row.state != LeaseState.OPEN.value:
         return
     row.stop_asked_ns = now_ns
-    await move(tx, row, LEASE, LeaseEvent.STOP, reason=core.plain(reason)[:500], at=at_of(now_ns))
+    await move(tx, row, LEASE, LeaseEvent.STOP, reason=core.plain(reason)[:500], at=at_ns(now_ns))
     await store.raise_generation(tx, row.node_id)
 
 
@@ -165,7 +166,7 @@ async def close(
     """End a lease that :func:`locked` answered with: its GPUs are free, its bill stops."""
     row.closed_ns = now_ns
     row.outcome = outcome.value
-    await move(tx, row, LEASE, event, reason=core.plain(reason)[:500], at=at_of(now_ns))
+    await move(tx, row, LEASE, event, reason=core.plain(reason)[:500], at=at_ns(now_ns))
     await store.release_gpus(tx, row.lease_id)
     await secrets.forget(tx, row.lease_id)
     await store.raise_generation(tx, row.node_id)

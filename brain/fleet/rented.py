@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from brain.billing import LeaseTerms, lease_evidence, lease_opened
 from brain.fleet import core, leases, store
-from brain.fleet.core import Outcome, at_of
+from brain.fleet.core import Outcome
 from brain.fleet.models import Lease
 from brain.fleet.ports import LeaseWatcher
 from brain.fleet.states import LEASE, LeaseEvent, LeaseState
@@ -21,6 +21,7 @@ from brain.identity import PLATFORM_ACCOUNT
 from brain.marketplace import revoke_node
 from brain.plumbing import Ctx, Tx
 from brain.plumbing.moves import create
+from kernel.clock import at_ns
 from kernel.ids import Ids, LeaseId, NodeId
 from kernel.wire.agent import LaunchSpec, LeaseSeen, LeaseSeenState
 
@@ -52,7 +53,7 @@ async def open_rented(
         seen_port=0,
         seen_restarts=0,
     )
-    await create(tx, row, LEASE, reason="a machine is rented for a replica", at=at_of(now_ns))
+    await create(tx, row, LEASE, reason="a machine is rented for a replica", at=at_ns(now_ns))
     await lease_opened(tx, _terms(row, wanted, price_nano), ids)
     return leases.view_of(row, (), silent=False)
 

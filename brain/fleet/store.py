@@ -9,12 +9,12 @@ import msgspec
 from sqlalchemy import BigInteger, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from brain.fleet.core import GRACE_NS, LeaseFacts, at_of
+from brain.fleet.core import GRACE_NS, LeaseFacts
 from brain.fleet.models import FleetNode, Lease, LeaseGpu, NodeBeat, NodeGpu
 from brain.fleet.states import LEASE, LIVE, LeaseState
 from brain.fleet.views import Claim
 from brain.plumbing import Tx
-from kernel.clock import NS
+from kernel.clock import NS, at_ns
 from kernel.ids import AccountId, LeaseId, NodeId
 from kernel.wire.agent import LaunchSpec
 
@@ -147,7 +147,7 @@ async def enter_claim(
             "now": now_ns,
             "state": LEASE.start.value,  # with the first line of its history, as moves.create
             "reason": reason,
-            "at": at_of(now_ns),
+            "at": at_ns(now_ns),
         },
     )
     row = found.one()

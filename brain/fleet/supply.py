@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from brain.fleet.core import at_of
 from brain.plumbing import Ctx
 from brain.scheduling import Offer, Trust
+from kernel.clock import at_ns
 from kernel.ids import AccountId, NodeId
 from kernel.wire.agent import NvmlState
 
@@ -75,7 +75,7 @@ def _withheld(row: Any, now_ns: int) -> str:
     if row.withheld:
         return str(row.withheld)
     if row.closed_from_ns is not None and row.closed_from_ns <= now_ns < row.closed_until_ns:
-        until = at_of(row.closed_until_ns)
+        until = at_ns(row.closed_until_ns)
         return f"It is, or is soon, in maintenance until {until:%Y-%m-%d %H:%M} UTC."
     if row.silent_since_ns is not None:
         return "It fell silent."

@@ -13,7 +13,6 @@ from kernel.errors import Forbidden, Unauthenticated
 from kernel.ids import AccountId, KeyId, UserId
 
 KEY_MARK: Final = "gk_"
-KEY_LENGTH: Final = len(KEY_MARK) + 43
 PREFIX_LENGTH: Final = 11
 PASSWORD_LENGTH_MIN: Final = 10
 PASSWORD_LENGTH_MAX: Final = 200

@@ -133,17 +133,26 @@ def _lease_id(text: str) -> LeaseId | None:
 async def judge_due(ctx: Ctx, *, wait_seconds: int = WAIT_SECONDS) -> int:
     """Compare the final bills of leases that ended ``wait_seconds`` ago with what was signed.
 
-    Returns how many disputes were opened. May run any number of times at once.
+    Returns how many disputes were opened. May run any number of times at once. One that cannot be
+    judged stops no other; ``ExceptionGroup`` of their errors at the end.
     """
     before_ns = ctx.clock.now_ns() - wait_seconds * NS
     opened = 0
-    while True:
+    failed: list[Exception] = []
+    while not failed:
         async with ctx.db.begin() as tx:
             page = await billing.unwitnessed_leases(tx, closed_before_ns=before_ns, limit=BATCH)
         for metered in page:
-            opened += await _judge(ctx, metered)
+            try:
+                opened += await _judge(ctx, metered)
+            except Exception as error:  # raised when all have had their turn
+                error.add_note(f"lease {metered.lease_id}")
+                failed.append(error)
         if len(page) < BATCH:
-            return opened
+            break
+    if failed:
+        raise ExceptionGroup("leases that could not be judged", failed)
+    return opened
 
 
 async def _judge(ctx: Ctx, metered: billing.Metered) -> int:

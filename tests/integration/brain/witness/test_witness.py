@@ -102,6 +102,30 @@ async def test_a_node_that_signs_nothing_earns_nothing(tenancy: Tenancy) -> None
     await books_hold(ctx)
 
 
+class FailsOnce:
+    """Marks, the first of which is never passed."""
+
+    failed = False
+
+    async def reach(self, name: str) -> None:
+        if name == "witness.credited" and not self.failed:
+            self.failed = True
+            raise ArithmeticError(name)
+
+
+async def test_a_lease_that_cannot_be_judged_stops_no_other(rig: Rig) -> None:
+    for _ in range(2):
+        one = await rent(rig)
+        await one.work(120, counted=False)
+        await one.end()
+    with pytest.raises(ExceptionGroup) as caught:
+        await judge_due(replace(rig.ctx, points=FailsOnce()), wait_seconds=0)
+    assert len(caught.value.exceptions) == 1
+    assert len(await disputes(rig.ctx)) == 1
+    assert await judge_due(rig.ctx, wait_seconds=0) == 1
+    await books_hold(rig.ctx)
+
+
 @pytest.mark.feature("G2")
 async def test_records_count_once_in_any_number_of_batches(tenancy: Tenancy) -> None:
     await tenancy.work(200)
