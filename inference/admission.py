@@ -92,15 +92,19 @@ def visible(tables: Tables[LinksT], key: KeyRow) -> list[tuple[str, Deployment[L
 
 
 def hold_nano(
-    row: DeploymentRow, replica: Replica[LinksT], key: KeyRow, ask: Ask, body_bytes: int
+    row: DeploymentRow, replica: Replica[LinksT], key: KeyRow, ask: Ask, sizes: tuple[int, int]
 ) -> int:
-    """What to hold for a pool request: the least of three upper bounds."""
+    """What to hold for a pool request: the least of three upper bounds.
+
+    ``sizes``: the sequences that it runs, and the bytes of its body.
+    """
+    weight, body_bytes = sizes
     bounds = [piece_nano(row, replica.row.gpus)]
     if key.cost_limit_nano:
         bounds.append(key.cost_limit_nano)
     if ask.tokens_max is not None and (row.ceiling_prompt_nano or row.ceiling_completion_nano):
         # No prompt has more tokens than bytes.
-        bounds.append(ceiling_nano(row, body_bytes, ask.tokens_max * ask.weight()))
+        bounds.append(ceiling_nano(row, body_bytes, ask.tokens_max * weight))
     return min(bounds)
 
 

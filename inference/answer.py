@@ -12,11 +12,17 @@ import msgspec
 
 from inference.errors import WorkerError, worker_error
 from inference.meter import Tokens
-from inference.stream import ABORTED, Phase, SseStream, Usage
+from inference.routes import Route
+from inference.sse import Events, Phase, Usage
+from inference.stream import ABORTED
 
 TAIL_BYTES = 16 * 1024
 EVENT_STREAM = b"text/event-stream"
+JSON = b"application/json"
 UNKNOWN: Tokens = (0, 0, True)
+
+
+FAILED = "failed"  # the status of a response that is none
 
 
 class State(Enum):
@@ -35,6 +41,7 @@ class _Body(msgspec.Struct):
     usage: Usage | None = None
     choices: list[_Choice] | None = None
     error: Any = None
+    status: Any = None
 
 
 _BODY = msgspec.json.Decoder(_Body).decode
@@ -54,15 +61,23 @@ def usage_of(content: bytes) -> Tokens:
         raise NotAnAnswer("the answer is not a JSON object") from None
     if body.error:
         raise NotAnAnswer("an error under status 200")
+    if body.status == FAILED:
+        raise NotAnAnswer("the worker says that it failed")
     if body.choices and any(choice.finish_reason == ABORTED for choice in body.choices):
         raise NotAnAnswer("the worker gave it up")
     return _tokens(body.usage)
+
+
+def tokens_of(kind: bytes, content: bytes) -> Tokens:
+    """The same of an answer that need not be JSON."""
+    return usage_of(content) if kind[: len(JSON)].lower() == JSON else UNKNOWN
 
 
 class Answer:
     """One answer: whole at once by ``take``, or as it comes by ``head``, ``feed`` and ``end``."""
 
     __slots__ = (
+        "_route",
         "_show_usage",
         "_tail",
         "kind",
@@ -76,7 +91,7 @@ class Answer:
         "tokens_told",
     )
 
-    def __init__(self, *, show_usage: bool) -> None:
+    def __init__(self, route: Route, *, show_usage: bool) -> None:
         self.state = State.WAITING
         self.status = 0
         self.kind = b""
@@ -84,9 +99,10 @@ class Answer:
         self.retry_after: int | None = None
         self.refusal = b""
         self.reason = ""
-        self.stream: SseStream | None = None
+        self.stream: Events | None = None
         self.tokens_told = UNKNOWN
         self._show_usage = show_usage
+        self._route = route
         self._tail = b""
 
     def take(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
@@ -98,7 +114,8 @@ class Answer:
             self.state = State.REFUSED
             return
         try:
-            self.tokens_told = usage_of(content)
+            binary = self._route.binary
+            self.tokens_told = tokens_of(kind, content) if binary else usage_of(content)
             self.state = State.COMPLETE
         except NotAnAnswer as fault:
             self.refusal = content
@@ -108,12 +125,16 @@ class Answer:
         """An answer begins that comes in pieces."""
         self.status, self.kind, self.length = status, kind, length
         if status == 200 and kind[: len(EVENT_STREAM)].lower() == EVENT_STREAM:
-            self.stream = SseStream(show_usage=self._show_usage)
+            self.stream = self._route.dialect.stream(show_usage=self._show_usage)
+        elif kind and not self._route.binary and kind[: len(JSON)].lower() != JSON:
+            self._break("the answer is not a JSON object")
 
     def feed(self, received: bytes) -> bytes:
         """What the client gets now. Look at ``state`` after each call."""
         stream = self.stream
         if stream is None:
+            if self.state is State.BROKEN:
+                return b""
             self.state = State.GOING
             self._tail = (self._tail + received)[-TAIL_BYTES:]
             return received
@@ -167,7 +188,7 @@ class Answer:
 def _tokens(usage: Usage | None) -> Tokens:
     if usage is None:
         return UNKNOWN
-    return usage.prompt_tokens or 0, usage.completion_tokens or 0, False
+    return usage.prompt or 0, usage.completion or 0, False
 
 
 def usage_in_tail(tail: bytes) -> Usage | None:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from inference.errors import bad_field
+from inference.routes import Route
 from kernel.errors import GanglionError, Malformed
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -24,6 +25,7 @@ _DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 _WHOLE = "a whole number, not negative"
 WEIGHT_MAX = 1024
+PREFIX_BYTES = 1024  # of a prompt, that tell whose cache may hold it: some 16 blocks of 16 tokens
 INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 _TRUE = Raw(b"true")
 
@@ -40,6 +42,10 @@ STRIPPED = (
 )
 
 
+# What asks for an answer to be kept between requests.
+STATEFUL = ("background", "previous_response_id", "conversation")
+_COUNTS = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
+
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 _NOT_GIVEN = Raw()
 
@@ -54,8 +60,14 @@ class Ask(msgspec.Struct):
     best_of: Count | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+    messages: Raw = _NOT_GIVEN
     prompt: Raw = _NOT_GIVEN
     input: Raw = _NOT_GIVEN
+    documents: Raw = _NOT_GIVEN
+    text_2: Raw = _NOT_GIVEN
+    data_2: Raw = _NOT_GIVEN
+    items: Raw = _NOT_GIVEN
     priority: Raw = _NOT_GIVEN
     kv_transfer_params: Raw = _NOT_GIVEN
     request_id: Raw = _NOT_GIVEN
@@ -69,7 +81,7 @@ class Ask(msgspec.Struct):
         """What one sequence may produce, when the client says so."""
         if self.max_completion_tokens is not None:
             return self.max_completion_tokens
-        return self.max_tokens
+        return self.max_tokens if self.max_output_tokens is None else self.max_output_tokens
 
     @property
     def privileged(self) -> bool:
@@ -85,15 +97,23 @@ class Ask(msgspec.Struct):
             is _NOT_GIVEN
         )
 
-    def weight(self) -> int:
-        """How many sequences run: ``n`` (or ``best_of``) for each prompt or input given."""
-        if self.n is self.best_of is None and self.prompt is self.input is _NOT_GIVEN:
+    @property
+    def beginning(self) -> memoryview:
+        """The first bytes of what the model is to read, as they stand in the body."""
+        for given in (self.messages, self.prompt, self.input):
+            if given is not _NOT_GIVEN:
+                return memoryview(given)[:PREFIX_BYTES]
+        return memoryview(b"")
+
+    def weight(self, many: tuple[str, ...]) -> int:
+        """How many sequences run: ``n`` (or ``best_of``) for each item of the members ``many``."""
+        if self.n is self.best_of is None and not many:
             return 1
         sequences = max(self.n or 1, self.best_of or 1)
-        if self.prompt is not _NOT_GIVEN:
-            sequences *= _prompts(self.prompt)
-        if self.input is not _NOT_GIVEN:
-            sequences *= _prompts(self.input)
+        for name in many:
+            given: Raw = getattr(self, name)
+            if given is not _NOT_GIVEN:
+                sequences *= _prompts(given)
         if sequences > WEIGHT_MAX and self.n is not None:
             raise bad_field("n", f"One request may run at most {WEIGHT_MAX} sequences.")
         return min(sequences, WEIGHT_MAX)
@@ -103,24 +123,29 @@ _NUMBER = msgspec.json.Decoder(Count | None).decode
 _ASK = msgspec.json.Decoder(Ask).decode
 
 
-def read(body: bytes) -> Ask:
+def read(body: bytes, route: Route) -> Ask:
     """Understand a body, or raise ``Malformed`` (400) with the parameter at fault."""
     try:
         ask = _ASK(body)
     except _DECODE_ERRORS:
         raise _what_is_wrong(body) from None
-    if ask.stream:
+    if ask.stream and route.usage_option:
         _usage_options(ask.stream_options)
+    if route.stateless:
+        _refuse_state(body)
     return ask
 
 
-def upstream(ask: Ask, body: bytes, *, model: str, cache_salt: str) -> tuple[bytes, bool]:
+def upstream(
+    ask: Ask, body: bytes, route: Route, *, model: str, cache_salt: str
+) -> tuple[bytes, bool]:
     """The body for the worker, and whether the client asked for usage in its stream itself.
 
     An empty ``model`` or ``cache_salt`` leaves the client's.
     """
     renamed = model and model != ask.model
-    if not (ask.stream or renamed or cache_salt or ask.privileged):
+    ask_usage = ask.stream and route.usage_option
+    if not (ask_usage or renamed or cache_salt or ask.privileged):
         return body, False
     fields = _FIELDS(body)
     for name in STRIPPED:
@@ -130,9 +155,28 @@ def upstream(ask: Ask, body: bytes, *, model: str, cache_salt: str) -> tuple[byt
     if cache_salt:
         fields["cache_salt"] = Raw(_ENCODE(cache_salt))
     asked = False
-    if ask.stream:
+    if ask_usage:
         fields["stream_options"], asked = _usage_options(ask.stream_options)
     return _ENCODE(fields), asked
+
+
+def request(route: Route, request_id: str, content: bytes) -> bytes:
+    """The whole HTTP request for a worker."""
+    return (
+        b"POST %b HTTP/1.1\r\nhost: worker\r\ncontent-type: application/json\r\n"
+        b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+        % (route.path, request_id.encode(), len(content), content)
+    )
+
+
+def _refuse_state(body: bytes) -> None:
+    """A replica that holds an answer may be gone with the next request."""
+    fields = _FIELDS(body)
+    for name in STATEFUL:
+        if bytes(fields.get(name, b"null")) not in (b"null", b"false"):
+            raise bad_field(
+                name, f"{name} is not served here: nothing is kept. Send the whole conversation."
+            )
 
 
 def _what_is_wrong(body: bytes) -> GanglionError:
@@ -146,7 +190,7 @@ def _what_is_wrong(body: bytes) -> GanglionError:
     for decode, names, kind in (
         (_STRING, ("model",), "a string"),
         (_FLAG, ("stream",), "true or false"),
-        (_NUMBER, ("n", "best_of", "max_tokens", "max_completion_tokens"), _WHOLE),
+        (_NUMBER, _COUNTS, _WHOLE),
     ):
         for name in names:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -102,6 +103,14 @@ def body_for(said: WorkerError) -> bytes:
     return _ENCODE({"error": said})
 
 
+def words_of(error: GanglionError) -> str:
+    """What a person is told."""
+    if isinstance(error, WorkerRefused):
+        said = _DECODE(_worker_body(error.refusal_status, error.body)).error
+        return worker_error(said).message or error.detail
+    return error.detail
+
+
 def status_of(error: GanglionError) -> int:
     return error.refusal_status if isinstance(error, WorkerRefused) else error.status
 
@@ -112,9 +121,14 @@ def frame_of(error: GanglionError) -> bytes:
 
 
 def answer_of(
-    error: GanglionError, request_id: str, *, close: bool, head_only: bool = False
+    error: GanglionError,
+    request_id: str,
+    *,
+    close: bool,
+    head_only: bool = False,
+    body_of: Callable[[GanglionError], bytes] = body_of,
 ) -> bytes:
-    """The whole HTTP/1.1 answer."""
+    """The whole HTTP/1.1 answer; ``body_of`` gives its JSON in the shape of a route's dialect."""
     status, body = status_of(error), body_of(error)
     lines = [
         f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}",

@@ -8,23 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inference import admission, body, errors, verdict
-from inference.answer import Answer, NotAnAnswer, State, usage_of
+from inference.answer import Answer, NotAnAnswer, State, tokens_of, usage_of
 from inference.client import Client
 from inference.gateway import Gateway
 from inference.links import Link, Links, Lost
 from inference.meter import Residence, Tokens
 from inference.payment import Payment
 from inference.relay import Relay
-from inference.route import Replica, choose
-from inference.routes import Route
+from inference.route import Replica, choose, prefix_of
+from inference.routes import CHAT, Route
 from inference.snapshot import Account, Deployment
+from inference.sse import Events
 from inference.stream import SseStream
 from kernel.clock import NS
 from kernel.errors import GanglionError, Unavailable
 from kernel.wire.gateway import KeyRow, SegmentEnd
 
 NEVER = 1 << 62
-NO_ANSWER = Answer(show_usage=False)
+NO_ANSWER = Answer(CHAT, show_usage=False)
 CLIENT_GONE = 499
 DONE = SegmentEnd.DONE  # met by each request: a look into an enum class is slow
 STALE_NS = 5 * NS  # a kept connection that closes later than this after a request was not idle
@@ -54,10 +55,11 @@ class Exchange:
     _over: bool = False
     _payment: Payment | None = None
     _paused_ns: int = 0  # since when the client reads too slowly
+    _prefix: int = 0  # hash of the prompt's beginning, where there is a choice
     _relay: Relay | None = None  # of a stream to a client who gets chunks
     _replica: Replica[Links] | None = None
     _request: bytes = b""
-    _stream: SseStream | None = None  # of the present answer
+    _stream: Events | None = None  # of the present answer
     _tried: list[str] = field(default_factory=list)
     _usage_asked: bool = False  # the client wants to see usage in its stream
     _weight: int = 1
@@ -68,14 +70,16 @@ class Exchange:
         gateway.exchanges.add(self)
         self._body = received
         try:
-            ask = self._ask = body.read(received)
-            self._weight = ask.weight()
+            ask = self._ask = body.read(received, self._route)
+            self._weight = ask.weight(self._route.many)
             account = self._account = admission.account_of(gateway.tables, self._key)
             deployment = admission.resolve(gateway.tables, self._key, ask.model)
-            self._deployment = deployment
         except GanglionError as error:
             self._fail(error)
             return
+        self._deployment = deployment
+        if len(deployment.replicas) > 1:
+            self._prefix = prefix_of(ask.beginning, self._key.account_id)
         if deployment.row.pool:
             self._fund(account, deployment, ask)
         else:
@@ -84,11 +88,12 @@ class Exchange:
     # The purse.
 
     def _fund(self, account: Account, deployment: Deployment[Links], ask: body.Ask) -> None:
-        replica = choose(deployment.replicas, self._gateway.tick_ns)
+        replica = choose(deployment.replicas, self._gateway.tick_ns, prefix=self._prefix)
         if replica is None:
             self._fail(verdict.nobody())
             return
-        need = admission.hold_nano(deployment.row, replica, self._key, ask, len(self._body))
+        sizes = self._weight, len(self._body)
+        need = admission.hold_nano(deployment.row, replica, self._key, ask, sizes)
         payment = Payment(self._gateway, account, self._key, deployment.row, self.request_id)
         self._payment = payment
         payment.hold(need, lambda error: self._fail(error) if error else self._dispatch())
@@ -99,8 +104,8 @@ class Exchange:
         """Give the request to the best replica that has not had it yet, else fail."""
         deployment = self._deployment
         assert deployment is not None
-        # The coarse clock will do: it is only compared with a breaker's rest.
-        replica = choose(deployment.replicas, self._gateway.tick_ns, self._tried)
+        tick_ns = self._gateway.tick_ns  # coarse, as it is only compared with a breaker's rest
+        replica = choose(deployment.replicas, tick_ns, self._tried, self._prefix)
         if replica is None:
             self._fail(lacking or verdict.nobody())
             return
@@ -118,17 +123,11 @@ class Exchange:
         self._attempt += 1
         replica.in_flight += 1
         self._answer, self._stream = NO_ANSWER, None
-        salt = ""
-        if self._payment is not None:  # others share this worker
-            salt = account.row.cache_salt or account.row.account_id
+        salt = account.salt if self._payment is not None else ""  # others share this worker
         model = replica.row.upstream_model
-        content, asked = body.upstream(ask, self._body, model=model, cache_salt=salt)
+        content, asked = body.upstream(ask, self._body, self._route, model=model, cache_salt=salt)
         self._usage_asked = asked
-        self._request = (
-            b"POST %b HTTP/1.1\r\nhost: worker\r\ncontent-type: application/json\r\n"
-            b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (self._route.path, self.request_id.encode(), len(content), content)
-        )
+        self._request = body.request(self._route, self.request_id, content)
 
     def link_ready(self, link: Link) -> None:
         """A connection stands: the request is resident from here on."""
@@ -165,7 +164,7 @@ class Exchange:
         self._link = None
         if status == 200:
             try:
-                tokens = usage_of(content)
+                tokens = tokens_of(kind, content) if self._route.binary else usage_of(content)
             except NotAnAnswer:
                 pass
             else:
@@ -226,7 +225,7 @@ class Exchange:
         gateway.metrics.began(self._route.name, (gateway.now_ns() - self._started_ns) / NS)
         self._client.begin(self._answer, content, self.request_id)
         send = self._client.chunks()
-        if self._stream is not None and send is not None:
+        if isinstance(self._stream, SseStream) and send is not None:
             self._relay = Relay(self._stream, send)
 
     def _judge(self, content: bytes) -> None:
@@ -269,12 +268,15 @@ class Exchange:
         replica = self._replica
         if replica is not None and replica.breaker.failures:
             replica.breaker.succeeded()
-        return self._leave(DONE, 200, tokens)
+        now_ns = self._leave(DONE, 200, tokens)
+        if replica is not None and self._prefix and not self._attempt:
+            replica.paced(now_ns - self._started_ns, tokens[1])
+        return now_ns
 
     def _own_answer(self) -> Answer:
         """The answer of the present try."""
         if self._answer is NO_ANSWER:
-            self._answer = Answer(show_usage=self._usage_asked)
+            self._answer = Answer(self._route, show_usage=self._usage_asked)
         return self._answer
 
     def _settle_breaker(self, *, healthy: bool | None) -> None:
@@ -323,12 +325,8 @@ class Exchange:
             self._heard = False
             self._deadline_ns = now_ns + self._gateway.idle_ns
         if now_ns > self._deadline_ns or now_ns - self._started_ns > self._gateway.total_ns:
-            self._too_late()
-
-    def _too_late(self) -> None:
-        """The worker took too long: to begin, between pieces, or in all."""
-        self._own_answer().lost(verdict.TOO_SLOW)
-        self._judge(b"")
+            self._own_answer().lost(verdict.TOO_SLOW)
+            self._judge(b"")
 
     def _cut(self, residence: Residence, now_ns: int) -> None:
         gateway = self._gateway
@@ -383,7 +381,7 @@ class Exchange:
             self._client.refuse(error, self.request_id)
         elif self._answer.stream is not None:
             self._gateway.metrics.count("stream_broken")
-            self._client.last(errors.frame_of(error))
+            self._client.last(self._route.dialect.frame_of(error))
         else:
             self._client.cut()
         self._close(errors.status_of(error))

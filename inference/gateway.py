@@ -10,7 +10,7 @@ from inference.links import Links
 from inference.meter import Residence, Target
 from inference.metrics import Metrics
 from inference.requests import RequestIds
-from inference.route import Replica
+from inference.route import Replica, weigh
 from inference.settings import Settings
 from inference.slices import Slice
 from inference.snapshot import Account, Tables
@@ -164,6 +164,9 @@ class Gateway:
             exchange.watch(now_ns, cut=crossed)
         for connection in list(self.connections):
             connection.watch(now_ns)
+        for deployment in self.tables.deployments.values():
+            if len(deployment.replicas) > 1:
+                weigh(deployment.replicas)
         for account in self.tables.accounts.values():
             if account.purse.waiters:
                 account.purse.expire(now_ns)

@@ -9,7 +9,9 @@ from kernel.errors import GanglionError, Malformed, TooLarge
 from kernel.wire.gateway import KeyRow
 
 URL_BYTES_MAX = 4096
-WANTED = frozenset((b"authorization", b"content-length", b"expect", b"content-encoding"))
+WANTED = frozenset(
+    (b"authorization", b"x-api-key", b"content-length", b"expect", b"content-encoding")
+)
 
 
 class Request:
@@ -55,6 +57,8 @@ class Request:
         """One of the ``WANTED`` headers, its name in small letters."""
         if name == b"authorization":
             self._authorization = value
+        elif name == b"x-api-key":  # as Anthropic's clients send it
+            self._authorization = self._authorization or b"Bearer " + value
         elif name == b"content-length":
             self._length = int(value)
         elif name == b"expect":

@@ -15,6 +15,7 @@ CRLF = b"\r\n"
 LOOPBACK = "127.0.0.1"
 KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
 EVENT_STREAM = b"text/event-stream"
+AS_IT_COMES = (b"audio/", b"image/", b"video/", b"application/octet-stream")
 _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
 
 
@@ -37,7 +38,7 @@ class Answering(Protocol):
         ...
 
     def answer_head(self, status: int, kind: bytes, length: int) -> None:
-        """An event stream, or a long answer, begins; its body and its end follow."""
+        """A stream of events or sound, or a long answer, begins; its body and its end follow."""
         ...
 
     def answer_body(self, received: bytes) -> None: ...
@@ -295,7 +296,8 @@ class Link(asyncio.Protocol):
             self._length = -1
             return
         self._until_close = self._length == -1
-        if status == 200 and self._kind[:17].lower() == EVENT_STREAM:
+        kind = self._kind.lower()
+        if status == 200 and (kind[:17] == EVENT_STREAM or kind.startswith(AS_IT_COMES)):
             self._begin()
 
     def on_chunk_header(self) -> None:

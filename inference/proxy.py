@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -19,7 +20,7 @@ from inference.exchange import NEVER, Exchange
 from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, too_large
 from inference.pages import Pages
-from inference.routes import INFERENCE
+from inference.routes import INFERENCE, Route
 from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated, Unavailable
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -246,7 +247,10 @@ class ClientConnection(asyncio.Protocol):
         current = self._current
         head_only = current is not None and current.head_only
         close = not self._keeps()
-        self._write(errors.answer_of(error, request_id, close=close, head_only=head_only))
+        shape = _shape(current.route if current is not None else None)
+        self._write(
+            errors.answer_of(error, request_id, close=close, head_only=head_only, body_of=shape)
+        )
         self._ended(self._keeps())
 
     def page(self, content: bytes, kind: bytes, status: int = 200) -> None:
@@ -314,7 +318,8 @@ class ClientConnection(asyncio.Protocol):
             self._close_after_current()
             return
         request_id = self._gateway.request_ids.new()
-        self._write(errors.answer_of(error, request_id, close=True))
+        shape = _shape(self._incoming.route)
+        self._write(errors.answer_of(error, request_id, close=True, body_of=shape))
         self._transport.write_eof()
         self._deadline_ns = self._gateway.tick_ns + self._gateway.head_ns
 
@@ -362,3 +367,8 @@ class ClientConnection(asyncio.Protocol):
             self._serve(self._queue.popleft())
             if not self._queue and not transport.is_closing():
                 transport.resume_reading()
+
+
+def _shape(route: Route | None) -> Callable[[GanglionError], bytes]:
+    """How errors are written on this route."""
+    return errors.body_of if route is None else route.dialect.body_of

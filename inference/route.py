@@ -1,10 +1,12 @@
-"""Which replica answers: ready, not resting after failures, with the least to do. Pure."""
+"""Which replica answers: one that may know the prompt's beginning, else the least busy. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Generic, TypeVar
+from zlib import crc32
 
 from inference.meter import Target
 from kernel.clock import NS
@@ -13,6 +15,15 @@ from kernel.wire.gateway import ReplicaRow, ReplicaState
 
 FAILURES_TO_REST = 2
 RESTS_NS = (5 * NS, 25 * NS, 60 * NS)
+
+# A replica takes at most this many times its share of what runs: consistent hashing with bounded
+# loads (Mirrokni, Thorup, Zadimoghaddam 2016).
+BOUND = 1.25
+PACE_TOKENS_MIN = 8  # fewer tell nothing of a replica's pace
+PACE_WEIGHT = 0.1  # of the newest in the moving average
+SHARE_MOST = 4.0  # times a replica that is as fast as the others
+_MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: Fibonacci hashing
+_WORD = (1 << 64) - 1
 
 READY = ReplicaState.READY  # a look into an enum class costs more than all else here
 
@@ -69,6 +80,20 @@ class Replica(Generic[LinksT]):
     targets: dict[tuple[str, str, str], Target] = field(default_factory=dict)
     sharing: Sharing | None = None  # this gateway's own view of the pool's busy time
     gone: bool = False  # no longer in the snapshot
+    pace_ns: float = 0.0  # for each token of an answer, moving average; 0: not known yet
+    share: float = 0.0  # of its deployment's requests, beside those of the others
+    place: int = 0  # among the hashes of prefixes, the same for every gateway
+
+    def __post_init__(self) -> None:
+        self.share = float(self.row.gpus)
+        self.place = crc32(self.row.replica_id.encode())
+
+    def paced(self, lasted_ns: int, tokens: int) -> None:
+        """An answer of so many tokens took so long."""
+        if tokens >= PACE_TOKENS_MIN:
+            pace_ns = lasted_ns / tokens
+            known = self.pace_ns or pace_ns
+            self.pace_ns = known + PACE_WEIGHT * (pace_ns - known)
 
     @property
     def ready(self) -> bool:
@@ -79,21 +104,49 @@ def choose(
     replicas: Iterable[Replica[LinksT]],
     now_ns: int,
     tried: Collection[str] = (),
+    prefix: int = 0,
 ) -> Replica[LinksT] | None:
-    """The ready replica with the fewest requests for its size, or ``None``.
+    """The replica for a request, or ``None`` when none is able.
 
-    ``tried`` names replicas that this request has tried already.
+    ``tried`` names replicas that this request has tried already. ``prefix`` is a hash of the
+    prompt's beginning (0: none): the same goes to the same replica, whose cache may hold it, while
+    that has no more than ``BOUND`` times its share; then to the next one in an order of its own.
     """
-    best: Replica[LinksT] | None = None
+    able = [
+        replica
+        for replica in replicas
+        if replica.row.state is READY
+        and not replica.gone
+        and replica.breaker.allows(now_ns)
+        and replica.row.replica_id not in tried
+    ]
+    if len(able) < 2:
+        return able[0] if able else None
+    return _known(able, prefix) if prefix else min(able, key=_load)
+
+
+def weigh(replicas: Collection[Replica[LinksT]]) -> None:
+    """Give each replica its share: its GPUs, and more the faster it was measured to be."""
+    known = [replica.pace_ns for replica in replicas if replica.pace_ns]
     for replica in replicas:
-        if replica.row.state is not READY or replica.gone:
-            continue
-        if not replica.breaker.allows(now_ns) or replica.row.replica_id in tried:
-            continue
-        if best is None or _load(replica) < _load(best):
-            best = replica
-    return best
+        speed = sum(known) / len(known) / replica.pace_ns if replica.pace_ns else 1.0
+        replica.share = replica.row.gpus * min(max(speed, 1 / SHARE_MOST), SHARE_MOST)
+
+
+def prefix_of(beginning: bytes | memoryview, account_id: str) -> int:
+    """A hash of a prompt's first bytes; accounts share no caches. 0 only where there are none."""
+    return (crc32(beginning, crc32(account_id.encode())) or 1) if len(beginning) else 0
+
+
+def _known(able: list[Replica[LinksT]], prefix: int) -> Replica[LinksT]:
+    """The first in the prefix's order (highest random weight) that is not over its bound."""
+    running = sum(replica.in_flight for replica in able) + 1
+    shares = sum(replica.share for replica in able)
+    return max(
+        (one for one in able if one.in_flight < ceil(BOUND * running * one.share / shares)),
+        key=lambda one: ((prefix ^ one.place) * _MIX) & _WORD,
+    )
 
 
 def _load(replica: Replica[LinksT]) -> float:
-    return replica.in_flight / replica.row.gpus
+    return replica.in_flight / replica.share

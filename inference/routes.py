@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
+
+from inference.dialects import ANTHROPIC, OPENAI, OPENAI_RESPONSES, Dialect
 
 
 class Kind(Enum):
@@ -21,12 +24,30 @@ class Route:
     path: bytes
     method: bytes
     kind: Kind
+    dialect: Dialect = OPENAI
+    many: tuple[str, ...] = ()  # members of the body whose items run side by side
+    usage_option: bool = False  # a stream tells its usage where ``stream_options`` asks for it
+    stateless: bool = False  # what would be kept between requests is refused
+    binary: bool = False  # the answer need not be JSON
 
 
+def _post(name: str, path: bytes, **how: Any) -> Route:
+    return Route(name, path, b"POST", Kind.INFERENCE, **how)
+
+
+CHAT = _post("chat", b"/v1/chat/completions", usage_option=True)
 _ALL = (
-    Route("chat", b"/v1/chat/completions", b"POST", Kind.INFERENCE),
-    Route("completions", b"/v1/completions", b"POST", Kind.INFERENCE),
-    Route("embeddings", b"/v1/embeddings", b"POST", Kind.INFERENCE),
+    CHAT,
+    _post("completions", b"/v1/completions", usage_option=True, many=("prompt",)),
+    _post("embeddings", b"/v1/embeddings", many=("input",)),
+    _post("responses", b"/v1/responses", dialect=OPENAI_RESPONSES, stateless=True),
+    _post("messages", b"/v1/messages", dialect=ANTHROPIC),
+    _post("count_tokens", b"/v1/messages/count_tokens", dialect=ANTHROPIC),
+    _post("rerank", b"/v1/rerank", many=("documents",)),
+    _post("rerank", b"/v2/rerank", many=("documents",)),
+    _post("score", b"/v1/score", many=("text_2", "data_2", "documents", "items")),
+    _post("images", b"/v1/images/generations"),
+    _post("speech", b"/v1/audio/speech", binary=True),
     Route("models", b"/v1/models", b"GET", Kind.MODELS),
     Route("live", b"/health/live", b"GET", Kind.OPEN),
     Route("ready", b"/health/ready", b"GET", Kind.OPEN),

@@ -35,6 +35,11 @@ class Account:
         self.row = row
         self.purse = Purse()
 
+    @property
+    def salt(self) -> str:
+        """Keeps its prefix caches apart on workers that others share."""
+        return self.row.cache_salt or self.row.account_id
+
 
 class Deployment(Generic[LinksT]):
     """A deployment and its replicas. ``card`` is what its worker says of itself in /v1/models."""

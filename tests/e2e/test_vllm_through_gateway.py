@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
 
 from node_agent.probe import read_gauges
-from tests.support.gateway import Gateway, launch, snapshot
+from tests.support.gateway import KEY, Gateway, launch, snapshot
 from tests.support.vllm import VllmServer
 from tests.support.wait import until
 
@@ -175,3 +176,43 @@ async def test_a_hang_up_stops_vllm(gateway: Gateway, vllm_server: VllmServer) -
         await tokens_made_for_a_client_that_left(gateway, vllm_server, longest) for _ in range(3)
     ]
     assert min(tries) < 3 * longest
+
+
+@pytest.mark.feature("A16")
+def test_a_response_is_whole_and_tells_its_usage(gateway: Gateway) -> None:
+    answer = gateway.client().responses.create(
+        model="m", input="Which node runs the model?", max_output_tokens=7, **ALL_OF_THEM
+    )
+    assert answer.usage is not None
+    assert answer.usage.output_tokens == 7
+
+
+@pytest.mark.feature("A16")
+def test_a_streamed_response_ends_with_its_last_event(gateway: Gateway) -> None:
+    events = gateway.client().responses.create(
+        model="m",
+        input=[{"role": "user", "content": "Which node?"}],
+        max_output_tokens=7,
+        stream=True,
+        **ALL_OF_THEM,
+    )
+    kinds = [event.type for event in events]
+    assert kinds[0] == "response.created"
+    assert kinds[-1] in ("response.completed", "response.incomplete")
+    assert "response.output_text.delta" in kinds
+
+
+@pytest.mark.feature("A17")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_message_by_anthropics_client(gateway: Gateway, stream: bool) -> None:
+    client = anthropic.Anthropic(base_url=gateway.url, api_key=KEY, timeout=60, max_retries=0)
+    asked: Any = {"model": "m", "messages": MESSAGES, "max_tokens": 7}
+    if stream:
+        with client.messages.stream(**asked) as events:
+            answer: Any = events.get_final_message()
+    else:
+        answer = client.messages.create(**asked)
+    assert answer.stop_reason in ("end_turn", "max_tokens")
+    assert 0 < answer.usage.output_tokens <= 7
+    assert gateway.segments()[-1].completion_tokens == answer.usage.output_tokens
+    assert client.messages.count_tokens(model="m", messages=MESSAGES).input_tokens > 0

@@ -6,6 +6,7 @@ import pytest
 
 from inference import admission, body
 from inference.route import Replica
+from inference.routes import CHAT
 from inference.snapshot import Tables
 from kernel.clock import NS
 from kernel.errors import GanglionError
@@ -162,9 +163,9 @@ def test_the_hold_is_the_least_of_three(
         ceiling_completion_nano=ceilings[1],
     )
     replica = Replica(row=replica_row(1, gpus=2), links=None)
-    ask = body.read(request_body)
+    ask = body.read(request_body, CHAT)
     key, size = key_row(cost_limit_nano=limit), len(request_body)
-    assert admission.hold_nano(row, replica, key, ask, size) == held
+    assert admission.hold_nano(row, replica, key, ask, (ask.weight(()), size)) == held
 
 
 def test_the_local_cost_is_an_upper_bound_and_obeys_the_ceiling() -> None:

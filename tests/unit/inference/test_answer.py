@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.answer import Answer, State
+from inference.routes import CHAT
 from inference.verdict import TOO_SLOW, judge
 from kernel.wire.gateway import SegmentEnd
 from tests.unit.inference import sse
@@ -19,13 +20,13 @@ LONG = json.dumps({"data": "x" * 140_000, "usage": USAGE, "more": None}).encode(
 
 
 def whole(content: bytes, *, status: int = 200, retry_after: bytes = b"") -> Answer:
-    answer = Answer(show_usage=False)
+    answer = Answer(CHAT, show_usage=False)
     answer.take(status, b"application/json", retry_after, content)
     return answer
 
 
 def in_pieces(*parts: bytes, kind: bytes = b"application/json") -> tuple[bytes, Answer]:
-    answer = Answer(show_usage=False)
+    answer = Answer(CHAT, show_usage=False)
     answer.head(200, kind, sum(map(len, parts)))
     out = b"".join(answer.feed(part) for part in parts)
     answer.end()
@@ -57,13 +58,13 @@ def test_a_plain_answer_cut_anywhere_is_broken(end: int) -> None:
 
 
 def test_what_is_lost_is_broken() -> None:
-    answer = Answer(show_usage=False)
+    answer = Answer(CHAT, show_usage=False)
     answer.lost("cut")
     assert (answer.state, answer.reason) == (State.BROKEN, "cut")
 
 
 def test_an_answer_that_the_engine_gave_up_is_broken() -> None:
-    answer = Answer(show_usage=False)
+    answer = Answer(CHAT, show_usage=False)
     answer.take(200, b"application/json", b"", b'{"choices":[{"finish_reason":"abort"}]}')
     assert answer.state is State.BROKEN
 
@@ -107,7 +108,7 @@ def test_a_request_that_the_worker_faults_in_its_stream_is_the_clients_error() -
 
 
 def test_a_late_worker_is_a_timeout() -> None:
-    answer = Answer(show_usage=False)
+    answer = Answer(CHAT, show_usage=False)
     answer.lost(TOO_SLOW)
     found = judge(answer)
     assert (found.error.status, found.end) == (504, SegmentEnd.FAILED)

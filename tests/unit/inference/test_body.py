@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import body
+from inference import body, routes
+from inference.routes import CHAT
 from kernel.errors import Malformed
 
 JSON = st.recursive(
@@ -22,7 +23,7 @@ TOKENS = {"max_tokens", "max_completion_tokens"}
 
 
 def sent(raw: bytes, model: str = "", salt: str = "") -> dict[str, Any]:
-    content, _ = body.upstream(body.read(raw), raw, model=model, cache_salt=salt)
+    content, _ = body.upstream(body.read(raw, CHAT), raw, CHAT, model=model, cache_salt=salt)
     out: dict[str, Any] = json.loads(content)
     return out
 
@@ -37,7 +38,7 @@ def test_unknown_parameters_pass_untouched(extra: dict[str, Any]) -> None:
 
 def test_values_keep_their_very_bytes() -> None:
     raw = b'{"model" : "m" , "x": [1.0,  2e5, "\\u00e9"], "y":{"b":1,"a" :2}}'
-    out, _ = body.upstream(body.read(raw), raw, model="other", cache_salt="")
+    out, _ = body.upstream(body.read(raw, CHAT), raw, CHAT, model="other", cache_salt="")
     assert b'[1.0,  2e5, "\\u00e9"]' in out
     assert b'{"b":1,"a" :2}' in out
 
@@ -58,12 +59,12 @@ def test_the_cache_salt_is_ours_not_the_clients() -> None:
 
 def test_a_name_given_twice_reaches_the_worker_once() -> None:
     raw = b'{"model":"a","stream":true,"model":"b"}'
-    assert b'"a"' not in body.upstream(body.read(raw), raw, model="", cache_salt="")[0]
+    assert b'"a"' not in body.upstream(body.read(raw, CHAT), raw, CHAT, model="", cache_salt="")[0]
 
 
 def test_a_body_that_needs_no_change_travels_as_it_came() -> None:
     raw = b' {"model" : "m","messages":[ ],"n": 2}'
-    assert body.upstream(body.read(raw), raw, model="m", cache_salt="") == (raw, False)
+    assert body.upstream(body.read(raw, CHAT), raw, CHAT, model="m", cache_salt="") == (raw, False)
 
 
 def test_the_model_is_renamed_to_what_the_worker_serves() -> None:
@@ -90,7 +91,7 @@ def test_usage_is_always_asked_for(
     options: object, asked: bool, upstream: dict[str, object]
 ) -> None:
     raw = json.dumps({"model": "m", "stream": True, "stream_options": options}).encode()
-    content, told = body.upstream(body.read(raw), raw, model="", cache_salt="")
+    content, told = body.upstream(body.read(raw, CHAT), raw, CHAT, model="", cache_salt="")
     assert told is asked
     assert json.loads(content)["stream_options"] == upstream
 
@@ -126,26 +127,62 @@ def test_a_plain_request_gets_no_stream_options() -> None:
 )
 def test_a_bad_body_is_refused_and_the_parameter_named(raw: bytes, param: str | None) -> None:
     with pytest.raises(Malformed) as caught:
-        body.read(raw).weight()
+        body.read(raw, CHAT).weight(())
     assert caught.value.param == param
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(
-    ("fields", "weight"),
+    ("path", "fields", "weight"),
     [
-        ({}, 1),
-        ({"n": 3}, 3),
-        ({"n": None}, 1),
-        ({"n": 2, "best_of": 4}, 4),
-        ({"prompt": "x"}, 1),
-        ({"prompt": ["x", "y"]}, 2),
-        ({"prompt": [1, 2, 3]}, 1),
-        ({"prompt": [[1], [2]], "n": 3}, 6),
-        ({"prompt": []}, 1),
-        ({"input": ["x"] * 5}, 5),
-        ({"input": ["x"] * 5000}, body.WEIGHT_MAX),
+        ("chat/completions", {}, 1),
+        ("chat/completions", {"n": 3}, 3),
+        ("chat/completions", {"n": None}, 1),
+        ("chat/completions", {"prompt": ["x", "y"]}, 1),
+        ("completions", {"n": 2, "best_of": 4}, 4),
+        ("completions", {"prompt": "x"}, 1),
+        ("completions", {"prompt": ["x", "y"]}, 2),
+        ("completions", {"prompt": [1, 2, 3]}, 1),
+        ("completions", {"prompt": [[1], [2]], "n": 3}, 6),
+        ("completions", {"prompt": []}, 1),
+        ("embeddings", {"input": ["x"] * 5}, 5),
+        ("embeddings", {"input": ["x"] * 5000}, body.WEIGHT_MAX),
+        ("responses", {"input": [{"role": "user"}, {"role": "user"}]}, 1),
+        ("messages", {"messages": [{}, {}]}, 1),
+        ("rerank", {"query": "q", "documents": ["a", "b", "c"]}, 3),
+        ("score", {"text_1": "q", "text_2": ["a", "b"]}, 2),
+        ("images/generations", {"prompt": "x", "n": 4}, 4),
+        ("audio/speech", {"input": "x"}, 1),
     ],
 )
-def test_the_weight_is_the_number_of_sequences(fields: dict[str, object], weight: int) -> None:
-    assert body.read(json.dumps({"model": "m", **fields}).encode()).weight() == weight
+def test_the_weight_is_the_number_of_sequences(
+    path: str, fields: dict[str, object], weight: int
+) -> None:
+    route = routes.find(f"/v1/{path}".encode())
+    assert route is not None
+    raw = json.dumps({"model": "m", **fields}).encode()
+    assert body.read(raw, route).weight(route.many) == weight
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"conversation": {"id": "conv_1"}}, "conversation"),
+        ({"background": False, "previous_response_id": None, "store": True}, None),
+    ],
+)
+def test_what_would_be_kept_between_requests_is_refused(
+    fields: dict[str, object], param: str | None
+) -> None:
+    route = routes.find(b"/v1/responses")
+    assert route is not None
+    raw = json.dumps({"model": "m", "input": "hi", "stream": True, **fields}).encode()
+    if param is None:
+        ask = body.read(raw, route)
+        assert body.upstream(ask, raw, route, model="", cache_salt="") == (raw, False)
+        return
+    with pytest.raises(Malformed) as caught:
+        body.read(raw, route)
+    assert caught.value.param == param

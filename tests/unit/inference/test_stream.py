@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.stream import DONE_FRAME, Phase, SseStream, without_usage
+from inference.sse import Phase
+from inference.stream import DONE_FRAME, SseStream, without_usage
 from tests.unit.inference import sse
 
 
