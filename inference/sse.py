@@ -7,6 +7,7 @@ every other event comes out byte for byte.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum, auto
 
 import msgspec
@@ -46,7 +47,7 @@ class Usage(msgspec.Struct):
         return self.output_tokens if self.completion_tokens is None else self.completion_tokens
 
 
-class Events:
+class Events(ABC):
     """One answer. Feed it what the worker sends; look at ``phase`` after each feed."""
 
     __slots__ = (
@@ -110,9 +111,9 @@ class Events:
             return prompt or 0, self.chunks_since_usage, True
         return prompt or 0, completion + self.chunks_since_usage, estimated
 
+    @abstractmethod
     def _payload(self, payload: bytes, event: bytes, out: list[bytes]) -> None:
         """Judge one event by its data; ``event`` is all of it without its blank line."""
-        raise NotImplementedError
 
     def _keep(self, rest: bytes) -> None:
         self._rest = rest
