@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
+
 from cli.embedded import Postgres, Valkey
 
 # A crash may cost the data of a test run: nothing of it is kept.
@@ -24,14 +26,29 @@ FAST = {
     "full_page_writes": "off",
     "max_connections": "300",
     "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "128MB",
+    "min_wal_size": "32MB",
 }
 DATABASES = 10_000
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 4 << 30  # free, for the databases of all tests that run at once and some
+
+
+def home_folder(kind: str) -> Path:
+    """In memory where there is room: a copy of the template takes 0.03 s there, on a disk 0.6 s.
+
+    The sockets need a short path, which pytest's own folders are not.
+    """
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES_MIN
+    roomy = roomy and psutil.virtual_memory().available > MEMORY_BYTES_MIN
+    return Path(tempfile.mkdtemp(prefix=f"ganglion-{kind}-", dir=MEMORY if roomy else "/tmp"))
 
 
 async def keep(kind: str, folder: Path, pid: int) -> None:
     """Start the server, write its address to ``folder/url``, and hold it until ``pid`` ends."""
-    # The sockets need a short path, which pytest's own folders are not.
-    home = Path(tempfile.mkdtemp(prefix=f"ganglion-{kind}-", dir="/tmp"))
+    home = home_folder(kind)
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, gone.set)
