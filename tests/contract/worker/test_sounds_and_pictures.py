@@ -106,6 +106,7 @@ def test_a_picture_that_cannot_be_is_refused(
         client.images.generate(**{"model": quick_stand_in.model, "prompt": "A", **changed})  # type: ignore[call-overload]
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # by OpenAI, for translations
 def test_a_transcription_and_a_translation(client: openai.OpenAI, quick_stand_in: StandIn) -> None:
     asked = {"model": quick_stand_in.model, "file": ("a.wav", sound(3))}
     heard = client.audio.transcriptions.create(**asked)  # type: ignore[call-overload]
