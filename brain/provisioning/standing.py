@@ -80,6 +80,9 @@ async def watch(turn: Turn, intent_id: IntentId, saved: Saved) -> None:
     async with ctx.db.begin() as tx:
         row = await store.intent(tx, intent_id)
         assert row is not None, "an intent's row is never deleted"
+        if IntentState(row.state) not in BEFORE:  # another went on with it while the cloud was slow
+            await saved(tx, row, 0)  # ``Stale``, unless it is ours all the same: then its next step
+            return
         if look.asked:
             await note_account(tx, ctx, row.cloud, look.error)
         verdict = await _judge(tx, turn, row, look)
