@@ -194,12 +194,19 @@ class Gateway:
         if row.link.kind != REVERSE:
             return Links(row.link, connect_seconds_max=seconds_max)
         lease = self.link_listener.expect(row.lease_id, row.epoch, row.link.key)
+        lease.linked = lambda: self._linked(row.replica_id)
         return ReverseLinks(row.link, lease, connect_seconds_max=seconds_max, now_ns=self.now_ns)
 
     def _retire_links(self, row: ReplicaRow, links: Links, superseded: bool) -> None:
         links.close()
         if row.link.kind == REVERSE:
             self.link_listener.forget(row.lease_id, row.epoch, cut=superseded)
+
+    def _linked(self, replica_id: str) -> None:
+        """A worker that could not be reached can be now."""
+        replica = self.tables.replicas.get(replica_id)
+        if replica is not None:
+            replica.breaker.rested()
 
     def _residences(self) -> list[Residence]:
         return [one.residence for one in self.exchanges if one.residence is not None]

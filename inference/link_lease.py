@@ -183,6 +183,7 @@ class LeaseLinks:
         self._control_lost_ns = now_ns()
         self._shelves: dict[Port, Shelf] = {}
         self.links: set[asyncio.Transport] = set()  # all that stand, as of the last sweep
+        self.linked: Callable[[], None] = lambda: None  # called when a control link stands anew
 
     def shelf(self, port: Port) -> Shelf:
         """Raises ``Malformed`` when this lease has links to too many ports."""
@@ -216,6 +217,7 @@ class LeaseLinks:
             before.transport.abort()
         for shelf in self.shelves():
             shelf.ask_anew()
+        self.linked()
 
     def control_lost(self, control: ControlLink) -> None:
         if self._control is control:

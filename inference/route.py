@@ -59,6 +59,10 @@ class Breaker:
             self.until_ns = now_ns + RESTS_NS[min(self.rests, len(RESTS_NS) - 1)]
             self.rests += 1
 
+    def rested(self) -> None:
+        """What kept it away may be over: the next request is the try, without more rest."""
+        self.until_ns = 0
+
     def settle(self, healthy: bool | None, now_ns: int) -> None:
         """A request ended; ``None``: that said nothing about the replica's health."""
         if healthy:

@@ -173,7 +173,7 @@ async def _around(tx: Tx, ctx: Ctx, deployment: Deployment) -> Around:
     avoid = {
         where[row.replica_id]: f"A worker failed there: {row.state_reason}"
         for row in placed
-        if row.crashed_ns is not None and row.crashed_ns > since_ns
+        if row.crashes and row.crashed_ns is not None and row.crashed_ns > since_ns
     }
     beside = Counter(where[row.replica_id] for row in placed if row.ended_ns is None)
     return Around(avoid, beside, left)

@@ -166,6 +166,14 @@ def silence(nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int) 
     return Silence(fallen=fresh, risen=risen)
 
 
+def last_known_ns(node: NodeLiveness, since_ns: int | None, now_ns: int) -> int:
+    """When it was last known to be there: by its beats, and while no brain received (``since_ns``
+    None: none does now) by there having been nobody to hear it."""
+    if node.silent_since_ns is not None:
+        return node.last_seen_ns
+    return max(node.last_seen_ns, now_ns if since_ns is None else since_ns)
+
+
 def is_silent(node: NodeLiveness, since_ns: int | None, now_ns: int) -> bool:
     if since_ns is None:
         return False

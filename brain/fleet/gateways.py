@@ -66,14 +66,19 @@ class LinkGateways:
         self._tidied_ns = 0
         self._live: list[GatewayAddress] = []
         self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
 
     @contextmanager
     def listening(self, boot_id: str, url: str, *, pods: bool) -> Iterator[None]:
-        """For as long as this gateway's stream stands; an empty ``url`` takes no links."""
+        """For as long as this gateway's stream stands; an empty ``url`` takes no links.
+
+        It is written at once: until agents hear of it, nothing reaches their work through it.
+        """
         if not url:
             yield
             return
         self._here[boot_id] = _Listening(url, pods)
+        self._news.set()
         try:
             yield
         finally:
@@ -125,7 +130,14 @@ class LinkGateways:
 
     async def _look_always(self) -> None:
         while True:
-            await self._ctx.clock.sleep(LOOK_SECONDS)
+            pause = asyncio.ensure_future(self._ctx.clock.sleep(LOOK_SECONDS))
+            news = asyncio.ensure_future(self._news.wait())
+            try:
+                await asyncio.wait((pause, news), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                pause.cancel()
+                news.cancel()
+            self._news.clear()
             await self._look_safely()
 
     async def _look_safely(self) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import DBAPIError
 
 from brain.fleet import batch, core, leases, quarantine, store
-from brain.fleet.core import NodeLiveness, Receiving
-from brain.fleet.models import FleetNode, NodeBeat, Reception
+from brain.fleet.core import NodeLiveness
+from brain.fleet.models import FleetNode, NodeBeat
 from brain.fleet.ports import LeaseWatcher, NobodyWatches
 from brain.marketplace import Node
 from brain.plumbing import Ctx, Tx
@@ -44,7 +44,7 @@ async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> 
     watched = watcher or NobodyWatches()
     now_ns = ctx.clock.now_ns()
     async with ctx.db.begin() as tx:
-        spans = await _reception(tx)
+        spans = await store.reception(tx)
         nodes = await _liveness(tx)
         await quarantine.judge(tx, now_ns)
         wrong = tuple(await store.contradictions(tx))
@@ -63,11 +63,6 @@ async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> 
     return FleetStep(
         silent=found.fallen, heard=found.risen, lost=lost, frozen=found.frozen, wrong=wrong
     )
-
-
-async def _reception(tx: Tx) -> list[Receiving]:
-    rows = await tx.execute(select(Reception.since_ns, Reception.until_ns))
-    return [Receiving(row.since_ns, row.until_ns) for row in rows]
 
 
 async def _liveness(tx: Tx, node_id: NodeId | None = None) -> list[NodeLiveness]:
@@ -89,7 +84,7 @@ async def _mark_silent(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> None
     async with ctx.db.begin() as tx:
         await _wake(tx, watcher, node_id)
         now_ns = ctx.clock.now_ns()
-        heard = core.hearing(await _reception(tx), now_ns)
+        heard = core.hearing(await store.reception(tx), now_ns)
         for node in await _liveness(tx, node_id):
             silent = core.is_silent(node, heard.since_ns, heard.until_ns)
             if node.silent_since_ns is not None or not silent:

@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import BigInteger, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from brain.fleet.core import GRACE_NS, LeaseFacts
-from brain.fleet.models import FleetNode, Lease, LeaseGpu, NodeBeat, NodeGpu
+from brain.fleet.core import GRACE_NS, LeaseFacts, Receiving
+from brain.fleet.models import FleetNode, Lease, LeaseGpu, NodeBeat, NodeGpu, Reception
 from brain.fleet.states import LEASE, LIVE, LeaseState
 from brain.fleet.views import Claim
 from brain.plumbing import Tx
@@ -265,6 +265,12 @@ async def contradictions(tx: Tx) -> list[str]:
         f"{row.lease_id} is {row.state} for {row.gpu_count} GPUs and holds {row.held}"
         for row in rows
     ]
+
+
+async def reception(tx: Tx) -> list[Receiving]:
+    """When each brain process of late was receiving beats."""
+    rows = await tx.execute(select(Reception.since_ns, Reception.until_ns))
+    return [Receiving(row.since_ns, row.until_ns) for row in rows]
 
 
 def facts(row: Lease) -> LeaseFacts:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from brain.fleet import core, store
 from brain.plumbing import Ctx
 from brain.scheduling import Offer, Trust
 from kernel.clock import at_ns
@@ -39,15 +40,22 @@ ORDER BY n.node_id, g.name, g.memory_mib, g.simulated
 
 async def offers(ctx: Ctx, node_ids: Sequence[NodeId] | None = None) -> list[Offer]:
     """Every enrolled node's GPUs, one offer a kind; also those that may not be sold now, with
-    the reason, so that the planner can say why."""
+    the reason, so that the planner can say why.
+
+    A brain that comes back has heard nobody yet: the nodes that it had stay on offer until they
+    had the time to speak, or each restart would rent machines while our own stand idle.
+    """
     nodes = None if node_ids is None else [str(node_id) for node_id in node_ids]
     async with ctx.db.begin() as tx:
         rows = (await tx.execute(text(_SUPPLY), {"nodes": nodes})).all()
+        spans = await store.reception(tx)
     now_ns = ctx.clock.now_ns()
-    return [_offer(row, now_ns) for row in rows]
+    since_ns = core.hearing(spans, now_ns).since_ns
+    return [_offer(row, since_ns, now_ns) for row in rows]
 
 
-def _offer(row: Any, now_ns: int) -> Offer:
+def _offer(row: Any, since_ns: int | None, now_ns: int) -> Offer:
+    live = core.NodeLiveness(row.node_id, row.last_seen_ns, row.silent_since_ns)
     return Offer(
         node_id=NodeId(row.node_id),
         node_name=row.node_name,
@@ -56,7 +64,7 @@ def _offer(row: Any, now_ns: int) -> Offer:
         free=row.free,
         total=row.total,
         price_nano=row.price_nano,
-        seen_ns=row.last_seen_ns,
+        seen_ns=core.last_known_ns(live, since_ns, now_ns),
         region=row.region,
         trust=Trust.COMMUNITY,
         simulated=row.simulated,

@@ -16,8 +16,9 @@ from kernel.clock import Clock
 
 Attach = Callable[[asyncio.subprocess.Process], None]
 
-# Requests end first, then the work under them, then what counts it, then what stores it.
-STOP_ORDER = (("gateway", "front"), ("agent",), ("worker", "brain"), ("valkey", "postgres"))
+# Requests end first, and what would give ended work another place; then the work under them, then
+# what counts it, then what stores it.
+STOP_ORDER = (("gateway", "front", "worker"), ("agent",), ("brain",), ("valkey", "postgres"))
 STOP_SECONDS = {"gateway": 4.5, "front": 4.5, "agent": 3.0, "worker": 2.0, "brain": 2.0}
 
 

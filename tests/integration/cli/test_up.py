@@ -147,6 +147,18 @@ async def test_a_killed_supervisor_takes_everything_with_it(
     assert fresh_installation.stop() == 0
 
 
+@pytest.mark.feature("B4")
+def test_a_second_run_finds_its_own_node_again(fresh_installation: Installation) -> None:
+    """The pool's worker ends with the run; the next one runs where it was, and rents nothing."""
+    fresh_installation.start()
+    assert fresh_installation.stop() == 0
+    ready = fresh_installation.start()
+    assert answers(ready)
+    [node] = fresh_installation.ask("nodes", "list")
+    assert (node["name"], node["gpus_total"] - node["gpus_free"]) == ("local", 1)
+    assert fresh_installation.stop() == 0
+
+
 async def test_killed_parts_come_back_and_requests_with_them(
     fresh_installation: Installation,
 ) -> None:

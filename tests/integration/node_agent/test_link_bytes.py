@@ -103,6 +103,25 @@ async def test_no_link_in_time_is_refused_as_an_unreachable_worker(
     assert b"cannot be reached" in said.body
 
 
+async def test_a_worker_that_can_be_reached_again_is_asked_at_once(
+    start_gateway: StartGateway,
+) -> None:
+    """What rests it for seconds is over when its agent's link stands."""
+    gateway = gateway_of(start_gateway, gateway_connect_seconds_max=0.2)
+    for _ in range(3):
+        async with connect(gateway.port) as raw:
+            await raw.send(ASK)
+            assert (await raw.answer()).status in (502, 503)
+    async with (
+        scripted_worker(WHOLE) as worker,
+        node_links([link_address(gateway)], (LEASE, worker.port)),
+    ):
+        await linked_up(gateway)
+        async with connect(gateway.port) as raw:
+            await raw.send(ASK)
+            assert (await raw.answer()).status == 200
+
+
 @pytest.mark.feature("C2")
 async def test_many_at_once_get_the_links_that_they_need(start_gateway: StartGateway) -> None:
     gateway = gateway_of(start_gateway)

@@ -38,6 +38,20 @@ async def test_the_replacement_avoids_the_node_where_it_failed(house: House) -> 
     assert second.node_id != first.node_id
 
 
+async def test_a_node_whose_agent_stopped_with_its_work_is_not_avoided(house: House) -> None:
+    """The worker did nothing wrong: when the node is back, it is as good as before."""
+    await house.node()
+    made = await house.ready()
+    await house.node()
+    await house.obey(state=LeaseSeenState.GONE)
+    await house.settle(rounds=5)
+    assert await states(house, made) == ["failed", "ready"]
+    async with house.ctx.db.begin() as tx:
+        plan = await placement(tx, made)
+    assert plan is not None
+    assert not [c for c in plan.candidates if any("failed there" in r for r in c["reasons"])]
+
+
 @pytest.mark.feature("D3")
 async def test_a_crash_loop_opens_the_breaker_and_frees_everything(house: House) -> None:
     await house.node()

@@ -17,6 +17,7 @@ from kernel.wire.agent import (
     NvmlState,
 )
 from tests.support.fleet import SECRET, Rig, brain_front, host
+from tests.support.wait import until
 
 URL = "http://10.0.0.1:8090"
 
@@ -89,6 +90,16 @@ async def test_a_restart_of_the_brain_hides_no_gateway(ctx: Ctx, clock: ManualCl
     await after.start()
     assert told(after) == [GatewayAddress("boot_1", URL)]
     await after.stop()
+
+
+@pytest.mark.feature("C2")
+async def test_a_new_gateway_is_told_at_once(ctx: Ctx) -> None:
+    """The clock stands still, so no look is due."""
+    gateways = LinkGateways(ctx)
+    await gateways.start()
+    with gateways.listening("boot_1", URL, pods=False):
+        await until(lambda: told(gateways) == [GatewayAddress("boot_1", URL)])
+    await gateways.stop()
 
 
 async def test_a_gateway_that_takes_no_links_is_not_told(ctx: Ctx) -> None:

@@ -126,11 +126,37 @@ async def test_a_hung_driver_is_not_sold_on(rig: Rig) -> None:
 async def test_a_node_that_was_not_heard_for_25_s_is_not_chosen(rig: Rig) -> None:
     await rig.agent()
     wanted = PlanRequest(shapes=(Shape(1, 16_000),))
-    rig.clock.advance(25)
+    await rig.pass_time(25)
     assert plan(wanted, await fleet.offers(rig.ctx), rig.clock.now_ns()).chosen
-    rig.clock.advance(1)
+    await rig.pass_time(1)
     found = plan(wanted, await fleet.offers(rig.ctx), rig.clock.now_ns())
     assert found.candidates[0].reasons == ("It was last heard 26 s ago; 25 s is the most.",)
+
+
+@pytest.mark.feature("F1")
+async def test_a_brain_that_was_away_lets_its_nodes_speak_before_it_looks_elsewhere(
+    rig: Rig,
+) -> None:
+    """Else each restart rents machines while the nodes that are there stand idle."""
+    await rig.agent()
+    wanted = PlanRequest(shapes=(Shape(1, 16_000),))
+    rig.clock.advance(3600)
+    assert plan(wanted, await fleet.offers(rig.ctx), rig.clock.now_ns()).chosen, "nobody hears"
+    await rig.front.flush()
+    await rig.pass_time(25)
+    assert plan(wanted, await fleet.offers(rig.ctx), rig.clock.now_ns()).chosen
+    await rig.pass_time(1)
+    assert not plan(wanted, await fleet.offers(rig.ctx), rig.clock.now_ns()).chosen
+
+
+async def test_a_node_that_fell_silent_before_the_brain_went_is_not_waited_for(rig: Rig) -> None:
+    await rig.agent()
+    others = [await rig.agent() for _ in range(3)]
+    await rig.pass_time(40, *others)
+    await rig.reconcile()
+    rig.clock.advance(3600)
+    await rig.front.flush()
+    assert [o.withheld for o in await fleet.offers(rig.ctx)].count("It fell silent.") == 1
 
 
 async def test_one_gpu_named_by_two_nodes_is_sold_by_neither(rig: Rig) -> None:
