@@ -98,7 +98,8 @@ async def test_a_new_gateway_is_told_at_once(ctx: Ctx) -> None:
     gateways = LinkGateways(ctx)
     await gateways.start()
     with gateways.listening("boot_1", URL, pods=False):
-        await until(lambda: told(gateways) == [GatewayAddress("boot_1", URL)])
+        await until(lambda: told(gateways))
+        assert told(gateways) == [GatewayAddress("boot_1", URL)]
     await gateways.stop()
 
 
