@@ -25,7 +25,7 @@ from node_agent.gpu import Gpus, is_simulated
 from node_agent.health import HealthBook
 from node_agent.host import read_host
 from node_agent.identity import Identity
-from node_agent.link import Brain
+from node_agent.link import Brain, is_local
 from node_agent.logs import LogShelf
 from node_agent.one_lease import Standing, over
 from node_agent.probe import Probe
@@ -42,6 +42,7 @@ CALM_SECONDS = 2.0
 GPU_SECONDS = 5.0
 PULL_BEAT_SECONDS = 2.0
 BEAT_SECONDS_MIN = 0.1
+LOCAL_PAUSE_SECONDS_MAX = 1.0
 WAKE_PAUSE_SECONDS = 1.0
 LOG_SECONDS = 2.0
 GAUGE_SECONDS = 2.0
@@ -320,10 +321,13 @@ class Agent:
         self._beat_seconds = float(min(max(answer.beat_seconds, 1), 300))
 
     def _wait_after_failure(self) -> float:
-        """Longer after each failure and never the same on two nodes, up to the usual beat."""
+        """Longer after each failure and never the same on two nodes, up to the usual beat. A brain
+        on this host has no crowd to be spared, and mostly is about to start."""
+        local = is_local(self._me.identity.brain_url)
+        most = min(self._beat_seconds, LOCAL_PAUSE_SECONDS_MAX if local else self._beat_seconds)
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = min(self._failures, 10)
-        return float(wait_random_exponential(multiplier=0.5, max=self._beat_seconds)(state))
+        return float(wait_random_exponential(multiplier=0.5, max=most)(state))
 
     async def _wake_loop(self) -> None:
         while True:
