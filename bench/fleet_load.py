@@ -256,7 +256,7 @@ async def _deploy(here: Place, count: int) -> list[tuple[NodeId, DeploymentId]]:
     catalog, made = load_catalog(), []
     async with here.ctx.db.begin() as tx:
         regions = "UPDATE node SET region = 'r' || (abs(hashtext(node_id)) % :count)"
-        await tx.execute(text(regions), {"count": count})
+        await tx.execute(text(regions), {"count": max(1, count)})
     for number in range(count):
         async with here.ctx.db.begin() as tx:
             place = Wishes(regions=(f"r{number}",))  # so that no node holds two of them
