@@ -41,6 +41,7 @@ from brain.plumbing import Ctx
 from brain.pods import keeping_routes, stray_routes
 from brain.pods import routes as pod_routes
 from brain.provisioning import routes as provisioning_routes
+from brain.replays import routes as replay_routes
 from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.trust import routes as trust_routes
@@ -83,6 +84,7 @@ def create_app(
     app.state.link_gateways = parts.link_gateways
     app.state.market = Market(parts.ctx, ModelsNear())
     app.state.wake = parts.wake
+    app.state.replays = parts.replays
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
     problems.install(app)
@@ -103,6 +105,7 @@ def _routers() -> tuple[APIRouter, ...]:
         identity_routes.router,
         secret_routes.router,
         billing_routes.router,
+        replay_routes.router,
         marketplace_routes.router,
         trust_routes.router,
         provisioning_routes.router,

@@ -24,6 +24,7 @@ from brain.identity import Identity, Passwords, Tokens
 from brain.marketplace import AgentUpdates, JoinTerms, agent_file
 from brain.plumbing import Ctx, Db, Tx, valkey
 from brain.plumbing.sealing import Sealer
+from brain.replays import Replays, forget_old_replays
 from brain.secrets import Vault
 from brain.settings import Settings
 from brain.sources import sources
@@ -99,6 +100,7 @@ class Parts:
     join_terms: JoinTerms
     catalog: Catalog
     feed: Feed
+    replays: Replays
     wake: tasks.Wake
 
     async def start(self) -> None:
@@ -166,6 +168,7 @@ def assemble(
         ),
         catalog=load_catalog(),
         feed=Feed(made, sources(master_key)),
+        replays=Replays(made, master_key),
         wake=tasks.Wake(settings.redis_url.get_secret_value()),
         identity=Identity(
             tokens=Tokens(
@@ -282,6 +285,7 @@ class WorkerParts:
 
     async def _tidy(self) -> object:
         now = self.ctx.clock.now()
+        await forget_old_replays(self.ctx)
         async with self.ctx.db.begin() as tx:
             await forget_old(tx, now=now)
             return await fleet.forget_logs(tx, now - timedelta(days=self.settings.log_days))

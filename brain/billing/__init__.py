@@ -5,6 +5,7 @@ from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTe
 from brain.billing.core.posting import Asset, Entry, Posting
 from brain.billing.core.storage import Stored
 from brain.billing.service.accrue import accrue_due, release_due
+from brain.billing.service.boots import gateway_boot, request_began
 from brain.billing.service.credits import (
     Metered,
     after_credit,
@@ -73,6 +74,7 @@ __all__ = [
     "drained",
     "earned",
     "earned_by_day",
+    "gateway_boot",
     "grant",
     "in_flight",
     "last_used_ns",
@@ -89,6 +91,7 @@ __all__ = [
     "prove",
     "purchased_credits",
     "release_due",
+    "request_began",
     "settle_due",
     "spending",
     "stopped_accounts",

@@ -20,8 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from brain.plumbing import Base, Tx
 from kernel.errors import BadInput
-
-KEPT_HOURS = 24
+from kernel.wire.replays import KEPT_SECONDS, KEY_BYTES_MAX, KEY_PATTERN
 
 Answer = dict[str, Any]
 
@@ -54,8 +53,8 @@ def idempotency_key(
         str | None,
         Header(
             min_length=1,
-            max_length=200,
-            pattern=r"^[\x21-\x7e]+$",
+            max_length=KEY_BYTES_MAX,
+            pattern=KEY_PATTERN,
             description="Any text of yours; the same key and body act once within 24 hours.",
         ),
     ] = None,
@@ -118,7 +117,7 @@ async def forget_old(tx: Tx, *, now: datetime, limit: int = 1000) -> int:
     """Delete up to ``limit`` rows older than 24 hours; return how many."""
     old = (
         select(IdempotencyRow.account_id, IdempotencyRow.operation, IdempotencyRow.key)
-        .where(IdempotencyRow.created_at < now - timedelta(hours=KEPT_HOURS))
+        .where(IdempotencyRow.created_at < now - timedelta(seconds=KEPT_SECONDS))
         .limit(limit)
         .subquery()
     )
