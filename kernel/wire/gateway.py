@@ -5,6 +5,8 @@ GET  /internal/changes?boot_id= NDJSON of ChangeLine      a whole snapshot, then
      with ``want=pods``: of pods alone, for the front that takes people to them
 POST /internal/gateway/slices   SliceRequest -> SliceAnswer   402 problem when there is no money
 POST /internal/gateway/usage    UsageBatch -> UsageAnswer     acked after the brain's commit
+POST /internal/gateway/limits   see ``wire.limits``
+POST /internal/gateway/load     LoadReport -> LoadAnswer      what deployments are scaled by
 
 The snapshot is also the file of ``ganglion gateway --snapshot FILE`` (docs/gateway.md).
 """
@@ -36,12 +38,18 @@ class KeyRow(Struct, omit_defaults=True):
     expires_at_ns: int = 0  # 0 = never
     models: list[str] | None = None  # None = all that the account may use
     cost_limit_nano: int = 0  # per request; 0 = none
+    requests_per_minute: int = 0  # 0 = no limit; so are the next two
+    tokens_per_minute: int = 0
+    requests_at_once: int = 0
 
 
 class AccountRow(Struct, omit_defaults=True):
     account_id: str
     stopped: bool = False
     cache_salt: str = ""
+    requests_per_minute: int = 0  # of all its keys together; 0 = no limit, as with a key
+    tokens_per_minute: int = 0
+    requests_at_once: int = 0
 
 
 LOOPBACK, REVERSE = "loopback", "reverse"  # kinds of links
@@ -88,6 +96,9 @@ class DeploymentRow(Struct, omit_defaults=True):
     ceiling_prompt_nano: int = 0  # nano-dollars per 1,000 tokens; 0 = no ceiling
     ceiling_completion_nano: int = 0
     created: int = 0  # Unix seconds
+    waits: bool = False  # a worker of it comes by itself: requests may wait for it
+    scaled: bool = False  # by what gateways tell of its load
+    concurrency: int = 0  # requests that a worker is made for; 0 = not told
 
 
 class PodState(StrEnum):
@@ -245,6 +256,28 @@ class UsageBatch(Struct, forbid_unknown_fields=True):
 class UsageAnswer(Struct):
     accepted: int  # new segments
     known: int  # seen before
+
+
+class Load(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What one gateway has of a deployment: means of the last second, and who waits now."""
+
+    deployment_id: Short
+    in_flight: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    waiting: Count = 0  # requests that have no worker
+    tokens_per_second: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+
+
+class LoadReport(Struct, forbid_unknown_fields=True):
+    """Told each second of each deployment that is scaled, and at once when the first request
+    begins to wait. The newest counts; one that is lost is followed by another."""
+
+    boot_id: Short
+    loads: Annotated[list[Load], Meta(max_length=5000)]
+    v: int = VERSION
+
+
+class LoadAnswer(Struct):
+    taken: int
 
 
 def segment_key(request_id: str, attempt: int, number: int) -> str:
