@@ -34,6 +34,8 @@ from brain.fleet.door import BEAT_PATH, BeatDoor
 from brain.history import routes as history_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
+from brain.limits import Dealer
+from brain.limits import routes as limit_routes
 from brain.marketplace import routes as marketplace_routes
 from brain.offers import Market
 from brain.offers import routes as offer_routes
@@ -72,6 +74,7 @@ def create_app(
     app.state.ctx = parts.ctx
     app.state.identity = parts.identity
     app.state.limits = parts.limits
+    app.state.dealer = Dealer(parts.valkey, parts.ctx.clock)
     app.state.agents = parts.agents
     app.state.vault = parts.vault
     app.state.pod_front = pod_front(settings)
@@ -103,6 +106,7 @@ def _routers() -> tuple[APIRouter, ...]:
         pages.router,
         health.router,
         identity_routes.router,
+        limit_routes.router,
         secret_routes.router,
         billing_routes.router,
         replay_routes.router,
