@@ -29,6 +29,13 @@ class HeadTooLarge(GanglionError):
     openai_type = "invalid_request_error"
 
 
+class UpgradeRequired(GanglionError):
+    """Open a WebSocket on this route."""
+
+    status, code, title = 426, "upgrade_required", "This route is a WebSocket"
+    openai_type = "invalid_request_error"
+
+
 class RequestTimeout(GanglionError):
     """The request did not arrive in time; send it again."""
 

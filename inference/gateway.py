@@ -22,7 +22,6 @@ from kernel.wire.gateway import REVERSE, KeyRow, ReplicaRow
 
 if TYPE_CHECKING:
     from inference.exchange import Exchange
-    from inference.proxy import ClientConnection
 
 SWEEP_SECONDS = 0.25
 TARGETS_MAX = 10_000  # for each replica
@@ -38,6 +37,18 @@ class Funding(Protocol):
     """Where slices come from. ``ask`` is called when an account's purse has waiters."""
 
     def ask(self, account: Account) -> None: ...
+
+
+class Connection(Protocol):
+    """A client's connection, whatever it speaks."""
+
+    def watch(self, now_ns: int) -> None:
+        """Called on each beat: deadlines."""
+        ...
+
+    def shut(self) -> None:
+        """The gateway is going."""
+        ...
 
 
 class Unlimited:
@@ -67,7 +78,7 @@ class Gateway:
         self.link_listener = LinkListener(self.boot_id, settings.link_terms(), clock)
         self.tables: Tables[Links] = Tables(self._make_links, self._retire_links)
         self.exchanges: set[Exchange] = set()
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[Connection] = set()
         self.alone = alone
         self.connected = alone  # the stream of changes is up
         self.heard_ns = clock.monotonic_ns()  # when it last said anything

@@ -9,9 +9,11 @@ from kernel.errors import GanglionError, Malformed, TooLarge
 from kernel.wire.gateway import KeyRow
 
 URL_BYTES_MAX = 4096
+OPENING = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
 WANTED = frozenset(
-    (b"authorization", b"x-api-key", b"content-length", b"expect", b"content-encoding")
+    (b"authorization", b"x-api-key", b"content-length", b"expect", b"content-encoding", *OPENING)
 )
+SUBPROTOCOL_KEY = b"openai-insecure-api-key."  # of browsers, which can set no other header
 
 
 class Request:
@@ -27,11 +29,15 @@ class Request:
         "head_only",
         "keep",
         "key",
+        "opening",
         "parts",
         "route",
         "size",
         "url",
     )
+
+    opening: dict[bytes, bytes]  # of a WebSocket; not there on other requests
+
 
     def __init__(self) -> None:
         self.url = b""
@@ -63,8 +69,10 @@ class Request:
             self._length = int(value)
         elif name == b"expect":
             self.expects = value.lower() == b"100-continue"
-        else:
+        elif name == b"content-encoding":
             self._encoded = value.lower() not in (b"", b"identity")
+        else:
+            self._open(name, value)
 
     def admit_head(self, gateway: Gateway, method: bytes) -> None:
         """Judge the request by its head. Raises what it is to be answered with."""
@@ -89,6 +97,18 @@ class Request:
             raise too_large(gateway.body_bytes_max)
         if self._encoded:
             raise Malformed("Send the body without a content encoding.")
+
+    def _open(self, name: bytes, value: bytes) -> None:
+        """A header of a WebSocket's opening."""
+        if not hasattr(self, "opening"):
+            self.opening = {}
+        before = self.opening.get(name)
+        self.opening[name] = value if before is None else before + b"," + value
+        if name == b"sec-websocket-protocol" and not self._authorization:
+            for offered in value.split(b","):
+                word = offered.strip()
+                if word.startswith(SUBPROTOCOL_KEY):
+                    self._authorization = b"Bearer " + word[len(SUBPROTOCOL_KEY) :]
 
 
 def too_large(limit: int) -> GanglionError:

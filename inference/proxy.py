@@ -20,7 +20,7 @@ from inference.exchange import NEVER, Exchange
 from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, too_large
 from inference.pages import Pages
-from inference.routes import INFERENCE, Route
+from inference.routes import INFERENCE, SOCKET, Route
 from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated, Unavailable
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -90,8 +90,8 @@ class ClientConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(received)
-        except httptools.HttpParserUpgrade:
-            self._close_after_current()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(received[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError:
@@ -269,6 +269,7 @@ class ClientConnection(asyncio.Protocol):
         self._write(head + content)
         self._ended(self._keeps())
 
+
     def cut(self) -> None:
         """End the answer so that nobody can take it for a whole one."""
         self._exchange = self._current = None
@@ -328,6 +329,21 @@ class ClientConnection(asyncio.Protocol):
         if self._current is not None:
             self._current.keep = False
 
+    def _upgraded(self, rest: bytes) -> None:
+        """HTTP ends here: a WebSocket goes on over the same connection."""
+        request, transport = self._current, self._transport
+        if request is None or transport is None:
+            if transport is not None:
+                transport.close()  # it was refused
+        elif request.route is None or request.route.kind is not SOCKET:
+            self._close_after_current()
+        else:
+            from inference.realtime.door import take_over  # most gateways never need it
+
+            self._current = self._transport = None
+            self._gateway.connections.discard(self)
+            take_over(self._gateway, transport, request, rest)
+
     def _serve(self, request: Request) -> None:
         self._current = request
         gateway, route, key = self._gateway, request.route, request.key
@@ -338,7 +354,10 @@ class ClientConnection(asyncio.Protocol):
             gateway.metrics.finished(name, errors.status_of(error), 0)
             self.refuse(error, request_id)
         elif route.kind is not INFERENCE or key is None:
-            self._pages.serve(self, request)
+            if route.kind is not SOCKET:
+                self._pages.serve(self, request)
+            elif not self._parser.should_upgrade():
+                self.refuse(errors.UpgradeRequired("Open a WebSocket on this route."), request_id)
         elif (key_now := gateway.tables.keys.get(key.digest)) is None:  # revoked meanwhile
             self.refuse(Unauthenticated("This API key was revoked."), request_id)
         else:

@@ -13,9 +13,11 @@ class Kind(Enum):
     INFERENCE = auto()  # forwarded to a worker, for a key
     MODELS = auto()  # a list, for a key
     OPEN = auto()  # health and metrics: no key
+    SOCKET = auto()  # a WebSocket, for a key
 
 
 INFERENCE, OPEN = Kind.INFERENCE, Kind.OPEN  # met by each request: a look into the class is slow
+SOCKET = Kind.SOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ _ALL = (
     _post("score", b"/v1/score", many=("text_2", "data_2", "documents", "items")),
     _post("images", b"/v1/images/generations"),
     _post("speech", b"/v1/audio/speech", binary=True),
+    Route("transcriptions_stream", b"/v1/audio/transcriptions/stream", b"GET", Kind.SOCKET),
+    Route("speech_stream", b"/v1/audio/speech/stream", b"GET", Kind.SOCKET),
+    Route("realtime", b"/v1/realtime", b"GET", Kind.SOCKET),
     Route("models", b"/v1/models", b"GET", Kind.MODELS),
     Route("live", b"/health/live", b"GET", Kind.OPEN),
     Route("ready", b"/health/ready", b"GET", Kind.OPEN),

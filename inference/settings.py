@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.link_listener import LinkTerms
+from kernel.errors import BadInput
 
 MIB = 1 << 20
 
@@ -23,6 +25,10 @@ class Settings(BaseSettings):
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=8080, ge=0, le=65535)
     gateway_reuse_port: bool = False
+    # Several processes share the port (docs/gateway.md); 0: one a core. With ``gateway_own_port``
+    # each has one of its own on loopback as well, from that number on, for its metrics and health.
+    gateway_processes: int = Field(default=1, ge=0, le=256)
+    gateway_own_port: int = Field(default=0, ge=0, le=65000)
     gateway_spool_dir: Path = Path(".ganglion/gateway/spool")
     snapshot_stale_seconds: float = Field(default=600, gt=0)
 
@@ -52,6 +58,17 @@ class Settings(BaseSettings):
     gateway_tries_max: int = Field(default=3, ge=1, le=10)
     gateway_link_idle_seconds: float = Field(default=4, gt=0)  # vLLM's own keep-alive is 5
 
+    # WebSockets: how many, how much of a message and of sound, how fast, how long.
+    gateway_socket_max: int = Field(default=500, ge=1)
+    gateway_socket_message_bytes_max: int = Field(default=MIB, ge=4096)
+    gateway_socket_messages_per_second_max: int = Field(default=200, ge=1)
+    gateway_socket_sound_seconds_max: float = Field(default=120, gt=0, le=600)
+    gateway_socket_leg_seconds_max: float = Field(default=60, gt=0)
+    gateway_socket_ping_seconds: float = Field(default=20, gt=0)
+    gateway_socket_idle_seconds_max: float = Field(default=600, gt=0)
+    gateway_socket_total_seconds_max: float = Field(default=3600, gt=0)
+
+
     # Money and its evidence.
     gateway_slice_nano: int = Field(default=1_000_000_000, ge=1)
     gateway_slice_wait_seconds: float = Field(default=1, gt=0)
@@ -69,6 +86,27 @@ class Settings(BaseSettings):
     def name(self) -> str:
         """A stable name of this gateway for the brain."""
         return self.gateway_name or f"{self.gateway_host}:{self.gateway_port}"
+
+    @property
+    def processes(self) -> int:
+        return self.gateway_processes or len(os.sched_getaffinity(0))
+
+    def check_several(self) -> None:
+        """Raises ``BadInput`` where several processes could not be told from each other."""
+        if self.gateway_link_url and "{port}" not in self.gateway_link_url:
+            raise BadInput(
+                "With GATEWAY_PROCESSES each process takes links on a port of its own: write"
+                " GATEWAY_LINK_URL with {port} in it."
+            )
+
+    def of_process(self, number: int) -> dict[str, str]:
+        """What one of several has for itself, as its environment."""
+        link = self.gateway_link_port
+        return {
+            "GATEWAY_NAME": f"{self.name}/{number}",
+            "GATEWAY_LINK_PORT": str(link + number if link else 0),
+            "GATEWAY_PROCESSES": "1",
+        }
 
     def link_terms(self) -> LinkTerms:
         return LinkTerms(
