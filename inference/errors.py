@@ -36,6 +36,13 @@ class UpgradeRequired(GanglionError):
     openai_type = "invalid_request_error"
 
 
+class UnsupportedMedia(GanglionError):
+    """Send the body in the form that this route takes."""
+
+    status, code, title = 415, "unsupported_media_type", "This route takes another kind of body"
+    openai_type = "invalid_request_error"
+
+
 class RequestTimeout(GanglionError):
     """The request did not arrive in time; send it again."""
 
