@@ -70,6 +70,9 @@ def resolve(tables: Tables[LinksT], key: KeyRow, model: str) -> Deployment[Links
         for replica in deployment.replicas:
             if replica.row.state is READY and not replica.gone:
                 return deployment
+    for deployment in found:
+        if deployment.row.waits:  # a worker of it is on its way
+            return deployment
     raise NoCapacity(
         f"The model {model[:200]!r} has no ready replica now; try again soon.",
         code="no_ready_replica",

@@ -90,7 +90,7 @@ class Exchange:
     def _fund(self, account: Account, deployment: Deployment[Links], ask: body.Ask) -> None:
         replica = choose(deployment.replicas, self._gateway.tick_ns, prefix=self._prefix)
         if replica is None:
-            self._fail(verdict.nobody())
+            self._gateway.waiting.join(self, lambda: self._fund(account, deployment, ask))
             return
         sizes = self._weight, len(self._body)
         need = admission.hold_nano(deployment.row, replica, self._key, ask, sizes)
@@ -107,7 +107,7 @@ class Exchange:
         tick_ns = self._gateway.tick_ns  # coarse, as it is only compared with a breaker's rest
         replica = choose(deployment.replicas, tick_ns, self._tried, self._prefix)
         if replica is None:
-            self._fail(lacking or verdict.nobody())
+            self._gateway.waiting.join(self, self._dispatch, lacking)
             return
         self._tried.append(replica.row.replica_id)
         replica.breaker.starts()

@@ -15,6 +15,7 @@ from inference.settings import Settings
 from inference.slices import Slice
 from inference.snapshot import Account, Tables
 from inference.spool import Spool
+from inference.waiting import WaitingRoom
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError, Unavailable
 from kernel.ids import BootId, Ids
@@ -86,6 +87,7 @@ class Gateway:
         self.draining = False
         self.funding: Funding = Unlimited(clock)
         self.offset_ns = 0
+        self.waiting = WaitingRoom(self)
         self.window_ns = round(settings.gateway_cut_seconds_max * NS)
         self.day = day_number(clock)
         self.total_ns = round(settings.gateway_total_seconds_max * NS)
@@ -196,6 +198,7 @@ class Gateway:
         }
 
     def _sweep_links(self, now_ns: int) -> None:
+            **self.waiting.gauges(),
         idle_ns = round(self.settings.gateway_link_idle_seconds * NS)
         for replica in self.tables.replicas.values():
             replica.links.sweep(now_ns, idle_ns)

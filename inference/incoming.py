@@ -9,10 +9,11 @@ from kernel.errors import GanglionError, Malformed, TooLarge
 from kernel.wire.gateway import KeyRow
 
 URL_BYTES_MAX = 4096
+KEEP_ALIVE = b"x-ganglion-keep-alive"  # ``sse``: comments while a stream waits for a worker
 OPENING = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
 WANTED = frozenset(
     (b"authorization", b"x-api-key", b"content-length", b"expect", b"content-encoding", *OPENING)
-)
+) | {KEEP_ALIVE}
 SUBPROTOCOL_KEY = b"openai-insecure-api-key."  # of browsers, which can set no other header
 
 
@@ -24,6 +25,7 @@ class Request:
         "_encoded",
         "_length",
         "chunked",
+        "comments",
         "error",
         "expects",
         "head_only",
@@ -38,6 +40,7 @@ class Request:
 
     opening: dict[bytes, bytes]  # of a WebSocket; not there on other requests
 
+    comments: bool  # it asked for them; not there on other requests
 
     def __init__(self) -> None:
         self.url = b""
@@ -71,6 +74,8 @@ class Request:
             self.expects = value.lower() == b"100-continue"
         elif name == b"content-encoding":
             self._encoded = value.lower() not in (b"", b"identity")
+        elif name == KEEP_ALIVE:
+            self.comments = value.lower() == b"sse"
         else:
             self._open(name, value)
 

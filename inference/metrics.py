@@ -46,6 +46,7 @@ class Metrics:
             "client_gone": 0,
             "usage_shipped": 0,
             "slice_asked": 0,
+            "waited": 0,
         }
 
     def finished(self, route: str, status: int, seconds: float) -> None:

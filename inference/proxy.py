@@ -269,6 +269,8 @@ class ClientConnection(asyncio.Protocol):
         self._write(head + content)
         self._ended(self._keeps())
 
+    def wants_comments(self) -> bool:
+        return getattr(self._current, "comments", False)
 
     def cut(self) -> None:
         """End the answer so that nobody can take it for a whole one."""

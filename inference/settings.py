@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     gateway_socket_idle_seconds_max: float = Field(default=600, gt=0)
     gateway_socket_total_seconds_max: float = Field(default=3600, gt=0)
 
+    # Requests that wait for a worker that sleeps or starts: how long, how many, how much of them.
+    gateway_wait_seconds_max: float = Field(default=300, ge=0)
+    gateway_wait_requests_max: int = Field(default=1000, ge=0)
+    gateway_wait_bytes_max: int = Field(default=64 * MIB, ge=0)
 
     # Money and its evidence.
     gateway_slice_nano: int = Field(default=1_000_000_000, ge=1)
