@@ -1,11 +1,11 @@
-"""The gateway's process: ``python -m inference.app [--snapshot FILE] [--host H] [--port P]``."""
+"""One process of the gateway: ``python -m inference.app [--snapshot FILE] [--port P]``."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import signal
+import socket
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -16,7 +16,9 @@ import uvloop
 from inference.brain import Brain
 from inference.cards import Cards
 from inference.changes import Follower
+from inference.door import BACKLOG, Given, listen, read_arguments
 from inference.gateway import SWEEP_SECONDS, Gateway
+from inference.idempotency import BrainDesk
 from inference.money import Slicer
 from inference.pages import Pages
 from inference.process import load, log_json, serve
@@ -25,28 +27,29 @@ from inference.settings import Settings
 from inference.shipper import Shipper
 from inference.snapshot import check
 from inference.spool import find_remains, sync
-from kernel.clock import Clock, SystemClock
+from kernel.clock import NS, Clock, SystemClock
 from kernel.errors import GanglionError
 from kernel.ids import BootId, Ids, SystemIds
 from kernel.wire import decode
 from kernel.wire.gateway import Snapshot
 
 VERSION = "0.1.0"
-BACKLOG = 4096
 SYNC_SECONDS = 0.5
+READY_POLL_SECONDS = 0.02
+# Requests that were on their way on kept connections when the stop came are still answered.
+LINGER_SECONDS = 1.0
 GC_THRESHOLD = 20_000  # requests leave no cycles behind: looking for them often is waste
 
 
 class Service:
     """The gateway with all that runs beside it. ``serve`` returns when it has stopped cleanly."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, ids: Ids, snapshot_file: Path | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock, ids: Ids, given: Given) -> None:
         self.settings = settings
         self._clock = clock
         self._ids = ids
-        self._snapshot_file = snapshot_file
+        self._given = given
+        self._snapshot_file = snapshot_file = given.snapshot
         self._log = structlog.get_logger("inference")
         alone = snapshot_file is not None
         self.gateway = Gateway(settings, clock, ids, ids.new(BootId), alone=alone)
@@ -54,6 +57,7 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self._shipper: Shipper | None = None
         self._stop = asyncio.Event()
+        self._line: socket.socket | None = None
 
     def stop(self) -> None:
         """Finish what runs, then end ``serve``."""
@@ -79,29 +83,52 @@ class Service:
             self._join_brain()
         self._start(self._sweep())
         self._start(self._sync())
-        server = await loop.create_server(
-            lambda: ClientConnection(self.gateway, self._pages),
-            self.settings.gateway_host,
-            self.settings.gateway_port,
-            backlog=BACKLOG,
-            reuse_port=self.settings.gateway_reuse_port or None,
-        )
-        port = server.sockets[0].getsockname()[1]
+        servers = [
+            await loop.create_server(
+                lambda: ClientConnection(self.gateway, self._pages), sock=door, backlog=BACKLOG
+            )
+            for door in self._doors()
+        ]
+        port = servers[0].sockets[0].getsockname()[1]
         self._log.info("listening", host=self.settings.gateway_host, port=port)
+        if self._given.line >= 0:
+            self._start(self._tell_parent(socket.socket(fileno=self._given.line)))
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         try:
             await self._stop.wait()
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             await self._finish()
+
+    def _doors(self) -> list[socket.socket]:
+        """Where clients come in; several processes inherit what their parent opened."""
+        given, settings = self._given, self.settings
+        if given.clients >= 0:
+            return [socket.socket(fileno=fd) for fd in (given.clients, given.own) if fd >= 0]
+        own = settings.gateway_own_port
+        clients = listen(
+            settings.gateway_host, settings.gateway_port, shared=settings.gateway_reuse_port
+        )
+        return [clients, listen("127.0.0.1", own)] if own else [clients]
+
+    async def _tell_parent(self, line: socket.socket) -> None:
+        """Say once that this process serves; where the parent is gone, finish and end."""
+        line.setblocking(False)
+        asyncio.get_running_loop().add_reader(line, self.stop)
+        while not self.gateway.tables.loaded:
+            await self._clock.sleep(READY_POLL_SECONDS)
+        line.send(b"+")
+        self._line = line  # open for as long as this process lives
 
     def _join_brain(self) -> None:
         settings, gateway = self.settings, self.gateway
         brain = Brain(settings.brain_url, settings.gateway_token)
         slicer = Slicer(gateway, brain, self._clock, self._ids)
         gateway.funding = slicer
+        gateway.replays.desk = BrainDesk(brain)
         remains = find_remains(settings.gateway_spool_dir, own=gateway.boot_id)
         follower = Follower(gateway, brain, self._clock, version=VERSION)
         shipper = Shipper(gateway, brain, slicer, follower.greet, self._clock, remains)
@@ -114,21 +141,32 @@ class Service:
         gateway, clock = self.gateway, self._clock
         gateway.draining = True
         gateway.link_listener.drain()
+        await self._linger()
+        gateway.closing = True
         for connection in list(gateway.connections):
             connection.shut()
-        deadline_ns = clock.monotonic_ns() + round(self.settings.gateway_drain_seconds * 1e9)
+        deadline_ns = clock.monotonic_ns() + round(self.settings.gateway_drain_seconds * NS)
         while gateway.exchanges and clock.monotonic_ns() < deadline_ns:
             await clock.sleep(0.02)
         for exchange in list(gateway.exchanges):
             exchange.shut_down()
         await clock.sleep(0)
         await gateway.link_listener.close()
+        await gateway.replays.flush(self.settings.gateway_flush_seconds)
         shipped = await self._flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         gateway.spool.close(empty=shipped)
         self._log.info("stopped", usage_shipped=shipped)
+
+    async def _linger(self) -> None:
+        """Until no connection is kept, or for a moment: each answer closes its own."""
+        clock = self._clock
+        most = min(LINGER_SECONDS, self.settings.gateway_drain_seconds)
+        until_ns = clock.monotonic_ns() + round(most * NS)
+        while self.gateway.connections and clock.monotonic_ns() < until_ns:
+            await clock.sleep(READY_POLL_SECONDS)
 
     async def _flush(self) -> bool:
         """True when the brain has all that this process counted."""
@@ -168,27 +206,27 @@ def read_snapshot(file: Path) -> Snapshot:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="ganglion gateway", description=__doc__)
-    parser.add_argument("--snapshot", type=Path, help="run alone from this file, with no brain")
-    parser.add_argument("--host", help="address to listen on")
-    parser.add_argument("--port", type=int, help="port to listen on")
-    given = parser.parse_args(arguments)
-    settings = load(Settings, gateway_host=given.host, gateway_port=given.port)
+    given = read_arguments(arguments)
+    return run(load(Settings, **given.settings()), given)
+
+
+def run(settings: Settings, given: Given) -> int:
+    """The same, with settings that were read already."""
     log_json()
     if given.snapshot is None and not settings.brain_url:
         sys.stderr.write("Set BRAIN_URL, or give --snapshot FILE to run without a brain.\n")
         return 2
     try:
-        uvloop.run(_run(settings, given.snapshot))
+        uvloop.run(_run(settings, given))
     except (OSError, GanglionError) as error:
         sys.stderr.write(f"The gateway cannot start: {error}\n")
         return 1
     return 0
 
 
-async def _run(settings: Settings, snapshot_file: Path | None) -> None:
+async def _run(settings: Settings, given: Given) -> None:
     clock = SystemClock()
-    service = Service(settings, clock, SystemIds(clock), snapshot_file)
+    service = Service(settings, clock, SystemIds(clock), given)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
     await serve(service)
 

@@ -84,7 +84,8 @@ class Gateway:
         self.connected = alone  # the stream of changes is up
         self.heard_ns = clock.monotonic_ns()  # when it last said anything
         self.stale = False
-        self.draining = False
+        self.draining = False  # each answer is the last of its connection
+        self.closing = False  # nothing new is taken
         self.funding: Funding = Unlimited(clock)
         self.offset_ns = 0
         self.waiting = WaitingRoom(self)
@@ -118,11 +119,13 @@ class Gateway:
             raise Unavailable("The gateway is starting; try again.", retry_after=1)
         if self.stale:
             raise Unavailable("The gateway has lost touch; try again later.", retry_after=30)
-        if self.draining:
+        if self.closing:
             raise Unavailable("This gateway is shutting down; try again.", retry_after=1)
 
     def why_not_ready(self) -> str | None:
-        """One sentence, or ``None`` when requests are served."""
+        """One sentence, or ``None`` when new clients are to be sent here."""
+        if self.draining:
+            return "This gateway is shutting down; try again."
         try:
             self.check_fresh()
         except GanglionError as error:

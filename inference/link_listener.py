@@ -82,7 +82,7 @@ class LinkListener:
     def url(self) -> str:
         """Where agents reach this process; what the brain is told. Known after ``start``."""
         if self._terms.url:
-            return self._terms.url.rstrip("/")
+            return self._terms.url.rstrip("/").replace("{port}", str(self._port))
         scheme = "https" if self._terms.certificate else "http"
         host = f"[{self._terms.host}]" if ":" in self._terms.host else self._terms.host
         return f"{scheme}://{host}:{self._port}"

@@ -22,7 +22,7 @@ def agent(context: typer.Context) -> None:
 
 def gateway(context: typer.Context) -> None:
     """The gateway: the OpenAI API in front of the workers (its own options; try --help)."""
-    from inference.app import main
+    from inference.crew import main
 
     sys.exit(main(list(context.args)))
 

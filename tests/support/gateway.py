@@ -163,7 +163,8 @@ def launch(
         "GATEWAY_SPOOL_FILE_BYTES": "65536",
         **{name.upper(): str(value) for name, value in settings.items()},
     }
-    command = [sys.executable, "-m", "inference.app", "--port", str(port)]
+    program = "inference.crew" if "gateway_processes" in settings else "inference.app"
+    command = [sys.executable, "-m", program, "--port", str(port)]
     snapshot_file = None
     if tables is not None:
         snapshot_file = folder / "snapshot.json"
