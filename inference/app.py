@@ -19,6 +19,7 @@ from inference.changes import Follower
 from inference.door import BACKLOG, Given, listen, read_arguments
 from inference.gateway import SWEEP_SECONDS, Gateway
 from inference.idempotency import BrainDesk
+from inference.limits.asker import Asker
 from inference.money import Slicer
 from inference.pages import Pages
 from inference.process import load, log_json, serve
@@ -133,6 +134,8 @@ class Service:
         follower = Follower(gateway, brain, self._clock, version=VERSION)
         shipper = Shipper(gateway, brain, slicer, follower.greet, self._clock, remains)
         self._shipper = shipper
+        asker = Asker(gateway.limits, brain, self._clock, gateway.boot_id)
+        self._start(asker.run())
         self._start(follower.run())
         self._start(shipper.run())
 

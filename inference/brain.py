@@ -20,6 +20,7 @@ from kernel.wire.gateway import (
     UsageAnswer,
     UsageBatch,
 )
+from kernel.wire.limits import LimitsAnswer, LimitsRequest
 
 T = TypeVar("T")
 
@@ -43,6 +44,10 @@ class Brain:
     async def slice(self, message: SliceRequest) -> SliceAnswer:
         """May be repeated with the same slice id. Raises ``OutOfCredit`` on a refusal."""
         return await self._post("/internal/gateway/slices", message, SliceAnswer)
+
+    async def limits(self, message: LimitsRequest) -> LimitsAnswer:
+        """Leases of rate limits."""
+        return await self._post("/internal/gateway/limits", message, LimitsAnswer)
 
     async def usage(self, message: UsageBatch) -> UsageAnswer:
         """May be repeated; returns when the brain has committed.

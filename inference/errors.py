@@ -156,6 +156,9 @@ def answer_of(
         wait = 1
     if wait is not None:
         lines.append(f"retry-after: {min(max(wait, 0), RETRY_SECONDS_MAX)}")
+    if "retry_after_ms" in error.extra:
+        most = RETRY_SECONDS_MAX * 1000
+        lines.append(f"retry-after-ms: {min(error.extra['retry_after_ms'], most)}")
     if status == 401:
         lines.append("www-authenticate: Bearer")
     if isinstance(error, MethodNotAllowed):

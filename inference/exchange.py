@@ -11,6 +11,7 @@ from inference import admission, body, errors, verdict
 from inference.answer import Answer, NotAnAnswer, State, tokens_of, usage_of
 from inference.client import Client
 from inference.gateway import Gateway
+from inference.limits import Admitted, Refused
 from inference.links import Link, Links, Lost
 from inference.meter import Residence, Tokens
 from inference.payment import Payment
@@ -42,7 +43,9 @@ class Exchange:
     request_id: str
     _started_ns: int
     residence: Residence | None = None
+    terms: str = ""  # lines behind the request's id: how the key's limits stand
     _account: Account | None = None
+    _admitted: Admitted | None = None  # of its limits, where it has some
     _answer: Answer = NO_ANSWER
     _ask: body.Ask | None = None
     _attempt: int = -1
@@ -73,7 +76,44 @@ class Exchange:
             ask = self._ask = body.read(received, self._route)
             self._weight = ask.weight(self._route.many)
             account = self._account = admission.account_of(gateway.tables, self._key)
-            deployment = admission.resolve(gateway.tables, self._key, ask.model)
+        except GanglionError as error:
+            self._fail(error)
+            return
+        self._limited(account, ask)
+
+    # The limits.
+
+    def _limited(self, account: Account, ask: body.Ask) -> None:
+        limits = self._gateway.limits
+        gate = limits.gate(self._key, account.row)
+        if gate.open:
+            self._place(account, ask)
+            return
+        need = gate.need(ask, len(self._body), self._weight) if gate.tokens else 0
+        admitted = gate.enter(need)
+        if admitted is not None:
+            self._enter(admitted)
+        else:
+            limits.wait(gate, need, self._enter)
+
+    def _enter(self, found: Admitted | Refused) -> None:
+        """The limits let it through, at once or after a moment, or they do not."""
+        account, ask = self._account, self._ask
+        assert account is not None
+        assert ask is not None
+        if self._over:  # the client left while it waited
+            found.leave(0)
+            return
+        self.terms = found.gate.terms()
+        if isinstance(found, Refused):
+            self._fail(found.error)
+            return
+        self._admitted = found
+        self._place(account, ask)
+
+    def _place(self, account: Account, ask: body.Ask) -> None:
+        try:
+            deployment = admission.resolve(self._gateway.tables, self._key, ask.model)
         except GanglionError as error:
             self._fail(error)
             return
@@ -169,7 +209,7 @@ class Exchange:
                 pass
             else:
                 now_ns = self._served(tokens)
-                self._client.whole(kind, content, self.request_id)
+                self._client.whole(kind, content, self.request_id + self.terms)
                 self._close(200, tokens, now_ns)
                 return
         answer = self._own_answer()
@@ -223,7 +263,7 @@ class Exchange:
         self._flowing = True
         gateway = self._gateway
         gateway.metrics.began(self._route.name, (gateway.now_ns() - self._started_ns) / NS)
-        self._client.begin(self._answer, content, self.request_id)
+        self._client.begin(self._answer, content, self.request_id + self.terms)
         send = self._client.chunks()
         if isinstance(self._stream, SseStream) and send is not None:
             self._relay = Relay(self._stream, send)
@@ -258,7 +298,7 @@ class Exchange:
         tokens = self._answer.tokens()
         now_ns = self._served(tokens)
         if not self._flowing:
-            self._client.begin(self._answer, content, self.request_id)
+            self._client.begin(self._answer, content, self.request_id + self.terms)
             content = b""
         self._client.last(content)
         self._close(200, tokens, now_ns)
@@ -341,14 +381,10 @@ class Exchange:
         if self._over:
             return
         if error is not None:
-            self._stop(error)
+            self._abort(SegmentEnd.ABORTED, error.status)
+            self._fail(error)
         elif self.residence is not None and self._payment is not None:
             self.residence.pay_from(self._payment.slice_id)
-
-    def _stop(self, error: GanglionError) -> None:
-        """End a running request for want of money."""
-        self._abort(SegmentEnd.ABORTED, error.status)
-        self._fail(error)
 
     def _abort(self, end: SegmentEnd, status: int) -> None:
         self._drop_link()
@@ -378,7 +414,7 @@ class Exchange:
     def _fail(self, error: GanglionError) -> None:
         """Answer with an error in the shape that the client can still take."""
         if not self._flowing:
-            self._client.refuse(error, self.request_id)
+            self._client.refuse(error, self.request_id + self.terms)
         elif self._answer.stream is not None:
             self._gateway.metrics.count("stream_broken")
             self._client.last(self._route.dialect.frame_of(error))
@@ -391,6 +427,9 @@ class Exchange:
         gateway = self._gateway
         now_ns = now_ns or gateway.now_ns()
         gateway.exchanges.discard(self)
+        if self._admitted is not None:
+            spent = tokens or self._answer.tokens()
+            self._admitted.leave(spent[0] + spent[1])
         if self._payment is not None:
             self._payment.close(now_ns, tokens)
             self._payment = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from inference.limits import Limits
 from inference.link_listener import LinkListener
 from inference.link_reverse import ReverseLinks
 from inference.links import Links
@@ -87,6 +88,12 @@ class Gateway:
         self.draining = False  # each answer is the last of its connection
         self.closing = False  # nothing new is taken
         self.funding: Funding = Unlimited(clock)
+        self.limits = Limits(
+            clock.monotonic_ns,
+            alone=alone,
+            per_address=settings.gateway_address_requests_per_minute,
+            failures=settings.gateway_address_failures_per_minute,
+        )
         self.offset_ns = 0
         self.waiting = WaitingRoom(self)
         self.window_ns = round(settings.gateway_cut_seconds_max * NS)
@@ -186,6 +193,7 @@ class Gateway:
         for account in self.tables.accounts.values():
             if account.purse.waiters:
                 account.purse.expire(now_ns)
+        self.limits.beat(now_ns)
         self._sweep_links(now_ns)
 
     def gauges(self) -> dict[str, float]:
@@ -197,6 +205,7 @@ class Gateway:
             "snapshot_age_seconds": 0 if self.alone else (self.now_ns() - self.heard_ns) / NS,
             "replicas": len(self.tables.replicas),
             "usage_lost": self.spool.lost,
+            **self.limits.gauges(),
             **self.link_listener.gauges(),
         }
 

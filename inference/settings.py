@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     gateway_wait_requests_max: int = Field(default=1000, ge=0)
     gateway_wait_bytes_max: int = Field(default=64 * MIB, ge=0)
 
+    # Limits of addresses; those of keys and accounts come from the brain (0: none).
+    gateway_address_requests_per_minute: int = Field(default=0, ge=0, le=10**9)
+    gateway_address_failures_per_minute: int = Field(default=300, ge=0, le=10**9)
+    gateway_trusted_proxies: str = Field(default="", max_length=10_000)
+
     # Money and its evidence.
     gateway_slice_nano: int = Field(default=1_000_000_000, ge=1)
     gateway_slice_wait_seconds: float = Field(default=1, gt=0)

@@ -1,0 +1,48 @@
+"""Carries the questions of :class:`Limits` to the brain, in the background, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from inference.brain import Brain
+from inference.limits.book import Limits
+from kernel.clock import Clock
+from kernel.errors import GanglionError, Unavailable
+from kernel.wire.limits import LimitsAnswer, LimitsRequest
+
+CALL_SECONDS_MAX = 1.0  # then this process goes on with its share
+RETRY_SECONDS = 1.0
+
+
+class Asker:
+    """One question is under way at a time; what is needed meanwhile goes with the next."""
+
+    def __init__(self, limits: Limits, brain: Brain, clock: Clock, boot_id: str) -> None:
+        self._limits = limits
+        self._brain = brain
+        self._clock = clock
+        self._boot_id = boot_id
+        self._due = asyncio.Event()
+        limits.wake = self._due.set
+
+    async def run(self) -> None:
+        limits, clock = self._limits, self._clock
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            questions = limits.questions(clock.monotonic_ns())
+            if not questions and not limits.without:
+                continue
+            asks = [ask for _, ask in questions]
+            answer: LimitsAnswer | None = None
+            try:
+                async with asyncio.timeout(CALL_SECONDS_MAX):
+                    answer = await self._brain.limits(LimitsRequest(self._boot_id, asks))
+                if len(answer.grants) != len(asks):
+                    answer = None
+                    raise Unavailable("The brain answered another question.")
+            except (GanglionError, TimeoutError):
+                limits.answered(questions, None, clock.monotonic_ns())
+                await clock.sleep(RETRY_SECONDS)
+            else:
+                limits.answered(questions, answer, clock.monotonic_ns())

@@ -1,0 +1,146 @@
+"""All limits that a request with one key passes: the key's and its account's. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from inference.body import Ask
+from inference.limits.meter import Meter, Slots
+from kernel.errors import GanglionError
+from kernel.wire.gateway import AccountRow, KeyRow
+
+BYTES_PER_TOKEN = 4  # of a prompt, when its tokens are not counted yet
+COMPLETION_TOKENS = 256  # of an answer whose request sets no most
+
+
+class Gate:
+    """Made from a key's and an account's row; another is made when one of these changes."""
+
+    __slots__ = ("_pass", "account", "key", "open", "parts", "requests", "slots", "tokens")
+
+    def __init__(
+        self,
+        key: KeyRow,
+        account: AccountRow,
+        requests: tuple[Meter, ...],
+        tokens: tuple[Meter, ...],
+        slots: tuple[Slots, ...],
+    ) -> None:
+        self.key = key
+        self.account = account
+        self.requests = requests
+        self.tokens = tokens
+        self.slots = slots
+        self.parts = (*requests, *tokens, *slots)
+        self.open = not self.parts
+        self._pass = Admitted(self, 0)
+
+    def need(self, ask: Ask, body_bytes: int, weight: int) -> int:
+        """How many tokens to set aside until the answer tells; at most what could ever be had."""
+        if not self.tokens:
+            return 0
+        most = ask.tokens_max
+        answer = (COMPLETION_TOKENS if most is None else most) * weight
+        return min(body_bytes // BYTES_PER_TOKEN + answer, *(m.limit for m in self.tokens))
+
+    def enter(self, need: int) -> Admitted | None:
+        """Take one request and so many tokens of every limit, or nothing."""
+        for meter in self.requests:
+            if meter.left <= 0:
+                return None
+        if not (self.tokens or self.slots):
+            for meter in self.requests:
+                meter.left -= 1
+            return self._pass
+        for meter in self.tokens:
+            if meter.left < need:
+                return None
+        for slot in self.slots:
+            if slot.used >= slot.held:
+                return None
+        for meter in self.requests:
+            meter.left -= 1
+        for meter in self.tokens:
+            meter.left -= need
+        for slot in self.slots:
+            slot.used += 1
+            slot.peak = max(slot.peak, slot.used)
+        return Admitted(self, need)
+
+    def refused_for_ns(self, need: int, now_ns: int) -> tuple[Meter | Slots, int] | None:
+        """The limit that certainly refuses, and for how long; ``None`` while none does."""
+        longest: tuple[Meter | Slots, int] | None = None
+        for part in self.parts:
+            wait_ns = part.refused_for_ns(self._needed(part, need), now_ns)
+            if wait_ns is not None and (longest is None or wait_ns > longest[1]):
+                longest = part, wait_ns
+        return longest
+
+    def blocking(self, need: int) -> list[tuple[Meter | Slots, int]]:
+        """What lacks something, and how much a request needs of it."""
+        found: list[tuple[Meter | Slots, int]] = [
+            (meter, self._needed(meter, need))
+            for meter in (*self.requests, *self.tokens)
+            if meter.left < self._needed(meter, need)
+        ]
+        return found + [(slot, 1) for slot in self.slots if slot.used >= slot.held]
+
+    def terms(self) -> str:
+        """Header lines that tell how it stands, as OpenAI documents them; the tightest limit."""
+        head = _lines("requests", self.requests) if self.requests else ""
+        return head + _lines("tokens", self.tokens) if self.tokens else head
+
+    def _needed(self, part: Meter | Slots, need: int) -> int:
+        return need if part in self.tokens else 1
+
+
+class Admitted:
+    """One request's part of every limit, until it ends."""
+
+    __slots__ = ("_need", "gate")
+
+    def __init__(self, gate: Gate, need: int) -> None:
+        self.gate = gate
+        self._need = need
+
+    def leave(self, tokens: int) -> None:
+        """It is over: ``tokens`` is what it really took."""
+        gate = self.gate
+        for meter in gate.tokens:
+            meter.left += self._need - tokens
+        for slot in gate.slots:
+            slot.used -= 1
+
+
+class Refused:
+    """A request that is over a limit. ``leave`` is here as with one that is not."""
+
+    __slots__ = ("error", "gate")
+
+    def __init__(self, gate: Gate, error: GanglionError) -> None:
+        self.gate = gate
+        self.error = error
+
+    def leave(self, tokens: int) -> None:
+        """It has nothing to give back."""
+
+
+def _lines(what: str, meters: tuple[Meter, ...]) -> str:
+    meter = meters[0]
+    if len(meters) > 1 and meters[1].remaining < meter.remaining:
+        meter = meters[1]
+    limit, left = meter.limit, meter.remaining
+    return (
+        f"\r\nx-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: {left}"
+        f"\r\nx-ratelimit-reset-{what}: {duration((limit - left) * 60_000 // limit)}"
+    )
+
+
+@lru_cache(4096)
+def duration(ms: int) -> str:
+    """As OpenAI writes it: 12ms, 8.64s, 6m0s."""
+    if ms < 1000:
+        return f"{ms}ms"
+    minutes, rest = divmod(ms, 60_000)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
