@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inference import admission, body, errors, verdict
+from inference import admission, body, errors, verdict, watching
 from inference.answer import Answer, NotAnAnswer, State, tokens_of, usage_of
 from inference.client import Client
 from inference.gateway import Gateway
@@ -81,8 +81,6 @@ class Exchange:
             return
         self._limited(account, ask)
 
-    # The limits.
-
     def _limited(self, account: Account, ask: body.Ask) -> None:
         limits = self._gateway.limits
         gate = limits.gate(self._key, account.row)
@@ -99,8 +97,7 @@ class Exchange:
     def _enter(self, found: Admitted | Refused) -> None:
         """The limits let it through, at once or after a moment, or they do not."""
         account, ask = self._account, self._ask
-        assert account is not None
-        assert ask is not None
+        assert account is not None and ask is not None, "it was read before"
         if self._over:  # the client left while it waited
             found.leave(0)
             return
@@ -349,42 +346,7 @@ class Exchange:
 
     def watch(self, now_ns: int, *, cut: bool) -> None:
         """Deadlines, and the periodic cut of the meter."""
-        residence = self.residence
-        if residence is None:
-            return  # dialling, and waiting for money, have limits of their own
-        if cut:
-            self._cut(residence, now_ns)
-        if self._over:
-            return
-        if self._paused_ns:
-            if now_ns - self._paused_ns > self._gateway.idle_ns:
-                self._client.cut()
-                self.client_gone()
-            return
-        if self._flowing and (self._heard or (self._relay is not None and self._relay.went_on())):
-            self._heard = False
-            self._deadline_ns = now_ns + self._gateway.idle_ns
-        if now_ns > self._deadline_ns or now_ns - self._started_ns > self._gateway.total_ns:
-            self._own_answer().lost(verdict.TOO_SLOW)
-            self._judge(b"")
-
-    def _cut(self, residence: Residence, now_ns: int) -> None:
-        gateway = self._gateway
-        residence.cut(now_ns, self._answer.tokens()[1])
-        gateway.spool.finished(residence)
-        residence.go_on(gateway.day)
-        if self._payment is not None:
-            self._payment.cut(now_ns, self._paid_on)
-
-    def _paid_on(self, error: GanglionError | None) -> None:
-        """The next piece of a running request is paid for from another slice, or it stops."""
-        if self._over:
-            return
-        if error is not None:
-            self._abort(SegmentEnd.ABORTED, error.status)
-            self._fail(error)
-        elif self.residence is not None and self._payment is not None:
-            self.residence.pay_from(self._payment.slice_id)
+        watching.watch(self, now_ns, cut=cut)
 
     def _abort(self, end: SegmentEnd, status: int) -> None:
         self._drop_link()
