@@ -20,6 +20,7 @@ from kernel.wire.gateway import (
     UsageAnswer,
     UsageBatch,
 )
+from kernel.wire.replays import Claim, ClaimAnswer, Settle, Settled
 from kernel.wire.limits import LimitsAnswer, LimitsRequest
 
 T = TypeVar("T")
@@ -55,6 +56,14 @@ class Brain:
         Raises ``Conflict`` when the brain does not know this boot: say hello (again) first.
         """
         return await self._post("/internal/gateway/usage", message, UsageAnswer)
+
+    async def claim(self, message: Claim) -> ClaimAnswer:
+        """May be repeated, and may take as long as it is told to wait."""
+        return await self._post("/internal/gateway/replays/claim", message, ClaimAnswer)
+
+    async def settle(self, message: Settle) -> Settled:
+        """May be repeated."""
+        return await self._post("/internal/gateway/replays/settle", message, Settled)
 
     async def changes(
         self, boot_id: str, link_url: str = "", want: str = ""

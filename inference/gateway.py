@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from inference.limits import Limits
+from inference.idempotency import MemoryDesk, Replays
 from inference.link_listener import LinkListener
 from inference.link_reverse import ReverseLinks
 from inference.links import Links
@@ -96,6 +97,7 @@ class Gateway:
         )
         self.offset_ns = 0
         self.waiting = WaitingRoom(self)
+        self.replays = Replays(MemoryDesk(clock), clock)
         self.window_ns = round(settings.gateway_cut_seconds_max * NS)
         self.day = day_number(clock)
         self.total_ns = round(settings.gateway_total_seconds_max * NS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inference import admission, errors, routes
+from inference import admission, errors, extras, routes
 from inference.gateway import Gateway
 from inference.routes import OPEN, Route
 from kernel.errors import GanglionError, Malformed, TooLarge
@@ -13,7 +13,7 @@ KEEP_ALIVE = b"x-ganglion-keep-alive"  # ``sse``: comments while a stream waits 
 OPENING = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
 WANTED = frozenset(
     (b"authorization", b"x-api-key", b"content-length", b"expect", b"content-encoding", *OPENING)
-) | {KEEP_ALIVE}
+) | {KEEP_ALIVE} | extras.NAMES
 SUBPROTOCOL_KEY = b"openai-insecure-api-key."  # of browsers, which can set no other header
 
 
@@ -28,6 +28,7 @@ class Request:
         "comments",
         "error",
         "expects",
+        "extras",
         "head_only",
         "keep",
         "key",
@@ -53,6 +54,7 @@ class Request:
         self.route: Route | None = None
         self.key: KeyRow | None = None
         self.error: GanglionError | None = None
+        self.extras: extras.Extras | None = None
         self.head_only = False
         self.keep = False  # the connection may carry another request after this one
         self.chunked = False  # the client understands chunks (HTTP/1.1)
@@ -76,6 +78,9 @@ class Request:
             self._encoded = value.lower() not in (b"", b"identity")
         elif name == KEEP_ALIVE:
             self.comments = value.lower() == b"sse"
+        elif name in extras.NAMES:
+            self.extras = self.extras or extras.Extras()
+            self.extras.take(name, value)
         else:
             self._open(name, value)
 

@@ -47,6 +47,7 @@ class Metrics:
             "usage_shipped": 0,
             "slice_asked": 0,
             "waited": 0,
+            "replayed": 0,
         }
 
     def finished(self, route: str, status: int, seconds: float) -> None:

@@ -17,6 +17,7 @@ from inference import errors
 from inference.answer import Answer
 from inference.client import Write
 from inference.exchange import NEVER, Exchange
+from inference.extras import Running
 from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, too_large
 from inference.pages import Pages
@@ -54,7 +55,7 @@ class ClientConnection(asyncio.Protocol):
         self._pages = pages
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: Running | None = None
         self._incoming = Request()
         self._current: Request | None = None
         self._queue: deque[Request] = deque()
@@ -363,7 +364,8 @@ class ClientConnection(asyncio.Protocol):
         elif (key_now := gateway.tables.keys.get(key.digest)) is None:  # revoked meanwhile
             self.refuse(Unauthenticated("This API key was revoked."), request_id)
         else:
-            exchange = Exchange(gateway, self, key_now, route, request_id, gateway.now_ns())
+            make = Exchange if request.extras is None else request.extras.running
+            exchange = make(gateway, self, key_now, route, request_id, gateway.now_ns())
             self._exchange = exchange
             exchange.start(request.body)
 

@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     gateway_address_failures_per_minute: int = Field(default=300, ge=0, le=10**9)
     gateway_trusted_proxies: str = Field(default="", max_length=10_000)
 
+    # How long a request joins one with the same Idempotency-Key; whether each is traced.
+    gateway_replay_wait_seconds: float = Field(default=30, ge=0, le=600)
+    gateway_trace_always: bool = False
+
     # Money and its evidence.
     gateway_slice_nano: int = Field(default=1_000_000_000, ge=1)
     gateway_slice_wait_seconds: float = Field(default=1, gt=0)

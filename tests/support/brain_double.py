@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from inference.idempotency import MemoryDesk
+from kernel.clock import NS, SystemClock
 from kernel.wire import encode
 from kernel.wire.digest import snapshot_digest
 from kernel.wire.gateway import (
@@ -23,6 +25,7 @@ from kernel.wire.gateway import (
     UsageAnswer,
     UsageBatch,
 )
+from kernel.wire.replays import Claim, Said, Settle
 
 TOKEN = "gateway-token"
 
@@ -43,6 +46,7 @@ class BrainDouble:
     fail_next: int = 0  # calls that are taken in, but answered with 500
     refuse: bool = False  # every call is answered with 503
     followers: list[str] = field(default_factory=list)  # paths of the streams, with their queries
+    desk: MemoryDesk = field(default_factory=lambda: MemoryDesk(SystemClock()))
     _feeds: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
@@ -76,6 +80,8 @@ class BrainDouble:
                 self.followers.append(path.decode())
                 await self._feed(writer)
                 return
+            elif path.startswith(b"/internal/gateway/replays"):
+                writer.write(_answer(200, await self._key(path, body)))
             else:
                 status, answer = self._answer(path, body)
                 if self.fail_next:
@@ -101,6 +107,19 @@ class BrainDouble:
             return self._slice(msgspec.json.decode(body, type=SliceRequest))
         batch = msgspec.json.decode(body, type=UsageBatch)
         return 200, encode(self._take(batch))
+
+    async def _key(self, path: bytes, body: bytes) -> bytes:
+        if path.endswith(b"settle"):
+            await self.desk.settle(msgspec.json.decode(body, type=Settle))
+            return b'{"known":true}'
+        asked = msgspec.json.decode(body, type=Claim)
+        clock = SystemClock()
+        until_ns = clock.monotonic_ns() + round(asked.wait_seconds * NS)
+        told = await self.desk.claim(asked)
+        while told.said is Said.RUNNING and clock.monotonic_ns() < until_ns:
+            await clock.sleep(0.05)
+            told = await self.desk.claim(asked)
+        return encode(told)
 
     def _slice(self, request: SliceRequest) -> tuple[int, bytes]:
         self.asked.append(request)
