@@ -209,10 +209,10 @@ class Gateway:
             "usage_lost": self.spool.lost,
             **self.limits.gauges(),
             **self.link_listener.gauges(),
+            **self.waiting.gauges(),
         }
 
     def _sweep_links(self, now_ns: int) -> None:
-            **self.waiting.gauges(),
         idle_ns = round(self.settings.gateway_link_idle_seconds * NS)
         for replica in self.tables.replicas.values():
             replica.links.sweep(now_ns, idle_ns)
