@@ -188,7 +188,8 @@ class Answer:
 def _tokens(usage: Usage | None) -> Tokens:
     if usage is None:
         return UNKNOWN
-    return usage.prompt or 0, usage.completion or 0, False
+    prompt = usage.prompt
+    return prompt or 0, usage.completion or 0, prompt is None  # a file's is told in seconds
 
 
 def usage_in_tail(tail: bytes) -> Usage | None:

@@ -17,6 +17,7 @@ from inference.settings import Settings
 from inference.slices import Slice
 from inference.snapshot import Account, Tables
 from inference.spool import Spool
+from inference.upload_spill import Spills
 from inference.waiting import WaitingRoom
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError, Unavailable
@@ -95,9 +96,9 @@ class Gateway:
             per_address=settings.gateway_address_requests_per_minute,
             failures=settings.gateway_address_failures_per_minute,
         )
-        self.offset_ns = 0
         self.waiting = WaitingRoom(self)
         self.replays = Replays(MemoryDesk(clock), clock)
+        self.offset_ns = 0
         self.window_ns = round(settings.gateway_cut_seconds_max * NS)
         self.day = day_number(clock)
         self.total_ns = round(settings.gateway_total_seconds_max * NS)
@@ -113,6 +114,7 @@ class Gateway:
         self._target_number = 0
         self._window = self.tick_ns // self.window_ns
         self._ticked_ns = 0
+        self.spills = Spills(settings.gateway_spool_dir, settings.gateway_upload_spill_bytes_max)
         self.spool = Spool(
             settings.gateway_spool_dir,
             boot_id,

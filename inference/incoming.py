@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from inference import admission, errors, extras, routes
 from inference.gateway import Gateway
 from inference.routes import OPEN, Route
@@ -11,9 +13,20 @@ from kernel.wire.gateway import KeyRow
 URL_BYTES_MAX = 4096
 KEEP_ALIVE = b"x-ganglion-keep-alive"  # ``sse``: comments while a stream waits for a worker
 OPENING = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
-WANTED = frozenset(
-    (b"authorization", b"x-api-key", b"content-length", b"expect", b"content-encoding", *OPENING)
-) | {KEEP_ALIVE} | extras.NAMES
+WANTED = (
+    frozenset(
+        (
+            b"authorization",
+            b"x-api-key",
+            b"content-length",
+            b"expect",
+            b"content-encoding",
+            *OPENING,
+        )
+    )
+    | {KEEP_ALIVE}
+    | extras.NAMES
+)
 SUBPROTOCOL_KEY = b"openai-insecure-api-key."  # of browsers, which can set no other header
 
 
@@ -35,13 +48,17 @@ class Request:
         "opening",
         "parts",
         "route",
+        "sink",
         "size",
         "url",
+        "whole",
     )
 
     opening: dict[bytes, bytes]  # of a WebSocket; not there on other requests
 
     comments: bool  # it asked for them; not there on other requests
+
+    whole: bool  # a form has come to its end; not there on other requests
 
     def __init__(self) -> None:
         self.url = b""
@@ -51,6 +68,7 @@ class Request:
         self.expects = False  # it waits for 100 Continue before it sends its body
         self.parts: list[bytes] = []
         self.size = 0
+        self.sink: Callable[[bytes], None] | None = None  # where its body goes instead
         self.route: Route | None = None
         self.key: KeyRow | None = None
         self.error: GanglionError | None = None
@@ -84,7 +102,13 @@ class Request:
         else:
             self._open(name, value)
 
-    def admit_head(self, gateway: Gateway, method: bytes) -> None:
+    def refuse(self, error: GanglionError) -> bool:
+        """Nothing of its body is kept. True when that is not waited for."""
+        self.error, self.sink = error, ignore
+        form = self.route is not None and self.route.form
+        return self.expects or form or isinstance(error, TooLarge)
+
+    def admit_head(self, gateway: Gateway, method: bytes) -> Route:
         """Judge the request by its head. Raises what it is to be answered with."""
         url = self.url
         if len(url) > URL_BYTES_MAX:
@@ -98,15 +122,19 @@ class Request:
             allowed = route.method.decode()
             raise errors.MethodNotAllowed(f"Use {allowed} on this route.", allow=allowed)
         if route.kind is OPEN:
-            return
+            return route
         gateway.check_fresh()
         self.key = admission.authorise(
             gateway.tables, self._authorization, gateway.wall_ns, connected=gateway.connected
         )
         if self._length > gateway.body_bytes_max:
-            raise too_large(gateway.body_bytes_max)
+            uploads_max = gateway.settings.gateway_upload_bytes_max
+            limit = uploads_max if route.form else gateway.body_bytes_max
+            if self._length > limit:
+                raise too_large(limit)
         if self._encoded:
             raise Malformed("Send the body without a content encoding.")
+        return route
 
     def _open(self, name: bytes, value: bytes) -> None:
         """A header of a WebSocket's opening."""
@@ -121,5 +149,20 @@ class Request:
                     self._authorization = b"Bearer " + word[len(SUBPROTOCOL_KEY) :]
 
 
+def ignore(part: bytes) -> None:
+    """Where the body of a refused request goes."""
+
+
 def too_large(limit: int) -> GanglionError:
     return TooLarge(f"The request body is too large: at most {limit} bytes are taken here.")
+
+
+def head_too_long(received: bytes, head_bytes: int, limit: int) -> bool:
+    """More has come than a head may have: is it the head, or a body in the same packet?"""
+    end = received.find(b"\r\n\r\n", 0, limit)
+    return end < 0 or head_bytes - len(received) + end > limit
+
+
+def shape_of(route: Route | None) -> Callable[[GanglionError], bytes]:
+    """How errors are written on this route."""
+    return errors.body_of if route is None else route.dialect.body_of

@@ -54,6 +54,14 @@ class Answering(Protocol):
     def answer_lost(self, why: Lost) -> None: ...
 
 
+class Flow(Protocol):
+    """Whoever sends a body piece by piece."""
+
+    def flow(self, *, full: bool) -> None:
+        """The connection takes no more for now, or does again."""
+        ...
+
+
 class Links:
     """All connections to one worker. ``borrow`` takes an idle one, or dials."""
 
@@ -160,6 +168,7 @@ class Link(asyncio.Protocol):
         "_transport",
         "_until_close",
         "exchange",
+        "flow",
         "idle_since_ns",
         "used",
     )
@@ -169,6 +178,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self.exchange: Answering | None = None
+        self.flow: Flow | None = None  # of a body that still goes out
         self.used = False  # it has carried an exchange before this one
         self.idle_since_ns = 0
         self._chunk_over = False
@@ -201,6 +211,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(request)
 
+    def more(self, content: bytes) -> None:
+        """The next piece of a request whose beginning was sent."""
+        if self._transport is not None:
+            self._transport.write(content)
+
     def pause(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
@@ -216,7 +231,7 @@ class Link(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once; a worker that still works for this exchange sees the abort."""
-        self.exchange = self._relay = None
+        self.exchange = self._relay = self.flow = None
         self._dropped = True
         if self._transport is not None:
             self._transport.abort()
@@ -259,6 +274,14 @@ class Link(asyncio.Protocol):
             self._links.put_back(self)
         # What follows a chunk and ends a line ends the next one's head: then that was told.
         self._between = self._chunk_over and self._begun and received[-2:] == CRLF
+
+    def pause_writing(self) -> None:
+        if self.flow is not None:
+            self.flow.flow(full=True)
+
+    def resume_writing(self) -> None:
+        if self.flow is not None:
+            self.flow.flow(full=False)
 
     def eof_received(self) -> bool:
         if self._until_close and not self._complete:

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import cast
 
 import httptools
 
-from inference import errors
+from inference import errors, heads
+from inference import upload_tap as uploads
 from inference.answer import Answer
 from inference.client import Write
 from inference.exchange import NEVER, Exchange
 from inference.extras import Running
 from inference.gateway import Gateway
-from inference.incoming import WANTED, Request, too_large
+from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of, too_large
 from inference.pages import Pages
-from inference.routes import INFERENCE, SOCKET, Route
-from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated, Unavailable
+from inference.routes import INFERENCE, SOCKET
+from inference.upload import UploadExchange
+from kernel.errors import GanglionError, Malformed, Unauthenticated, Unavailable
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 QUEUE_MAX = 8
-_CLOSE = b"connection: close\r\n"
 
 
 class ClientConnection(asyncio.Protocol):
@@ -84,7 +83,7 @@ class ClientConnection(asyncio.Protocol):
                 return
             self._head_bytes += len(received)
             limit = self._gateway.head_bytes_max
-            if self._head_bytes > limit and self._head_too_long(received, limit):
+            if self._head_bytes > limit and head_too_long(received, self._head_bytes, limit):
                 self._refuse_now(errors.HeadTooLarge("The request headers are too large."))
                 return
         elif self._garbled:
@@ -98,9 +97,6 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._garbled = True
             self._refuse_now(Malformed("This is not a valid HTTP/1.1 request."))
-
-    def eof_received(self) -> bool:
-        return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gateway.connections.discard(self)
@@ -140,24 +136,28 @@ class ClientConnection(asyncio.Protocol):
         gateway, request = self._gateway, self._incoming
         self._deadline_ns = gateway.tick_ns + gateway.body_ns
         try:
-            request.admit_head(gateway, self._parser.get_method())
+            route = request.admit_head(gateway, self._parser.get_method())
         except GanglionError as error:
-            request.error = error
-            if request.expects or isinstance(error, TooLarge):
+            if request.refuse(error):
                 self._refuse_now(error)
         else:
-            if request.expects and self._current is None:
-                self._write(CONTINUE)
+            if route.form:
+                self._upload(request)
+            elif request.expects and self._current is None:
+                self._write(heads.CONTINUE)
 
     def on_body(self, part: bytes) -> None:
         request = self._incoming
-        if request.error is not None:
+        sink = request.sink
+        if sink is not None:
+            sink(part)
             return
         request.size += len(part)
         if request.size > self._gateway.body_bytes_max:
-            request.error = too_large(self._gateway.body_bytes_max)
+            error = too_large(self._gateway.body_bytes_max)
+            request.refuse(error)
             request.parts.clear()
-            self._refuse_now(request.error)
+            self._refuse_now(error)
             return
         request.parts.append(part)
 
@@ -173,6 +173,11 @@ class ClientConnection(asyncio.Protocol):
         request.chunked = self._parser.get_http_version() == "1.1"
         if self._current is None:
             self._serve(request)
+            return
+        if request.sink is not None and request.error is None:
+            request.whole = True
+            if request is self._current and isinstance(self._exchange, UploadExchange):
+                self._exchange.finish()
             return
         self._queue.append(request)
         if len(self._queue) >= QUEUE_MAX:
@@ -192,7 +197,7 @@ class ClientConnection(asyncio.Protocol):
                 % (
                     kind or b"application/json",
                     request_id.encode(),
-                    b"" if keeps else _CLOSE,
+                    b"" if keeps else heads.CLOSE,
                     len(content),
                     content,
                 )
@@ -206,20 +211,7 @@ class ClientConnection(asyncio.Protocol):
         self._chunked_out = not sized and self._current.chunked
         if not sized and not self._current.chunked:
             self._current.keep = False  # HTTP/1.0: the end of the connection is the end
-        if sized:
-            framing = b"content-length: %d\r\n" % answer.length
-        elif self._chunked_out:
-            framing = b"transfer-encoding: chunked\r\n"
-        else:
-            framing = b""
-        if answer.stream is not None:
-            framing += b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b%b\r\n" % (
-            answer.kind or b"application/json",
-            request_id.encode(),
-            framing,
-            b"" if self._keeps() else _CLOSE,
-        )
+        head = heads.begun(answer, request_id, chunked=self._chunked_out, close=not self._keeps())
         if self._chunked_out:
             self._write(b"%b%x\r\n%b\r\n" % (head, len(content), content))
         else:
@@ -248,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
         current = self._current
         head_only = current is not None and current.head_only
         close = not self._keeps()
-        shape = _shape(current.route if current is not None else None)
+        shape = shape_of(current.route if current is not None else None)
         self._write(
             errors.answer_of(error, request_id, close=close, head_only=head_only, body_of=shape)
         )
@@ -256,18 +248,8 @@ class ClientConnection(asyncio.Protocol):
 
     def page(self, content: bytes, kind: bytes, status: int = 200) -> None:
         """An answer of the gateway's own."""
-        head = (
-            b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b"
-            b"content-length: %d\r\n\r\n"
-        ) % (
-            status,
-            errors.REASONS[status].encode(),
-            kind,
-            self._gateway.request_ids.new().encode(),
-            b"" if self._keeps() else _CLOSE,
-            len(content),
-        )
-        self._write(head + content)
+        request_id = self._gateway.request_ids.new()
+        self._write(heads.page(content, kind, status, request_id, close=not self._keeps()))
         self._ended(self._keeps())
 
     def wants_comments(self) -> bool:
@@ -275,6 +257,7 @@ class ClientConnection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End the answer so that nobody can take it for a whole one."""
+        self._deaf = True
         self._exchange = self._current = None
         self._queue.clear()
         if self._transport is not None:
@@ -304,11 +287,6 @@ class ClientConnection(asyncio.Protocol):
 
     # Helpers, in the order used.
 
-    def _head_too_long(self, received: bytes, limit: int) -> bool:
-        """More has come than a head may have: is it the head, or a body in the same packet?"""
-        end = received.find(b"\r\n\r\n", 0, limit)
-        return end < 0 or self._head_bytes - len(received) + end > limit
-
     def _refuse_now(self, error: GanglionError) -> None:
         """Answer before the request has come whole, and close our half of the connection.
 
@@ -322,10 +300,16 @@ class ClientConnection(asyncio.Protocol):
             self._close_after_current()
             return
         request_id = self._gateway.request_ids.new()
-        shape = _shape(self._incoming.route)
+        shape = shape_of(self._incoming.route)
         self._write(errors.answer_of(error, request_id, close=True, body_of=shape))
-        self._transport.write_eof()
-        self._deadline_ns = self._gateway.tick_ns + self._gateway.head_ns
+        self._hear_out(self._transport, self._gateway.head_ns)
+
+    def _hear_out(self, transport: asyncio.Transport, lasts_ns: int) -> None:
+        """All was said: let the client say its rest, for so long."""
+        self._deaf = True
+        self._incoming.sink = ignore
+        transport.write_eof()
+        self._deadline_ns = self._gateway.tick_ns + lasts_ns
 
     def _close_after_current(self) -> None:
         self._deaf = True
@@ -369,6 +353,26 @@ class ClientConnection(asyncio.Protocol):
             self._exchange = exchange
             exchange.start(request.body)
 
+    def _upload(self, request: Request) -> None:
+        """A form is served while it comes; its exchange looks after its pace."""
+        self._deadline_ns = NEVER
+        request.chunked = self._parser.get_http_version() == "1.1"
+        request.whole, request.sink = False, request.parts.append
+        if self._current is None:
+            self._serve_upload(request)
+            return
+        self._queue.append(request)
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _serve_upload(self, request: Request) -> None:
+        self._current = request
+        if self._transport is not None:
+            upload = uploads.begin(self._gateway, self, request, self._transport)
+            if upload is not None:
+                self._exchange = upload
+                uploads.hand_over(request, upload)
+
     def _keeps(self) -> bool:
         return self._current is not None and self._current.keep and not self._gateway.draining
 
@@ -383,15 +387,15 @@ class ClientConnection(asyncio.Protocol):
         if transport is None:
             return
         if not keeps:
-            transport.close()
+            if self._in_head or self._incoming.sink is None:
+                transport.close()
+            else:  # answered in the middle of its body
+                self._hear_out(transport, self._gateway.body_ns)
             return
         self._deadline_ns = self._gateway.tick_ns + self._gateway.keepalive_ns
         if self._queue:
-            self._serve(self._queue.popleft())
+            request = self._queue.popleft()
             if not self._queue and not transport.is_closing():
                 transport.resume_reading()
-
-
-def _shape(route: Route | None) -> Callable[[GanglionError], bytes]:
-    """How errors are written on this route."""
-    return errors.body_of if route is None else route.dialect.body_of
+            form = request.sink is not None and request.error is None
+            self._serve_upload(request) if form else self._serve(request)

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import Any
 
 from inference.dialects import ANTHROPIC, OPENAI, OPENAI_RESPONSES, Dialect
+from inference.upload_words import WORDS
 
 
 class Kind(Enum):
@@ -31,6 +32,7 @@ class Route:
     usage_option: bool = False  # a stream tells its usage where ``stream_options`` asks for it
     stateless: bool = False  # what would be kept between requests is refused
     binary: bool = False  # the answer need not be JSON
+    form: bool = False  # the body is a form with a file, passed on as it comes
 
 
 def _post(name: str, path: bytes, **how: Any) -> Route:
@@ -50,6 +52,8 @@ _ALL = (
     _post("score", b"/v1/score", many=("text_2", "data_2", "documents", "items")),
     _post("images", b"/v1/images/generations"),
     _post("speech", b"/v1/audio/speech", binary=True),
+    _post("transcriptions", b"/v1/audio/transcriptions", dialect=WORDS, binary=True, form=True),
+    _post("translations", b"/v1/audio/translations", dialect=WORDS, binary=True, form=True),
     Route("transcriptions_stream", b"/v1/audio/transcriptions/stream", b"GET", Kind.SOCKET),
     Route("speech_stream", b"/v1/audio/speech/stream", b"GET", Kind.SOCKET),
     Route("realtime", b"/v1/realtime", b"GET", Kind.SOCKET),

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     # What a client may send, and how slowly.
     gateway_connections_max: int = Field(default=10_000, ge=1)
     gateway_body_bytes_max: int = Field(default=8 * MIB, ge=1024)
+    gateway_upload_bytes_max: int = Field(default=128 * MIB, ge=1024)
+    gateway_upload_spill_bytes_max: int = Field(default=1024 * MIB, ge=0)
     gateway_head_bytes_max: int = Field(default=64 * 1024, ge=1024)
     gateway_head_seconds_max: float = Field(default=10, gt=0)
     gateway_body_seconds_max: float = Field(default=60, gt=0)
@@ -73,14 +75,14 @@ class Settings(BaseSettings):
     gateway_wait_requests_max: int = Field(default=1000, ge=0)
     gateway_wait_bytes_max: int = Field(default=64 * MIB, ge=0)
 
+    # How long a request joins one with the same Idempotency-Key; whether each is traced.
+    gateway_replay_wait_seconds: float = Field(default=30, ge=0, le=600)
+    gateway_trace_always: bool = False
+
     # Limits of addresses; those of keys and accounts come from the brain (0: none).
     gateway_address_requests_per_minute: int = Field(default=0, ge=0, le=10**9)
     gateway_address_failures_per_minute: int = Field(default=300, ge=0, le=10**9)
     gateway_trusted_proxies: str = Field(default="", max_length=10_000)
-
-    # How long a request joins one with the same Idempotency-Key; whether each is traced.
-    gateway_replay_wait_seconds: float = Field(default=30, ge=0, le=600)
-    gateway_trace_always: bool = False
 
     # Money and its evidence.
     gateway_slice_nano: int = Field(default=1_000_000_000, ge=1)
