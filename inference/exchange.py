@@ -97,7 +97,8 @@ class Exchange:
     def _enter(self, found: Admitted | Refused) -> None:
         """The limits let it through, at once or after a moment, or they do not."""
         account, ask = self._account, self._ask
-        assert account is not None and ask is not None, "it was read before"
+        assert account is not None
+        assert ask is not None
         if self._over:  # the client left while it waited
             found.leave(0)
             return

@@ -122,9 +122,7 @@ class Limits:
                     break
         return found
 
-    def answered(
-        self, questions: list[Question], answer: LimitsAnswer | None, now_ns: int
-    ) -> None:
+    def answered(self, questions: list[Question], answer: LimitsAnswer | None, now_ns: int) -> None:
         """The brain's grants, or ``None`` when it deals none."""
         if answer is not None:
             self.processes = answer.processes
@@ -193,9 +191,7 @@ class Limits:
             if known.limit != limit:
                 known.change(limit, allowance)
             return known
-        made = Meter.fresh(
-            subject, limit, self._now_ns(), allowance=allowance, alone=self._never
-        )
+        made = Meter.fresh(subject, limit, self._now_ns(), allowance=allowance, alone=self._never)
         self._parts[subject] = made
         return made
 

@@ -31,7 +31,7 @@ class Gate:
         self.requests = requests
         self.tokens = tokens
         self.slots = slots
-        self.parts = (*requests, *tokens, *slots)
+        self.parts: tuple[Meter | Slots, ...] = (*requests, *tokens, *slots)
         self.open = not self.parts
         self._pass = Admitted(self, 0)
 

@@ -12,7 +12,6 @@ it. What was spent so is owed, too: the brain counts at most one minute's limit 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from kernel.clock import NS
 from kernel.wire.limits import LimitAsk, LimitGrant, LimitKind
@@ -22,44 +21,6 @@ ALLOWANCE_PART = 20  # of a limit may be spent ahead of a lease: a twentieth, at
 IDLE_NS = 2 * MINUTE_NS  # forgotten then
 RENEW_NS = 2 * NS  # how often held slots are confirmed; the brain forgets them after 10 s
 MS_NS = 1_000_000
-
-
-class Part(Protocol):
-    """What a rate and a number of slots have in common."""
-
-    subject: str
-    limit: int
-    asking: bool
-
-    def refused_for_ns(self, need: int, now_ns: int) -> int | None:
-        """How long there is certainly nothing; ``None`` while the brain may still deal some."""
-        ...
-
-    def ask(self, needed: int, now_ns: int) -> LimitAsk | None:
-        """What to ask the brain for now; ``None`` for nothing."""
-        ...
-
-    def answered(self, asked: LimitAsk, grant: LimitGrant | None, now_ns: int) -> None:
-        """What it said; ``None``: nothing, it is away."""
-        ...
-
-    def wait_ns(self, need: int, processes: int) -> int:
-        """Without a brain: how long until so much may be had."""
-        ...
-
-    def look(self, now_ns: int) -> None:
-        """Once a beat: how busy is it?"""
-        ...
-
-    def rejoin(self) -> None:
-        """The brain deals again."""
-        ...
-
-    def alone(self, passed_ns: int, processes: int) -> None:
-        """So much time went by without a brain that deals."""
-        ...
-
-    def idle(self, now_ns: int) -> bool: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +60,7 @@ class Meter:
         return 0 if found < 0 else min(found, self.limit)
 
     def refused_for_ns(self, need: int, now_ns: int) -> int | None:
+        """How long there is certainly nothing; ``None`` while the brain may still deal some."""
         if self.left >= need or self.dry_until_ns <= now_ns:
             return None
         more = need - max(self.left, 0) - 1  # the end of the drought brings one unit
@@ -134,9 +96,8 @@ class Meter:
         self.told += back
         return LimitAsk(self.subject, self.limit, want=want, owed=max(-leased, 0), back=back)
 
-    def answered(self, asked: LimitAsk, grant: LimitGrant | None, now_ns: int) -> None:
-        if grant is None:
-            return
+    def answered(self, asked: LimitAsk, grant: LimitGrant, now_ns: int) -> None:
+        """What the brain said to the question."""
         self._add(asked.owed + grant.granted)
         if grant.wait_ms > 0:
             self.dry_until_ns = now_ns + grant.wait_ms * MS_NS
@@ -147,6 +108,7 @@ class Meter:
         self.told = grant.left - self.allowance
 
     def alone(self, passed_ns: int, processes: int) -> None:
+        """So much time went by without a brain that deals."""
         grown = self.limit * passed_ns + self._rest
         units, self._rest = divmod(grown, MINUTE_NS * processes)
         share = max(self.limit // processes, 1)
@@ -157,6 +119,7 @@ class Meter:
         self.told = 0
 
     def rejoin(self) -> None:
+        """The brain deals again."""
         if self.allowance > self.allowance_most:
             self._allow()
 
@@ -218,9 +181,7 @@ class Slots:
         self.held = min(self.held, max(want, self.used))
         return LimitAsk(self.subject, self.limit, want=want, owed=self.used, kind=LimitKind.SLOTS)
 
-    def answered(self, asked: LimitAsk, grant: LimitGrant | None, now_ns: int) -> None:
-        if grant is None:
-            return
+    def answered(self, asked: LimitAsk, grant: LimitGrant, now_ns: int) -> None:
         self.held, self._confirmed_ns = grant.granted, now_ns
         short = grant.granted < asked.want
         self.full_until_ns = now_ns + NS // 4 if short else 0
