@@ -24,7 +24,7 @@ from inference.route import Replica
 from inference.routes import Route
 from inference.upload_backlog import HELD_BYTES_MAX, Backlog
 from kernel.errors import GanglionError, Unavailable
-from kernel.wire.gateway import KeyRow
+from kernel.wire.gateway import KeyRow, SegmentEnd
 
 PACE_BYTES = 64 * 1024  # at least so much in each GATEWAY_BODY_SECONDS_MAX
 SPENT = ""  # a try that cannot be made
@@ -143,6 +143,11 @@ class UploadExchange(Exchange):
                 except GanglionError as error:
                     self._stop(error)
         self._pump()
+
+    def _stop(self, error: GanglionError) -> None:
+        """End it in the middle of its body."""
+        self._abort(SegmentEnd.ABORTED, error.status)
+        self._fail(error)
 
     def _changed(self) -> None:
         """The file took or gave something."""
