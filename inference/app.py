@@ -28,6 +28,7 @@ from inference.settings import Settings
 from inference.shipper import Shipper
 from inference.snapshot import check
 from inference.spool import find_remains, sync
+from inference.traced import TracedConnection
 from kernel.clock import NS, Clock, SystemClock
 from kernel.errors import GanglionError
 from kernel.ids import BootId, Ids, SystemIds
@@ -84,9 +85,11 @@ class Service:
             self._join_brain()
         self._start(self._sweep())
         self._start(self._sync())
+        always = self.settings.gateway_trace_always
+        connection = TracedConnection if always else ClientConnection
         servers = [
             await loop.create_server(
-                lambda: ClientConnection(self.gateway, self._pages), sock=door, backlog=BACKLOG
+                lambda: connection(self.gateway, self._pages), sock=door, backlog=BACKLOG
             )
             for door in self._doors()
         ]
