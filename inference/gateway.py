@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from inference.limits import Limits
+from inference.limits.address import networks
 from inference.idempotency import MemoryDesk, Replays
 from inference.link_listener import LinkListener
 from inference.link_reverse import ReverseLinks
@@ -95,6 +96,7 @@ class Gateway:
             alone=alone,
             per_address=settings.gateway_address_requests_per_minute,
             failures=settings.gateway_address_failures_per_minute,
+            trusted=networks(settings.gateway_trusted_proxies),
         )
         self.waiting = WaitingRoom(self)
         self.replays = Replays(MemoryDesk(clock), clock)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from inference import admission, errors, extras, routes
 from inference.gateway import Gateway
+from inference.limits import Limits, address
 from inference.routes import OPEN, Route
-from kernel.errors import GanglionError, Malformed, TooLarge
+from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated
 from kernel.wire.gateway import KeyRow
 
 URL_BYTES_MAX = 4096
@@ -21,12 +23,14 @@ WANTED = (
             b"content-length",
             b"expect",
             b"content-encoding",
+            b"x-forwarded-for",
             *OPENING,
         )
     )
     | {KEEP_ALIVE}
     | extras.NAMES
 )
+FORWARDED = b"x-forwarded-for"
 SUBPROTOCOL_KEY = b"openai-insecure-api-key."  # of browsers, which can set no other header
 
 
@@ -42,6 +46,7 @@ class Request:
         "error",
         "expects",
         "extras",
+        "forwarded",
         "head_only",
         "keep",
         "key",
@@ -55,6 +60,8 @@ class Request:
     )
 
     opening: dict[bytes, bytes]  # of a WebSocket; not there on other requests
+
+    forwarded: bytes  # who a proxy says sent it; not there on other requests
 
     comments: bool  # it asked for them; not there on other requests
 
@@ -96,6 +103,8 @@ class Request:
             self._encoded = value.lower() not in (b"", b"identity")
         elif name == KEEP_ALIVE:
             self.comments = value.lower() == b"sse"
+        elif name == FORWARDED:
+            self.forwarded = getattr(self, "forwarded", b"") + b"," + value
         elif name in extras.NAMES:
             self.extras = self.extras or extras.Extras()
             self.extras.take(name, value)
@@ -108,7 +117,9 @@ class Request:
         form = self.route is not None and self.route.form
         return self.expects or form or isinstance(error, TooLarge)
 
-    def admit_head(self, gateway: Gateway, method: bytes) -> Route:
+    def admit_head(
+        self, gateway: Gateway, method: bytes, transport: asyncio.BaseTransport | None
+    ) -> Route:
         """Judge the request by its head. Raises what it is to be answered with."""
         url = self.url
         if len(url) > URL_BYTES_MAX:
@@ -124,9 +135,15 @@ class Request:
         if route.kind is OPEN:
             return route
         gateway.check_fresh()
-        self.key = admission.authorise(
-            gateway.tables, self._authorization, gateway.wall_ns, connected=gateway.connected
-        )
+        limits, tables = gateway.limits, gateway.tables
+        if limits.per_address:
+            limits.from_address(self._sender(limits, transport))
+        try:
+            self.key = admission.authorise(
+                tables, self._authorization, gateway.wall_ns, connected=gateway.connected
+            )
+        except Unauthenticated as error:
+            raise address.refusal(limits, self._sender(limits, transport), error) from None
         if self._length > gateway.body_bytes_max:
             uploads_max = gateway.settings.gateway_upload_bytes_max
             limit = uploads_max if route.form else gateway.body_bytes_max
@@ -135,6 +152,9 @@ class Request:
         if self._encoded:
             raise Malformed("Send the body without a content encoding.")
         return route
+
+    def _sender(self, limits: Limits, transport: asyncio.BaseTransport | None) -> str:
+        return address.sender(transport, getattr(self, "forwarded", b""), limits.trusted)
 
     def _open(self, name: bytes, value: bytes) -> None:
         """A header of a WebSocket's opening."""

@@ -136,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
         gateway, request = self._gateway, self._incoming
         self._deadline_ns = gateway.tick_ns + gateway.body_ns
         try:
-            route = request.admit_head(gateway, self._parser.get_method())
+            route = request.admit_head(gateway, self._parser.get_method(), self._transport)
         except GanglionError as error:
             if request.refuse(error):
                 self._refuse_now(error)

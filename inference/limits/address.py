@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from inference.limits.book import Limits
-from kernel.errors import GanglionError, LimitReached
+from kernel.errors import BadInput, GanglionError, LimitReached
 
 Networks = Sequence[IPv4Network | IPv6Network]
+
+
+def networks(text: str) -> Networks:
+    """Addresses and networks with commas between. Raises ``BadInput``."""
+    try:
+        return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise BadInput(f"GATEWAY_TRUSTED_PROXIES: {error}.") from None
 
 
 def sender(transport: asyncio.BaseTransport | None, forwarded: bytes, trusted: Networks) -> str:

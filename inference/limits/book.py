@@ -6,8 +6,9 @@ through, but ``gate``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from inference.limits.gate import Admitted, Gate, Refused
@@ -41,12 +42,19 @@ class Limits:
     """``alone``: there is no brain, and this process has the whole of each limit."""
 
     def __init__(
-        self, now_ns: Callable[[], int], *, alone: bool, per_address: int, failures: int
+        self,
+        now_ns: Callable[[], int],
+        *,
+        alone: bool,
+        per_address: int = 0,
+        failures: int = 0,
+        trusted: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         self._now_ns = now_ns
         self.without = alone  # a brain that deals
         self._never = alone
         self.per_address = per_address
+        self.trusted = trusted  # proxies
         self._failures = failures
         self.processes = 1
         self.refused = 0
