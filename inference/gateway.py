@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from inference.idempotency import MemoryDesk, Replays
 from inference.limits import Limits
 from inference.limits.address import networks
-from inference.idempotency import MemoryDesk, Replays
 from inference.link_listener import LinkListener
 from inference.link_reverse import ReverseLinks
 from inference.links import Links

@@ -20,7 +20,7 @@ from kernel.wire.limits import ASKS_MAX, LimitAsk, LimitsAnswer
 
 WAIT_NS: Final = NS  # for a lease; then it is decided without the brain
 WAITING_MAX: Final = 10_000
-PARTS_MAX: Final = 100_000  # addresses beyond share one limit
+ADDRESSES_MAX: Final = 10_000  # those beyond share one limit
 ADDRESS_ALLOWANCE_PART: Final = 4  # nobody waits for an address's lease
 FORGET_NS: Final = 10 * NS
 
@@ -61,6 +61,7 @@ class Limits:
         self.wake: Callable[[], None] = lambda: None
         self._gates: dict[str, Gate] = {}
         self._parts: dict[str, Meter | Slots] = {}
+        self._addresses = 0  # parts of addresses among them
         self._waiting: list[Waiter] = []
         self._ticked_ns = now_ns()
         self._forgot_ns = self._ticked_ns
@@ -216,8 +217,11 @@ class Limits:
         return made
 
     def _count(self, subject: str, limit: int) -> None:
-        if subject not in self._parts and len(self._parts) >= PARTS_MAX:
-            subject = subject.partition(":")[0] + ":others"
+        if subject not in self._parts:
+            if self._addresses >= ADDRESSES_MAX:
+                subject = subject.partition(":")[0] + ":others"
+            else:
+                self._addresses += 1
         meter = self._meter(subject, limit, ADDRESS_ALLOWANCE_PART)
         if meter.left > 0:
             meter.left -= 1
@@ -232,6 +236,7 @@ class Limits:
         gone = [name for name, part in self._parts.items() if part.idle(now_ns)]
         for name in gone:
             del self._parts[name]
+            self._addresses -= name.startswith(("address:", "failures:"))
         if gone:
             kept = self._parts
             self._gates = {

@@ -105,6 +105,8 @@ class BrainDouble:
             return 200, encode(HelloAnswer(installation_id="test", offset_ns=0))
         if path == b"/internal/gateway/slices":
             return self._slice(msgspec.json.decode(body, type=SliceRequest))
+        if path == b"/internal/gateway/limits":
+            return 503, b"{}"  # every gateway limits alone
         batch = msgspec.json.decode(body, type=UsageBatch)
         return 200, encode(self._take(batch))
 
