@@ -124,6 +124,13 @@ const STEPS = {
     const answer = await client.audio.transcriptions.create({ model, file });
     return { text: answer.text };
   },
+  // The form's parts come in the order of these members.
+  async transcription_file_first() {
+    const content = Buffer.concat([sound(), Buffer.alloc(20 << 20)]);
+    const file = await OpenAI.toFile(content, "long.wav");
+    const answer = await client.audio.transcriptions.create({ file, model });
+    return { text: answer.text };
+  },
   async speech() {
     const asked = { model, voice: "alloy", input: "Say it now.", response_format: "wav" };
     const answer = await client.audio.speech.create(asked);
