@@ -54,7 +54,7 @@ sim-long: setup-dev ## a thousand seeds of them, on two cores
 sim-crash-long: setup-dev ## death at every mark, commit and call, at each cloud
 	@$(PY) -m tests.sim --crashes $(ARGS)
 
-bench-peers: setup-dev ## fetch the peer that some figures compare with (vllm-router)
+bench-peers: setup-dev ## fetch the peers that some figures compare with (vllm-router, litellm)
 	@$(PY) -m tools.parts --peers
 
 parts: setup-dev ## fetch the heavy outside parts of the tests: real vLLM for the CPU (0.6 GB)

@@ -25,7 +25,7 @@ import psutil
 from bench.figure import Figure
 from bench.front_client import SLUG
 from bench.front_peer import BYTES_PORT, MOCK_PORT
-from bench.gateway import start_nginx
+from bench.gateway_peers import start_nginx
 from bench.rig import (
     BUILT,
     LOAD_CORE,

@@ -1,4 +1,4 @@
-"""The gateway beside nginx and vllm-router, in one run, rounds interleaved, medians.
+"""The gateway beside nginx, vllm-router and litellm, in one run, rounds interleaved, medians.
 
 All of the gateway's real work is on: key look-up, admission, replica choice, metering, and the
 durable spool (run from a snapshot file; an account's own deployment, so no escrow slice).
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.figure import Figure
+from bench.gateway_peers import start_litellm, start_nginx, start_router
 from bench.rig import (
     KEY,
     LOAD_CORE,
@@ -29,15 +30,15 @@ from bench.rig import (
     start,
 )
 from inference.spool import find_remains
-from tools.debian_parts import DEBIAN, debian
-from tools.part import PARTS, CannotHave
+from tools.part import CannotHave
 
 ROUNDS, STREAM_ROUNDS = 5, 5
 SECONDS = 3.0
 STREAM_SECONDS = 6.0  # three streams of two seconds on each connection, more or less
 CALM = 4  # connections that leave the servers time: what a request waits is its own work
 CHUNKS, INTERVAL_US = 100, 20_000
-NGINX = ["nginx", "nginx-common", "libpcre2-8-0", "libssl3", "zlib1g", "libcrypt1"]
+MANY = 2000  # streams at once
+LARGE = 8  # connections on which 100 KB are asked and 1 MB is answered
 Results = dict[str, list[Round]]
 
 
@@ -77,49 +78,6 @@ async def start_gateway(worker: int, home: Path) -> Server:
     return await start("gateway", command, port, core=SERVER_CORE, env=env)
 
 
-async def start_nginx(
-    worker: int, home: Path, name: str = "nginx", *, upgrades: bool = False
-) -> Server:
-    """``upgrades``: what asks for WebSocket gets it, and bodies of any size pass unbuffered."""
-    connection = "$onwards" if upgrades else "''"
-    folder = shutil.which("nginx")
-    binary = Path(folder) if folder else debian(NGINX, DEBIAN / "nginx") / "usr/sbin/nginx"
-    root = binary.parents[2]
-    port, place = free_port(), home / "nginx"
-    place.mkdir()
-    (place / "nginx.conf").write_text(
-        f"daemon off; worker_processes 1; pid {place}/pid; error_log stderr error;"
-        "events { worker_connections 4096; } http { access_log off;"
-        + "".join(
-            f"{kind}_temp_path {place}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        + "map $http_upgrade $onwards { default upgrade; '' ''; }"
-        + f"upstream worker {{ server 127.0.0.1:{worker}; keepalive 512; }}"
-        f"server {{ listen 127.0.0.1:{port}; keepalive_requests 100000000; location / {{"
-        "proxy_pass http://worker; proxy_http_version 1.1;"
-        f"proxy_set_header Connection {connection};"
-        + ("proxy_set_header Upgrade $http_upgrade; client_max_body_size 0;" if upgrades else "")
-        + ("proxy_request_buffering off;" if upgrades else "")
-        + "proxy_buffering off; } } }"
-    )
-    libraries = ":".join(
-        str(root / part) for part in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
-    )
-    env = {} if folder else {"LD_LIBRARY_PATH": libraries}
-    command = [str(binary), "-p", str(place), "-c", str(place / "nginx.conf"), "-e", "stderr"]
-    return await start(name, command, port, core=SERVER_CORE, env=env)
-
-
-async def start_router(worker: int) -> Server:
-    binary = PARTS / "peers" / "vllm-router" / "bin" / "vllm-router"
-    if not binary.exists():
-        raise CannotMeasure("run `make bench-peers` first")
-    port = free_port()
-    command = [str(binary), "--worker-urls", f"http://127.0.0.1:{worker}", "--port", str(port)]
-    return await start("vllm-router", [*command, "--policy", "round_robin"], port, core=SERVER_CORE)
-
-
 async def rounds(servers: list[Server], connections: int, kind: str) -> Results:
     """Each server once a round, in turn, so that a noisy moment hits them alike."""
     found: Results = {server.name: [] for server in servers}
@@ -156,13 +114,9 @@ async def figures(_database_url: str, _valkey_url: str) -> list[Figure]:
         servers.append(gateway)
         nginx = await start_nginx(port, home)
         servers.append(nginx)
-        router, why = None, ""
-        try:
-            router = await start_router(port)
-            servers.append(router)
-        except CannotMeasure as missing:
-            why = str(missing)
-        made, answered = await _compare(gateway, nginx, router, why)
+        others = await _others(port, home)
+        servers += [other for other in others.values() if isinstance(other, Server)]
+        made, answered = await _compare(gateway, nginx, others)
         gateway.stop()
         servers.remove(gateway)
         unmetered = answered - spooled_ends(home / "spool")
@@ -176,16 +130,32 @@ async def figures(_database_url: str, _valkey_url: str) -> list[Figure]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+async def _others(worker: int, home: Path) -> dict[str, Server | str]:
+    """The peers that are optional, by the name of their figure, or why one cannot be had."""
+    found: dict[str, Server | str] = {}
+    for name, begun in (
+        ("gateway_request_x_vllm_router", start_router(worker)),
+        ("gateway_request_x_litellm", start_litellm(worker, home)),
+    ):
+        try:
+            found[name] = await begun
+        except CannotMeasure as missing:
+            found[name] = str(missing)
+    return found
+
+
 async def _compare(
-    gateway: Server, nginx: Server, router: Server | None, why: str
+    gateway: Server, nginx: Server, others: dict[str, Server | str]
 ) -> tuple[list[Figure], int]:
     """The figures, the last of them what failed at the gateway; and how much it answered."""
-    peers = [gateway, nginx, *([router] if router else [])]
+    peers = [gateway, nginx, *(one for one in others.values() if isinstance(one, Server))]
     small = await rounds(peers, 32, "plain")
     large = await rounds([gateway, nginx], 256, "plain")
     calm = await rounds([gateway, nginx], CALM, "plain")
+    bulky = await rounds([gateway, nginx], LARGE, "large")
     streams = await rounds([gateway, nginx], 64, "stream")
     many = await rounds([gateway, nginx], 256, "stream")
+    most = await measure(gateway, MANY, STREAM_SECONDS, "stream")
 
     def times(found: Results, other: Server, pick: Callable[[Round], float]) -> float:
         return middle(found, "gateway", pick) / middle(found, other.name, pick)
@@ -199,18 +169,25 @@ async def _compare(
     def added(found: Results, pick: Callable[[Round], float]) -> float:
         return middle(found, "gateway", pick) - middle(found, "nginx", pick)
 
-    mine = [one for found in (small, large, calm, streams, many) for one in found["gateway"]]
-    beside = Figure("gateway_request_x_vllm_router", None, "", why)
-    if router is not None:
-        beside = Figure(beside.name, times(small, router, request), "x")
+    all_of = (small, large, calm, bulky, streams, many)
+    mine = [*(one for found in all_of for one in found["gateway"]), most]
     made = [
         Figure("gateway_request_x_nginx_c32", times(small, nginx, request), "x"),
         Figure("gateway_request_x_nginx_c256", times(large, nginx, request), "x"),
-        beside,
+        *(
+            Figure(name, times(small, other, request), "x")
+            if isinstance(other, Server)
+            else Figure(name, None, "", other)
+            for name, other in others.items()
+        ),
+        Figure("gateway_large_x_nginx", times(bulky, nginx, request), "x"),
         Figure("gateway_chunk_x_nginx_64", times(streams, nginx, chunk), "x"),
         Figure("gateway_chunk_x_nginx_256", times(many, nginx, chunk), "x"),
         Figure("gateway_added_p50_ms", added(calm, lambda one: one.latency_p50_ms), "ms"),
+        Figure("gateway_added_p99_ms", added(calm, lambda one: one.latency_p99_ms), "ms"),
         Figure("gateway_ttft_p50_ms_256", added(many, lambda one: one.ttft_p50_ms), "ms"),
+        Figure("gateway_ttft_p99_ms_256", added(many, lambda one: one.ttft_p99_ms), "ms"),
+        Figure("gateway_lost_of_2000_streams", most.failed, "streams"),
         Figure("gateway_rss_mib", gateway.rss_mib(), "MiB"),
         Figure("gateway_request_cpu_us_c32", middle(small, "gateway", request), "us"),
         Figure("nginx_request_cpu_us_c32", middle(small, "nginx", request), "us"),

@@ -1,5 +1,5 @@
 // A load client for measuring gateways: one epoll thread, C kept-alive connections, closed loop.
-// usage: load PORT CONNECTIONS SECONDS KEY stream|plain [HOST]      -> one JSON line
+// usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large [HOST]      -> one JSON line; large: 100 KB asked, 1 MB answered
 // Counts what came back whole; "lost" is a stream that ended without [DONE] or broke off. Streamed
 // events carry their send time (see mock_worker.c), so chunk_us is the one-way delay of each.
 #define _GNU_SOURCE
@@ -22,7 +22,8 @@ typedef struct { float *at; size_t n, room; } Series;
 typedef struct Peer { int fd, chunked, first, told_done; long left; size_t head, len; uint64_t sent; char buf[BUFFER]; } Peer;
 
 static int poller, port, streaming, open_count;
-static char request[2048];
+enum { PROMPT = 100000 };
+static char request[PROMPT + 2048];
 static size_t request_len;
 static uint64_t t_count, t_stop;
 static long ok, bad, lost, chunks, all, all_chunks;  // all: with the warm-up, for CPU per piece
@@ -129,18 +130,24 @@ static void take(Peer *p) {
       p->len = p->head + 64;
     }
   } else if ((long)(p->len - p->head) >= p->left) finish(p, 1);
+  else if (p->len > BUFFER / 2) {  // a long answer: only its length counts
+    p->left -= (long)(p->len - p->head);
+    p->len = p->head;
+  }
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain [HOST]\n"); return 2; }
+  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large [HOST]\n"); return 2; }
   port = atoi(argv[1]);
   int count = atoi(argv[2]);
   double seconds = atof(argv[3]);
   streaming = !strcmp(argv[5], "stream");
-  char body[512];
+  int is_large = !strcmp(argv[5], "large");
+  static char body[PROMPT + 512], text[PROMPT + 1] = "Say something short about nothing in particular.";
+  if (is_large) memset(text, 'a', PROMPT);
   int body_len = snprintf(body, sizeof body,
-    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Say something short about nothing in particular.\"}],"
-    "\"max_tokens\":100%s}", streaming ? ",\"stream\":true" : "");
+    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],\"max_tokens\":%s%s}",
+    text, is_large ? "100000" : "100", streaming ? ",\"stream\":true" : "");
   char host[256];
   snprintf(host, sizeof host, "127.0.0.1:%d", port);
   request_len = (size_t)snprintf(request, sizeof request,

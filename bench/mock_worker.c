@@ -3,7 +3,8 @@
 // A request whose body holds "stream":true gets server-sent events, the first at once and one at
 // each step of INTERVAL_US, the same steps for all streams, as an engine that batches decodes; half
 // of CHUNKS to one and a half of it, so that streams which began together do not end together; each with its send time (CLOCK_MONOTONIC ns) as its text, then usage if it was asked for, then
-// [DONE]. Any other POST gets one fixed chat completion. GET gets "ok". Prints "ready" when it is.
+// [DONE]. Any other POST gets one fixed chat completion, of 1 MB where "max_tokens":100000 is asked for. GET
+// gets "ok". Prints "ready" when it is.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IN_MAX = 1 << 16, OUT_MAX = 1 << 17 };
+enum { IN_MAX = 1 << 18, OUT_MAX = 1 << 21, LARGE = 1000000 };
 typedef struct Peer {
   int fd, left, told, usage, slot;  // left: events still to send; slot: place in the ring, -1 = none
   size_t in_len, out_len, out_at;
@@ -31,8 +32,8 @@ typedef struct Peer {
 static int poller, chunks_each, streams;
 static uint64_t interval_ns;
 static Peer *head, *tail;  // streams by due time: one interval for all, so a queue stays sorted
-static char plain[1024];
-static size_t plain_len;
+static char plain[1024], large[LARGE + 1024];
+static size_t plain_len, large_len;
 
 static uint64_t now_ns(void) {
   struct timespec t;
@@ -122,7 +123,22 @@ static void answer(Peer *p, const char *head_end, const char *body, size_t body_
     if (p->left > 0) queue(p, step_after(now_ns()));
     return;
   }
+  if (memmem(body, body_len, "\"max_tokens\":100000", 19)) { say(p, large, large_len); return; }
   say(p, plain, plain_len);
+}
+
+static void make_large(void) {  // the same answer with a long text
+  static const char before[] =
+    "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1760000000,\"model\":\"m\",\"choices\":"
+    "[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"";
+  static const char after[] =
+    "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,\"total_tokens\":41,\"completion_tokens\":32}}";
+  large_len = (size_t)snprintf(large, sizeof large,
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s",
+    sizeof before - 1 + LARGE + sizeof after - 1, before);
+  memset(large + large_len, 'a', LARGE);
+  memcpy(large + large_len + LARGE, after, sizeof after - 1);
+  large_len += LARGE + sizeof after - 1;
 }
 
 static int take(Peer *p) {  // whole requests in p->in; -1: give the peer up
@@ -167,6 +183,7 @@ int main(int argc, char **argv) {
     "\"completion_tokens\":32,\"prompt_tokens_details\":null}}";
   plain_len = (size_t)snprintf(plain, sizeof plain,
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s", sizeof body - 1, body);
+  make_large();
   int door = socket(AF_INET, SOCK_STREAM, 0), one = 1;
   setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1])),

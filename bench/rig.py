@@ -75,13 +75,19 @@ class Server:
 
 
 async def start(
-    name: str, command: list[str], port: int, *, core: int, env: dict[str, str] | None = None
+    name: str,
+    command: list[str],
+    port: int,
+    *,
+    core: int,
+    env: dict[str, str] | None = None,
+    seconds_max: int = 30,
 ) -> Server:
     """Start and wait until it accepts connections; raises ``CannotMeasure`` with its last words."""
     log = BUILT / f"{name}.log"
     process = _launch(["taskset", "-c", str(core), *command], log, env or {})
     server = Server(name, port, process)
-    for _ in range(300):
+    for _ in range(10 * seconds_max):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return server
@@ -113,7 +119,9 @@ class Round:
     cpu_us_request: float
     cpu_us_chunk: float
     latency_p50_ms: float
+    latency_p99_ms: float
     ttft_p50_ms: float
+    ttft_p99_ms: float
     failed: int
     answered: int
 
@@ -121,7 +129,7 @@ class Round:
 async def measure(
     server: Server, connections: int, seconds: float, kind: str, *, host: str = ""
 ) -> Round:
-    """One round of ``plain`` or ``stream``; ``host``: another Host than the address."""
+    """One round of ``plain``, ``large`` or ``stream``; ``host``: another Host than the address."""
     pinned = ["taskset", "-c", str(LOAD_CORE), str(BUILT / "load")]
     command = [*pinned, str(server.port), str(connections), str(seconds), KEY, kind]
     command += [host] if host else []
@@ -134,7 +142,9 @@ async def measure(
         cpu_us_request=used_us / max(told["all"], 1),
         cpu_us_chunk=used_us / max(told["all_chunks"], 1),
         latency_p50_ms=told["latency_us"]["p50"] / 1000,
+        latency_p99_ms=told["latency_us"]["p99"] / 1000,
         ttft_p50_ms=told["ttft_us"]["p50"] / 1000,
+        ttft_p99_ms=told["ttft_us"]["p99"] / 1000,
         failed=told["bad"] + told["lost"],
         answered=told["all"],
     )

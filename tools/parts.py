@@ -55,6 +55,7 @@ PARTS_KNOWN = (
     Part("debian-root", "tools.debian_root", "0.13 GB"),
     Part("vllm", "tools.vllm_part", "0.35 GB", heavy=True),
     Part("vllm-router", "tools.peers:VLLM_ROUTER", "10 MB", group="peers"),
+    Part("litellm", "tools.peers:LITELLM", "0.7 GB", group="peers"),
 )
 
 

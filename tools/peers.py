@@ -1,4 +1,4 @@
-"""The gateway that some benches compare with, in a virtual environment below .parts/peers."""
+"""Gateways that a bench compares with, each in a virtual environment below .parts/peers."""
 
 from __future__ import annotations
 
@@ -45,3 +45,4 @@ class Peer:
 
 
 VLLM_ROUTER = Peer("vllm-router", "vllm-router==0.1.17", "vllm-router")
+LITELLM = Peer("litellm", "litellm[proxy]==1.104.5", "litellm")
