@@ -32,7 +32,8 @@ async def start_nginx(
         )
         + "map $http_upgrade $onwards { default upgrade; '' ''; }"
         + f"upstream worker {{ server 127.0.0.1:{worker}; keepalive 512; }}"
-        f"server {{ listen 127.0.0.1:{port}; keepalive_requests 100000000; location / {{"
+        f"server {{ listen 127.0.0.1:{port}; keepalive_requests 100000000;"
+        " client_body_buffer_size 256k; location / {"
         "proxy_pass http://worker; proxy_http_version 1.1;"
         f"proxy_set_header Connection {connection};"
         + ("proxy_set_header Upgrade $http_upgrade; client_max_body_size 0;" if upgrades else "")

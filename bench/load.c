@@ -114,7 +114,7 @@ static void take(Peer *p) {
     p->chunked = strcasestr(p->buf, "transfer-encoding: chunked") != NULL;
     *end = '\r';
     p->left = length ? atol(length + 15) : -1;
-    if (status != 200) { if (bad < 3) fprintf(stderr, "load: %.200s\n", p->buf); finish(p, 0); return; }
+    if (status != 200) { static int shown; if (shown++ < 3) fprintf(stderr, "load: %.200s\n", p->buf); finish(p, 0); return; }
     before = p->head;
   }
   if (p->chunked) {
