@@ -113,8 +113,8 @@ class Limits:
         """What to ask the brain now; each is answered before its subject is asked for again."""
         needs: dict[Meter | Slots, int] = {}
         for waiter in self._waiting:
-            for part, need in waiter.gate.blocking(waiter.need):
-                needs[part] = needs.get(part, 0) + need
+            for part in waiter.gate.parts:
+                needs[part] = needs.get(part, 0) + waiter.gate.needed(part, waiter.need)
         parts = list(self._parts.values()) if self._all else list(needs)
         self._all = False
         found: list[Question] = []
@@ -171,6 +171,8 @@ class Limits:
                 continue
             self.refused += 1
             waiter.then(Refused(gate, error or _refused(gate.blocking(need)[0][0], NS)))
+        if self._waiting:
+            self.wake()
 
     def _refusal(self, gate: Gate, need: int, now_ns: int) -> GanglionError | None:
         """Why a request certainly cannot pass now; ``None`` while the brain may deal it a lease."""

@@ -71,7 +71,7 @@ class Gate:
         """The limit that certainly refuses, and for how long; ``None`` while none does."""
         longest: tuple[Meter | Slots, int] | None = None
         for part in self.parts:
-            wait_ns = part.refused_for_ns(self._needed(part, need), now_ns)
+            wait_ns = part.refused_for_ns(self.needed(part, need), now_ns)
             if wait_ns is not None and (longest is None or wait_ns > longest[1]):
                 longest = part, wait_ns
         return longest
@@ -79,9 +79,9 @@ class Gate:
     def blocking(self, need: int) -> list[tuple[Meter | Slots, int]]:
         """What lacks something, and how much a request needs of it."""
         found: list[tuple[Meter | Slots, int]] = [
-            (meter, self._needed(meter, need))
+            (meter, self.needed(meter, need))
             for meter in (*self.requests, *self.tokens)
-            if meter.left < self._needed(meter, need)
+            if meter.left < self.needed(meter, need)
         ]
         return found + [(slot, 1) for slot in self.slots if slot.used >= slot.held]
 
@@ -90,7 +90,8 @@ class Gate:
         head = _lines("requests", self.requests) if self.requests else ""
         return head + _lines("tokens", self.tokens) if self.tokens else head
 
-    def _needed(self, part: Meter | Slots, need: int) -> int:
+    def needed(self, part: Meter | Slots, need: int) -> int:
+        """Of this limit, by a request of so many tokens."""
         return need if part in self.tokens else 1
 
 
