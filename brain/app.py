@@ -23,6 +23,7 @@ from brain.deployments import (
     change_routes,
     feed_routes,
     log_routes,
+    scaling_routes,
 )
 from brain.deployments import routes as deployment_routes
 from brain.earnings import routes as earnings_routes
@@ -119,6 +120,7 @@ def _routers() -> tuple[APIRouter, ...]:
         stray_routes.router,
         history_routes.router,
         change_routes.router,
+        scaling_routes.router,
         log_routes.router,
         catalog_routes.router,
         offer_routes.router,

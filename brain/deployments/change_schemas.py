@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from brain.deployments.models import DeploymentRevision
 from brain.deployments.revisions import read_settings
+from brain.deployments.scaling_schemas import ScalingIn
 from brain.deployments.schemas import (
     Arguments,
     Budget,
@@ -44,7 +45,7 @@ _NEVER_NULL = frozenset(
 )
 
 
-class DeploymentPatch(Body):
+class DeploymentPatch(ScalingIn):
     """Only what is named changes. ``null`` takes back a limit, or returns to the model's default.
 
     The first nine fields, and ``secrets`` and ``arguments``, make a new revision: its workers take
@@ -98,7 +99,7 @@ class DeploymentPatch(Body):
         if "min_reliability_percent" in named:
             percent = self.min_reliability_percent or 0
             wishes["reliability_ppm_min"] = round(percent * 10_000)
-        terms: dict[str, Any] = {n: given[n] for n in _TERMS if n in named}
+        terms: dict[str, Any] = {n: given[n] for n in _TERMS if n in named} | self.scaling()
         if "budget_usd" in named:
             terms["budget_nano"] = _nano(self.budget_usd)
         if "rollout_deadline_seconds" in named:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -56,6 +57,13 @@ class Deployment(Work, Base):
     asked_reason: Mapped[str] = mapped_column(Text)
     asked_ns: Mapped[int] = mapped_column(BigInteger)
     replicas: Mapped[int] = mapped_column(Integer)
+    # With ``max_replicas`` the load decides (scaling.py): ``replicas`` is then its word.
+    min_replicas: Mapped[int | None] = mapped_column(Integer)
+    max_replicas: Mapped[int | None] = mapped_column(Integer)
+    target_in_flight: Mapped[int | None] = mapped_column(Integer)
+    scale_down_after_seconds: Mapped[int | None] = mapped_column(Integer)
+    scale_to_zero_after_seconds: Mapped[int | None] = mapped_column(Integer)
+    scaling_seen: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     price_max_nano: Mapped[int | None] = mapped_column(BigInteger)
     max_duration_seconds: Mapped[int | None] = mapped_column(Integer)
     idle_stop_seconds: Mapped[int | None] = mapped_column(Integer)
@@ -130,6 +138,20 @@ class DeploymentRevision(Base):
     outcome: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     ended_ns: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class DeploymentLoad(Base):
+    """What a gateway told last of a deployment that follows its load."""
+
+    __tablename__ = "deployment_load"
+    __table_args__ = (Index("ix_deployment_load_deployment_id", "deployment_id"),)
+
+    boot_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    in_flight: Mapped[float] = mapped_column(Double)
+    waiting: Mapped[int] = mapped_column(BigInteger)
+    tokens_per_second: Mapped[float] = mapped_column(Double)
+    seen_ns: Mapped[int] = mapped_column(BigInteger)
 
 
 class ModelMeasure(Base):

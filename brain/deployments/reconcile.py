@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from brain import billing, fleet, offers, provisioning
-from brain.deployments import core, measures, rollouts, store
+from brain.deployments import core, measures, rollouts, scaling, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.placing import Places, place, plan_batch
 from brain.deployments.ports import NoOwnWork, OwnWork
@@ -186,6 +186,8 @@ def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
             since_ns = now_ns - crash_window_ns(row)
             replicas = await store.replicas(tx, deployment_id, since_ns=since_ns)
             view = await _view(tx, row, replicas)
+            if await scaling.look(tx, ctx, row, view):
+                view = replace(view, replicas=row.replicas, rollout_ns=row.rollout_ns)
             seen = await rollouts.views(tx, row, replicas, now_ns)
             decision = core.decide(view, seen, now_ns)
             await _apply(tx, turn, row, replicas, decision)
@@ -239,6 +241,7 @@ async def _apply(
         row.broken_ns = ctx.clock.now_ns()
         row.broken_reason = decision.breaks
         await store.note(tx, ctx, row.deployment_id, "failed", decision.breaks)
+        await changes.mark(tx, "deployment", row.deployment_id)
     by_id = {replica.replica_id: replica for replica in replicas}
     for replica_id, reason in decision.stop:
         replica = by_id[replica_id]
@@ -267,9 +270,10 @@ def _deployment_due(
     if row.asked == Asked.STOPPED.value:
         live = any(ReplicaState(r.state) not in TERMINAL for r in replicas)
         return STOPPING_SECONDS if live else None
+    most = scaling.LOOK_SECONDS if scaling.follows(row) and row.replicas else RUNNING_SECONDS
     if decision.again_ns is None:
-        return RUNNING_SECONDS
-    return min(RUNNING_SECONDS, max(decision.again_ns - now_ns, 0) / NS)
+        return most
+    return min(most, max(decision.again_ns - now_ns, 0) / NS)
 
 
 def _replica_step(turn: Round, replica_id: ReplicaId, planned: Plan | None) -> Step:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from brain import fleet
-from brain.deployments import service, store
+from brain.deployments import service, store, updates
 from brain.deployments.metric_schemas import MetricsOut, show_metrics
 from brain.deployments.models import Deployment
 from brain.deployments.schemas import (
@@ -22,6 +22,7 @@ from brain.deployments.schemas import (
     show_why,
 )
 from brain.deployments.service import Whole
+from brain.deployments.updates import Change
 from brain.edge import (
     Page,
     PageQuery,
@@ -188,12 +189,25 @@ async def start(deployment_id: IdIn, principal: Writer, ctx: CtxIn, wake: WakeIn
 
 @router.post("/{deployment_id}/scale")
 async def scale(
-    deployment_id: IdIn, body: Scale, principal: Writer, ctx: CtxIn, wake: WakeIn
+    deployment_id: IdIn,
+    body: Scale,
+    principal: Writer,
+    ctx: CtxIn,
+    catalog: CatalogIn,
+    wake: WakeIn,
 ) -> DeploymentOut:
-    """Ask for another number of replicas; 0 puts it to sleep."""
+    """Ask for a number of replicas (0 puts it to sleep), or for bounds within which its load
+    decides."""
+    bounds = body.scaling()
+    if (body.replicas is None) == (not bounds):
+        raise BadInput("Say replicas, or bounds such as max_replicas.", param="replicas")
     async with ctx.db.begin() as tx:
         row = await own_deployment(tx, deployment_id, principal)
-        shown = show(await service.scale(tx, ctx, row.deployment_id, row.account_id, body.replicas))
+        its = row.deployment_id, row.account_id
+        if bounds:
+            shown = show(await updates.update(tx, ctx, catalog, *its, Change(terms=bounds)))
+        else:
+            shown = show(await service.scale(tx, ctx, *its, body.replicas or 0))
     wake()
     return shown
 

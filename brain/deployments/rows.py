@@ -72,7 +72,17 @@ def _deployment(row: Deployment) -> wire.DeploymentRow:
         ceiling_prompt_nano=row.ceiling_prompt_nano,
         ceiling_completion_nano=row.ceiling_completion_nano,
         created=int(row.created_at.timestamp()),
+        waits=_waits(row),
+        scaled=row.max_replicas is not None,
+        concurrency=row.concurrency,
     )
+
+
+def _waits(row: Deployment) -> bool:
+    """A worker of it comes by itself, sooner or later: requests may wait for it."""
+    if row.asked != Asked.RUNNING.value or row.broken_ns is not None:
+        return False
+    return row.replicas > 0 or row.max_replicas is not None
 
 
 def _replica(row: Replica) -> wire.ReplicaRow:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from brain.deployments.models import Deployment, DeploymentEvent, Placement, Replica
+from brain.deployments.scaling import said
+from brain.deployments.scaling_schemas import ScalingIn, ScalingOut, show_scaling
 from brain.deployments.service import Wanted, Whole
 from brain.deployments.wishes import Wishes, wishes_of
-from brain.edge import Body
 from brain.scheduling import Prefer
 from brain.secrets import NAME_PATTERN, NAMES_MAX
 from kernel.clock import at_ns
@@ -42,7 +43,7 @@ Drain = Annotated[
 ]
 
 
-class DeploymentCreate(Body):
+class DeploymentCreate(ScalingIn):
     """``name`` is what clients write in ``model``; without it that is the model's own id, with
     its quantisation (``<id>:fp8``) where one is asked for."""
 
@@ -99,11 +100,14 @@ class DeploymentCreate(Body):
             max_unavailable=self.max_unavailable,
             progress_seconds=self.rollout_deadline_seconds,
             drain_seconds=self.drain_seconds,
+            scaling=self.scaling(),
         )
 
 
-class Scale(Body):
-    replicas: Annotated[int, Field(ge=0, le=64, strict=True)]
+class Scale(ScalingIn):
+    """A number of replicas, or bounds between which the load decides."""
+
+    replicas: Annotated[int, Field(ge=0, le=64, strict=True)] | None = None
 
 
 class ReplicaOut(BaseModel):
@@ -145,7 +149,7 @@ class RolloutOut(BaseModel):
     reason: str
 
 
-class DeploymentOut(BaseModel):
+class DeploymentOut(ScalingOut):
     """``state`` is derived from the replicas; ``asked`` is what its owner asked for."""
 
     deployment_id: str
@@ -221,6 +225,7 @@ class WhyOut(BaseModel):
     candidates: list[CandidateOut]
     candidate_count: int
     waiting: list[str]
+    scaling: str = ""  # the last decision on how many replicas its load needs
 
 
 def show(found: Whole) -> DeploymentOut:
@@ -239,6 +244,7 @@ def show(found: Whole) -> DeploymentOut:
         broken_reason=row.broken_reason,
         replicas=row.replicas,
         ready_replicas=states.count("ready"),
+        **show_scaling(row),
         context=row.context,
         concurrency=row.concurrency,
         gpu=row.gpu,
@@ -332,6 +338,7 @@ def show_why(found: Whole, placement: Placement | None) -> WhyOut:
             candidates=[],
             candidate_count=0,
             waiting=waiting,
+            scaling=said(found.deployment),
         )
     return WhyOut(
         deployment_id=found.deployment.deployment_id,
@@ -341,6 +348,7 @@ def show_why(found: Whole, placement: Placement | None) -> WhyOut:
         candidates=[CandidateOut.model_validate(c) for c in placement.candidates],
         candidate_count=placement.candidate_count,
         waiting=waiting,
+        scaling=said(found.deployment),
     )
 
 

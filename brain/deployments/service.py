@@ -8,7 +8,7 @@ from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
 
 from brain import billing
-from brain.deployments import core, rollouts, store
+from brain.deployments import core, rollouts, scaling, store
 from brain.deployments.models import Deployment, Replica
 from brain.deployments.revisions import check_arguments, check_secrets
 from brain.deployments.states import Asked, DeploymentState, ReplicaState
@@ -48,6 +48,7 @@ class Wanted:
     max_unavailable: int = 0
     progress_seconds: int | None = None
     drain_seconds: int | None = None
+    scaling: dict[str, int | None] = field(default_factory=dict)  # by ``scaling.TERMS``
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ async def create(
     template = catalog.get(wanted.model)
     owner = PLATFORM_ACCOUNT if wanted.pool else account_id
     row = _row(ctx, template, owner, wanted)
+    scaling.settle(row, wanted.scaling)
     if not wanted.pool and not await billing.can_spend(tx, owner):
         raise OutOfCredit("The account has no credit. Add credit, then deploy.")
     await _check_room(tx, owner, row.name)
@@ -95,7 +97,8 @@ async def create(
 async def scale(
     tx: Tx, ctx: Ctx, deployment_id: DeploymentId, account_id: AccountId, replicas: int
 ) -> Whole:
-    """Ask for another number of replicas; zero is allowed. Closes an opened breaker.
+    """Ask for another number of replicas; zero is allowed. Closes an opened breaker, and ends
+    scaling by load.
 
     ``Conflict`` when the deployment is stopped.
     """
@@ -105,6 +108,7 @@ async def scale(
     if row.asked == Asked.STOPPED.value:
         raise Conflict("This deployment is stopped. Start it, then scale it.")
     row.replicas = replicas
+    scaling.settle(row, ("replicas",))
     close_breaker(row)
     rollouts.renewed(ctx, row)
     await asked(tx, ctx, row, "scaled", f"{replicas} replicas were asked for")
@@ -240,6 +244,8 @@ def _row(ctx: Ctx, template: Template, owner: AccountId, wanted: Wanted) -> Depl
         asked_reason="asked",
         asked_ns=ctx.clock.now_ns(),
         replicas=wanted.replicas,
+        **wanted.scaling,
+        scaling_seen={},
         price_max_nano=wanted.price_max.nano if wanted.price_max else None,
         max_duration_seconds=wanted.max_duration_seconds,
         idle_stop_seconds=wanted.idle_stop_seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from brain.deployments import rollouts, service, store
+from brain.deployments import rollouts, scaling, service, store
 from brain.deployments.models import Deployment
 from brain.deployments.revisions import (
     Settings,
@@ -118,6 +118,7 @@ def _set_terms(row: Deployment, terms: dict[str, Any]) -> None:
     """What holds at once, for the workers that run as well."""
     for name, value in terms.items():
         setattr(row, name, value)
+    scaling.settle(row, terms)
     if not 0 <= row.replicas <= REPLICAS_MAX:
         raise BadInput(f"replicas must lie between 0 and {REPLICAS_MAX}.", param="replicas")
     if row.max_surge == 0 and row.max_unavailable == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,13 @@ from tests.support.standin import MODEL, StandIn
 from tests.support.wait import until
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hello to the gateway, please."}]
+POOLED: dict[str, Any] = {
+    "pool": True,
+    "account_id": PLATFORM,
+    "rate_nano": 10**9,
+    "model": "m",
+    "concurrency": 1,
+}
 ALOUD = {"x-ganglion-keep-alive": "sse"}
 
 
@@ -197,12 +205,11 @@ def test_a_key_revoked_while_it_waits_reaches_no_worker(
 def test_a_pool_request_holds_no_money_while_it_waits(
     start_gateway: StartGateway, quick_stand_in: StandIn
 ) -> None:
-    pooled = {"pool": True, "account_id": PLATFORM, "rate_nano": 10**9, "model": "m"}
-    gateway = start_gateway(asleep(**pooled))
+    gateway = start_gateway(asleep(**POOLED))
     with ThreadPoolExecutor() as pool:
         answer = ask(gateway, pool)
         waits(gateway, 1)
-        gateway.change(asleep(port_of(quick_stand_in), **pooled))
+        gateway.change(asleep(port_of(quick_stand_in), **POOLED))
         assert answer.result(10).usage
     assert [segment.account_id for segment in gateway.segments()] == [OWNER]
 
@@ -213,12 +220,12 @@ def test_a_thousand_waiting_requests_are_bounded_and_fair(
 ) -> None:
     """One account floods a line of 200 places with 1,000; the other's 20 all find a place, and
     are served in turns."""
-    gateway = start_gateway(asleep(concurrency=1), gateway_wait_requests_max=200)
+    gateway = start_gateway(asleep(**POOLED), gateway_wait_requests_max=200)
     flood = Crowd(gateway, KEY, 1000)
     waits(gateway, 200)
     others = Crowd(gateway, OTHER_KEY, 20)
     asyncio.run(until(lambda: gateway.metric("ganglion_gateway_waited_total") >= 220, 40))
-    gateway.change(asleep(port_of(quick_stand_in), concurrency=1))
+    gateway.change(asleep(port_of(quick_stand_in), **POOLED))
     assert flood.join().count(200) == 180
     assert others.join() == [200] * 20
     served = [segment.account_id for segment in gateway.segments()]
@@ -227,27 +234,29 @@ def test_a_thousand_waiting_requests_are_bounded_and_fair(
 
 
 class Crowd:
-    """Many requests at once over connections of their own; ``join`` gives their statuses."""
+    """Many requests at once, each over a connection of its own; ``join`` gives their statuses."""
 
     def __init__(self, gateway: Gateway, key: str, count: int) -> None:
+        body = json.dumps({"model": "m", "messages": HELLO, "max_tokens": 2})
+        self._request = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+            f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+        self._port = gateway.port
         self.statuses: list[int] = []
-        self._thread = threading.Thread(target=self._run, args=(gateway, key, count))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(count)))
         self._thread.start()
 
     def join(self) -> list[int]:
         self._thread.join(60)
         return self.statuses
 
-    def _run(self, gateway: Gateway, key: str, count: int) -> None:
-        async def one(client: httpx.AsyncClient) -> int:
-            body = {"model": "m", "messages": HELLO, "max_tokens": 2}
-            headers = {"authorization": f"Bearer {key}"}
-            url = f"{gateway.url}/v1/chat/completions"
-            return (await client.post(url, json=body, headers=headers)).status_code
+    async def _run(self, count: int) -> None:
+        self.statuses = await asyncio.gather(*(self._one() for _ in range(count)))
 
-        async def all_of_them() -> list[int]:
-            limits = httpx.Limits(max_connections=count)
-            async with httpx.AsyncClient(timeout=60, limits=limits) as client:
-                return await asyncio.gather(*(one(client) for _ in range(count)))
-
-        self.statuses = asyncio.run(all_of_them())
+    async def _one(self) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(self._request)
+        answer = await reader.read()
+        writer.close()
+        return int(answer[9:12])
