@@ -1,0 +1,108 @@
+"""Limits are dealt from one Valkey: never more than there is, whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from brain.app import create_app
+from brain.limits import Dealer
+from brain.plumbing import Ctx, valkey
+from kernel.clock import ManualClock
+from kernel.errors import Unavailable
+from kernel.wire import encode
+from kernel.wire.limits import LimitAsk, LimitGrant, LimitKind, LimitsRequest
+from tests.support.brain import GATEWAY_TOKEN, quick_passwords, running, settings_for_tests
+
+pytestmark = pytest.mark.feature("A14")
+LIMIT = 100
+
+
+@pytest.fixture
+async def dealer(valkey_url: str, clock: ManualClock) -> AsyncIterator[Dealer]:
+    client = valkey.connect(valkey_url)
+    yield Dealer(client, clock)
+    await client.aclose()
+
+
+async def _ask(dealer: Dealer, boot: str = "one", **fields: object) -> LimitGrant:
+    ask = LimitAsk("key:k", fields.pop("limit", LIMIT), **fields)  # type: ignore[arg-type]
+    return (await dealer.deal(LimitsRequest(boot, [ask]))).grants[0]
+
+
+async def test_what_many_ask_for_at_once_is_dealt_once(dealer: Dealer) -> None:
+    asked = [_ask(dealer, f"boot{n}", want=30) for n in range(5)]
+    granted = [grant.granted for grant in await asyncio.gather(*asked)]
+    assert LIMIT <= sum(granted) <= LIMIT + 5  # some time has passed
+
+
+async def test_what_is_owed_counts_and_must_be_waited_for(dealer: Dealer) -> None:
+    await _ask(dealer, want=LIMIT)
+    grant = await _ask(dealer, "two", want=10, owed=5)
+    assert (grant.granted, grant.left) == (0, 0)
+    assert 3000 < grant.wait_ms <= 3600  # six units of 600 ms: the five, and one to come
+
+
+async def test_what_is_given_back_can_be_had_by_others(dealer: Dealer) -> None:
+    await _ask(dealer, want=LIMIT)
+    await _ask(dealer, back=40)
+    assert 40 <= (await _ask(dealer, "two", want=LIMIT)).granted <= 42
+
+
+async def test_more_given_back_than_dealt_makes_no_more_than_the_limit(dealer: Dealer) -> None:
+    await _ask(dealer, back=10 * LIMIT)
+    assert (await _ask(dealer, want=10 * LIMIT)).granted == LIMIT
+
+
+async def test_slots_are_held_by_process_and_confirmed(dealer: Dealer) -> None:
+    def slots(boot: str, want: int, owed: int = 0) -> asyncio.Task[LimitGrant]:
+        ask = _ask(dealer, boot, limit=5, want=want, owed=owed, kind=LimitKind.SLOTS)
+        return asyncio.ensure_future(ask)
+
+    assert (await slots("one", 4)).granted == 4
+    assert (await slots("two", 4)).granted == 1
+    assert (await slots("one", 4)).granted == 4
+    assert (await slots("one", 0)).granted == 0
+    assert (await slots("two", 4)).granted == 4
+    assert (await slots("three", 1, owed=3)).granted == 3  # what runs, runs
+
+
+async def test_every_process_that_asks_is_counted(dealer: Dealer) -> None:
+    answers = [await dealer.deal(LimitsRequest(boot, [])) for boot in ("a", "b", "c", "a")]
+    assert [one.processes for one in answers] == [1, 2, 3, 3]
+
+
+async def test_a_large_limit_is_exact(dealer: Dealer) -> None:
+    limit = 10**7
+    assert (await _ask(dealer, limit=limit, want=limit)).granted == limit
+    assert (await _ask(dealer, limit=limit, want=limit)).granted < limit // 60
+
+
+async def test_without_valkey_gateways_are_told_to_limit_alone(clock: ManualClock) -> None:
+    client = valkey.connect("redis://127.0.0.1:1/0")
+    with pytest.raises(Unavailable):
+        await _ask(Dealer(client, clock), want=1)
+    await client.aclose()
+
+
+async def test_only_gateways_may_ask_and_only_what_can_be_read(
+    database_url: str, valkey_url: str, ctx: Ctx
+) -> None:
+    settings = settings_for_tests(database_url, redis_url=valkey_url)
+    app: FastAPI = create_app(settings, ctx=ctx, passwords=quick_passwords())
+    async with running(app) as client:
+        assert (await _post(client, b"{}", "wrong")).status_code == 401
+        assert (await _post(client, b"{", GATEWAY_TOKEN)).status_code == 400
+        assert (await _post(client, b"{}", GATEWAY_TOKEN)).status_code == 422
+        asked = encode(LimitsRequest("boot", [LimitAsk("key:k", 10, want=3)]))
+        answer = await _post(client, asked, GATEWAY_TOKEN)
+    assert answer.json()["grants"] == [{"granted": 3, "left": 7, "wait_ms": 0}]
+
+
+async def _post(client: httpx.AsyncClient, body: bytes, token: str) -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}"}
+    return await client.post("/internal/gateway/limits", content=body, headers=headers)
