@@ -111,7 +111,23 @@ class Settings(CloudSettings):
         description="Price of a credit in the first dated row; later prices are rows.",
     )
     api_rate_limit: int = Field(
-        default=100, ge=1, description="Requests a minute per API key on the management API."
+        default=100,
+        ge=1,
+        le=10**9,
+        description="Requests a minute per API key: on the management API, and on the gateway"
+        " where the key has no limit of its own.",
+    )
+    api_rate_limit_max: int = Field(
+        default=6000, ge=1, le=10**9, description="The most that a key's own limit may be."
+    )
+    account_requests_per_minute: int = Field(
+        default=0, ge=0, le=10**9, description="Of all keys of an account on the gateway; 0: none."
+    )
+    account_tokens_per_minute: int = Field(
+        default=0, ge=0, le=10**9, description="The same of tokens; 0: none."
+    )
+    account_requests_at_once: int = Field(
+        default=0, ge=0, le=10**6, description="Requests of an account that run at once; 0: any."
     )
     api_requests_per_second: int = Field(
         default=30, ge=1, description="On /api/* per address, and per user or API key."

@@ -18,9 +18,10 @@ from kernel.wire.gateway import REVERSE, AccountRow, KeyRow, LinkRow, PodRow, Re
 
 @dataclass(frozen=True)
 class AccountSource:
-    """Accounts as gateways know them: billing's flag, with a cache salt of each one's own."""
+    """Accounts as gateways know them: billing's flag, the limits, a cache salt of its own."""
 
     secret: bytes
+    limits: Limits
 
     async def one(self, tx: Tx, entity_id: str) -> AccountRow:
         return self._salted(await billing.account_row(tx, AccountId(entity_id)))
@@ -33,7 +34,13 @@ class AccountSource:
 
     def _salted(self, row: AccountRow) -> AccountRow:
         salt = hmac.new(self.secret, f"cache-salt {row.account_id}".encode(), hashlib.sha256)
-        return msgspec.structs.replace(row, cache_salt=salt.hexdigest()[:32])
+        return msgspec.structs.replace(
+            row,
+            cache_salt=salt.hexdigest()[:32],
+            requests_per_minute=self.limits.requests_per_minute,
+            tokens_per_minute=self.limits.tokens_per_minute,
+            requests_at_once=self.limits.requests_at_once,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,42 @@ class PodSource:
         return msgspec.structs.replace(row, link=link)
 
 
-async def _key_row(tx: Tx, entity_id: str) -> KeyRow | None:
-    return await identity.key_row(tx, KeyId(entity_id))
+@dataclass(frozen=True)
+class Limits:
+    """What this installation allows on its gateways; 0: no limit. ``key`` where it has no own."""
+
+    key_requests_per_minute: int = 0
+    requests_per_minute: int = 0  # of an account, as the next two
+    tokens_per_minute: int = 0
+    requests_at_once: int = 0
 
 
-def sources(master_key: bytes) -> Mapping[str, Source]:
+@dataclass(frozen=True)
+class KeySource:
+    """Keys as gateways know them: with their own limits, else with the installation's."""
+
+    limits: Limits
+
+    async def one(self, tx: Tx, entity_id: str) -> KeyRow | None:
+        row = await identity.key_row(tx, KeyId(entity_id))
+        return None if row is None else self._limited(row)
+
+    async def all(self, tx: Tx) -> Sequence[KeyRow]:
+        return [self._limited(row) for row in await identity.all_key_rows(tx)]
+
+    def _limited(self, row: KeyRow) -> KeyRow:
+        most = self.limits.key_requests_per_minute
+        if row.requests_per_minute or not most:
+            return row
+        return msgspec.structs.replace(row, requests_per_minute=most)
+
+
+def sources(master_key: bytes, limits: Limits | None = None) -> Mapping[str, Source]:
     """Where the rows that gateways and fronts keep come from."""
+    limits = limits or Limits()
     return {
-        "key": Functions(_key_row, identity.all_key_rows),
-        "account": AccountSource(master_key),
+        "key": KeySource(limits),
+        "account": AccountSource(master_key, limits),
         "deployment": Functions(deployments.deployment_row, deployments.all_deployment_rows),
         "replica": ReplicaSource(link_keys(master_key)),
         "pod": PodSource(link_keys(master_key)),

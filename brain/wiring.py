@@ -27,6 +27,7 @@ from brain.plumbing.sealing import Sealer
 from brain.replays import Replays, forget_old_replays
 from brain.secrets import Vault
 from brain.settings import Settings
+from brain.sources import Limits as GatewayLimits
 from brain.sources import sources
 from catalog import Catalog, load_catalog
 from kernel.clock import SystemClock
@@ -167,7 +168,7 @@ def assemble(
             wheels_dir=settings.agent_wheels_dir,
         ),
         catalog=load_catalog(),
-        feed=Feed(made, sources(master_key)),
+        feed=Feed(made, sources(master_key, gateway_limits(settings))),
         replays=Replays(made, master_key),
         wake=tasks.Wake(settings.redis_url.get_secret_value()),
         identity=Identity(
@@ -179,6 +180,7 @@ def assemble(
             passwords=passwords or Passwords(),
             gate=BillingGate(),
             credits_for_key_min=settings.minimum_credits_for_api_key,
+            key_requests_max=max(settings.api_rate_limit, settings.api_rate_limit_max),
         ),
     )
 
@@ -188,6 +190,16 @@ def _rates(settings: Settings) -> Rates:
         auth=Rate(settings.auth_requests_per_second, 1),
         api=Rate(settings.api_requests_per_second, 1),
         key=Rate(settings.api_rate_limit, 60),
+    )
+
+
+def gateway_limits(settings: Settings) -> GatewayLimits:
+    """What keys and accounts may ask of all gateways together."""
+    return GatewayLimits(
+        key_requests_per_minute=settings.api_rate_limit,
+        requests_per_minute=settings.account_requests_per_minute,
+        tokens_per_minute=settings.account_tokens_per_minute,
+        requests_at_once=settings.account_requests_at_once,
     )
 
 

@@ -58,6 +58,7 @@ class Identity:
     passwords: Passwords
     gate: CreditGate
     credits_for_key_min: int
+    key_requests_max: int = 10**9  # a minute: the most that a key may be made with
 
 
 def get_identity(request: Request) -> Identity:

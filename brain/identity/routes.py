@@ -93,6 +93,9 @@ async def create_key(
         expires_in_days=body.expires_in_days,
         models=None if body.models is None else tuple(set(body.models)),
         cost_limit_nano=body.cost_limit_nano(),
+        requests_per_minute=body.requests_per_minute,
+        tokens_per_minute=body.tokens_per_minute,
+        requests_at_once=body.requests_at_once,
     )
     row, secret = await service.create_key(ctx, identity, principal, new, tried)
     return NewKeyOut(key=secret.text, **show_key(row).model_dump())

@@ -22,6 +22,7 @@ Password = Annotated[
         description=f"At least {PASSWORD_LENGTH_MIN} characters.",
     ),
 ]
+RateLimit = Annotated[int, Field(ge=1, le=10**9, strict=True)]
 ModelName = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._/:@-]+$")
 ]
@@ -78,6 +79,16 @@ class NewKeyBody(Body):
         Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=9, allow_inf_nan=False)] | None
     ) = Field(default=None, description="The most that one request may cost.")
 
+    requests_per_minute: RateLimit | None = Field(
+        default=None, description="Requests a minute; this installation's limit where left out."
+    )
+    tokens_per_minute: RateLimit | None = Field(
+        default=None, description="Tokens a minute, of prompts and answers; none where left out."
+    )
+    requests_at_once: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
+        default=None, description="Requests that may run at the same time; none where left out."
+    )
+
     def cost_limit_nano(self) -> int:
         return 0 if self.cost_limit_usd is None else int(self.cost_limit_usd * NANO)
 
@@ -89,6 +100,9 @@ class KeyOut(BaseModel):
     scopes: list[str]
     models: list[str] | None
     cost_limit_usd: str | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    requests_at_once: int | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -110,6 +124,9 @@ def show_key(row: ApiKey) -> KeyOut:
         scopes=row.scopes,
         models=row.models,
         cost_limit_usd=str(Money(limit)).removeprefix("$") if limit else None,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+        requests_at_once=row.requests_at_once,
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,

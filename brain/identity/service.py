@@ -17,7 +17,7 @@ from brain.identity.passwords import Passwords
 from brain.identity.principal import Identity
 from brain.identity.tokens import AccessToken
 from brain.plumbing import Ctx, Tx, audit, changes
-from kernel.errors import Conflict, NotFound, OutOfCredit, Unauthenticated
+from kernel.errors import BadInput, Conflict, NotFound, OutOfCredit, Unauthenticated
 from kernel.ids import AccountId, KeyId, UserId
 
 KEYS_PER_ACCOUNT_MAX = 1000
@@ -40,13 +40,19 @@ class Registered:
 
 @dataclass(frozen=True)
 class NewKey:
-    """``cost_limit_nano`` 0: no limit; ``models`` None: all that the account may use."""
+    """``cost_limit_nano`` 0: no limit; ``models`` None: all that the account may use.
+
+    The last three are None where the installation's own limits are meant.
+    """
 
     name: str
     scopes: frozenset[str]
     expires_in_days: int | None
     models: tuple[str, ...] | None
     cost_limit_nano: int
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    requests_at_once: int | None = None
 
 
 async def register(ctx: Ctx, passwords: Passwords, new: NewUser) -> Registered:
@@ -142,6 +148,12 @@ async def create_key(
     ``OutOfCredit`` until the account has bought ``MINIMUM_CREDITS_FOR_API_KEY`` credits;
     ``Conflict`` for a repeat, because the secret cannot be shown again.
     """
+    most = identity.key_requests_max
+    if new.requests_per_minute is not None and new.requests_per_minute > most:
+        raise BadInput(
+            f"A key may have at most {most} requests a minute here; ask for fewer.",
+            param="requests_per_minute",
+        )
     secret = new_secret(secrets.token_bytes(32))
     now = ctx.clock.now()
     lasts = new.expires_in_days
@@ -154,6 +166,9 @@ async def create_key(
         scopes=sorted(new.scopes),
         models=None if new.models is None else sorted(new.models),
         cost_limit_nano=new.cost_limit_nano,
+        requests_per_minute=new.requests_per_minute,
+        tokens_per_minute=new.tokens_per_minute,
+        requests_at_once=new.requests_at_once,
         created_at=now,
         expires_at=None if lasts is None else now + timedelta(days=lasts),
     )

@@ -84,6 +84,9 @@ def as_key_row(found: ApiKey) -> KeyRow:
         expires_at_ns=0 if expires is None else int(expires.timestamp()) * NS,
         models=None if found.models is None else list(found.models),
         cost_limit_nano=found.cost_limit_nano,
+        requests_per_minute=found.requests_per_minute or 0,
+        tokens_per_minute=found.tokens_per_minute or 0,
+        requests_at_once=found.requests_at_once or 0,
     )
 
 

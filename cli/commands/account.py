@@ -134,6 +134,15 @@ def create_key(
     cost_limit_usd: Annotated[
         str | None, typer.Option(help="The most that one request may cost.")
     ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="The most requests a minute on the gateway.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(help="The most tokens a minute, of prompts and answers.")
+    ] = None,
+    requests_at_once: Annotated[
+        int | None, typer.Option(help="The most requests that run at the same time.")
+    ] = None,
     save: Annotated[
         bool, typer.Option(help="Keep it with the credentials, for when the log-in ends.")
     ] = False,
@@ -147,6 +156,9 @@ def create_key(
         "models": model or None,
         "expires_in_days": expires_in_days,
         "cost_limit_usd": cost_limit_usd,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "requests_at_once": requests_at_once,
     }
     body |= {field: value for field, value in wanted.items() if value is not None}
     with connect(brain_url, user=True) as brain:

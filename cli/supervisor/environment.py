@@ -71,6 +71,7 @@ def brain(layout: Layout, secrets: Mapping[str, str], outside: Mapping[str, str]
         "ENVIRONMENT": "development",
         "USE_MOCK_PROVIDERS": "true",
         "MINIMUM_CREDITS_FOR_API_KEY": "0",
+        "API_RATE_LIMIT": "1000000",
         "DEMO_ACCOUNT": "true",
         "PUBLIC_BRAIN_URL": layout.brain_url,
         "PUBLIC_GATEWAY_URL": layout.gateway_url,
