@@ -1,4 +1,4 @@
-"""Files on their way to a worker: by the official clients, large, in any order, in little memory."""
+"""Files on their way to a worker: by official clients, large, in any order, in little memory."""
 
 from __future__ import annotations
 
