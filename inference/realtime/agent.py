@@ -127,7 +127,7 @@ class Agent(Session):
         self._try(lambda: self._committed(item_id, sound))
 
     def _commit(self, content: bytes) -> None:
-        if milliseconds(self._ear.size, self._options.rate) < COMMIT_MS_MIN:
+        if self._ear.size_ms < COMMIT_MS_MIN:
             raise Malformed(
                 f"Less than {COMMIT_MS_MIN} ms of sound was sent: append more, then commit.",
                 code="input_audio_buffer_commit_empty",

@@ -95,7 +95,7 @@ class Dictation(Session):
                 self._send("input_audio_buffer.cleared")
             case "session.end":
                 self._ending = True
-                if milliseconds(self._ear.size, self._rate) >= COMMIT_MS_MIN:
+                if self._ear.unfinished and self._ear.size_ms >= COMMIT_MS_MIN:
                     self._commit()
                 self._finish()
             case other:
@@ -119,7 +119,7 @@ class Dictation(Session):
         self._try(lambda: self._write_down(sound, self._start_ms, at_ms))
 
     def _commit(self) -> None:
-        if milliseconds(self._ear.size, self._rate) < COMMIT_MS_MIN:
+        if self._ear.size_ms < COMMIT_MS_MIN:
             raise Malformed(
                 f"Less than {COMMIT_MS_MIN} ms of sound was sent: send more, then commit.",
                 code="input_audio_buffer_commit_empty",

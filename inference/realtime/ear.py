@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from inference.realtime.options import Detection
-from inference.realtime.sound import Heard, bytes_of
+from inference.realtime.sound import Heard, bytes_of, milliseconds
 from inference.realtime.voice import BEGIN_FRAMES, FRAME_MS, Started, Voice
 from kernel.errors import LimitReached
 
@@ -26,6 +26,15 @@ class Ear:
     @property
     def size(self) -> int:
         return self._heard.size
+
+    @property
+    def size_ms(self) -> int:
+        return milliseconds(self._heard.size, self._rate)
+
+    @property
+    def unfinished(self) -> bool:
+        """What is kept may be speech."""
+        return self._voice is None or self._voice.speaking
 
     @property
     def speaking(self) -> bool:

@@ -6,6 +6,7 @@ stands the client that it answers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -44,8 +45,8 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Leg:
-    """``start`` it once. ``heard`` gets what the worker says, ``ended`` how it ended, once each;
-    neither is called after ``abort``."""
+    """``start`` it once. ``heard`` gets what the worker says; ``ended``, once and later, how it
+    ended. Neither is called after ``abort``."""
 
     caller: Caller
     kind: str
@@ -55,6 +56,7 @@ class Leg:
     entry: Entry = field(init=False)
     _exchange: Exchange | None = None
     _over: bool = False
+    _dropped: bool = False
     _paused: bool = False
     _started_ns: int = 0
     _told_ns: int = 0  # when the worker last said anything
@@ -83,6 +85,7 @@ class Leg:
 
     def abort(self) -> None:
         """Stop the worker at once."""
+        self._dropped = True
         if not self._over:
             self._close(CANCELLED)
             if self._exchange is not None:
@@ -148,7 +151,12 @@ class Leg:
         if self._over:
             return
         self._close(200 if error is None else status_of(error))
-        self.ended(error)
+        # The exchange settles what it held only after it has told us: the next leg may need that.
+        asyncio.get_running_loop().call_soon(self._tell, error)
+
+    def _tell(self, error: GanglionError | None) -> None:
+        if not self._dropped:
+            self.ended(error)
 
     def _close(self, status: int) -> None:
         self._over = True
