@@ -64,7 +64,8 @@ def fields(content: bytes) -> dict[str, bytes]:
         name: lambda data, start, stop, into=into: into.append(data[start:stop])
         for name, into in names.items()
     }
-    parser = MultipartParser(OURS, {**calls, "on_part_end": end})
+    calls["on_part_end"] = end
+    parser = MultipartParser(OURS, calls)
     parser.write(content)
     return found
 
