@@ -26,6 +26,7 @@ from inference.process import load, log_json, serve
 from inference.proxy import ClientConnection
 from inference.settings import Settings
 from inference.shipper import Shipper
+from inference.signals import Signals
 from inference.snapshot import check
 from inference.spool import find_remains, sync
 from inference.traced import TracedConnection
@@ -141,6 +142,9 @@ class Service:
         self._start(asker.run())
         self._start(follower.run())
         self._start(shipper.run())
+        signals = Signals(gateway, brain, self._clock)
+        shipper.shipped = signals.counted
+        self._start(signals.run())
 
     async def _finish(self) -> None:
         """Let requests end, cut those that do not, ship what was counted."""

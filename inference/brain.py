@@ -15,6 +15,8 @@ from kernel.wire.gateway import (
     ChangeLine,
     Hello,
     HelloAnswer,
+    LoadAnswer,
+    LoadReport,
     SliceAnswer,
     SliceRequest,
     UsageAnswer,
@@ -64,6 +66,10 @@ class Brain:
     async def settle(self, message: Settle) -> Settled:
         """May be repeated."""
         return await self._post("/internal/gateway/replays/settle", message, Settled)
+
+    async def load(self, message: LoadReport) -> LoadAnswer:
+        """May be repeated, and may be lost: the next one says it all."""
+        return await self._post("/internal/gateway/load", message, LoadAnswer)
 
     async def changes(
         self, boot_id: str, link_url: str = "", want: str = ""

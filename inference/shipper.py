@@ -44,6 +44,7 @@ class Shipper:
         self._clock = clock
         self._remains = remains
         self._place = Place(1, 0)
+        self.shipped: Callable[[list[Segment]], None] = lambda segments: None
         self._turn = asyncio.Lock()
         self._log: Log = structlog.get_logger("inference.shipper")
 
@@ -108,6 +109,7 @@ class Shipper:
         self._place = place
         gateway.spool.release(place)
         gateway.metrics.count("usage_shipped", len(segments))
+        self.shipped(segments)
         return whole
 
     async def _tell_all(self, segments: list[Segment], watermarks: list[Watermark]) -> None:

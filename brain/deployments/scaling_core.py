@@ -67,7 +67,7 @@ def decide(
     """``since_ns``: a deployment cannot have been idle before it (when a worker got ready, or a
     request last ran)."""
     fresh = [one for one in told if one.seen_ns > now_ns - FRESH_NS]
-    silent = any(now_ns - FORGOTTEN_NS < one.seen_ns <= now_ns - FRESH_NS for one in told)
+    silent = any(_silent(one, now_ns) for one in told)
     in_flight = sum(one.in_flight for one in fresh)
     waiting = sum(one.waiting for one in fresh)
     load = in_flight + waiting
@@ -100,6 +100,12 @@ def recommend(load: float, replicas: int, target: int) -> int:
     if replicas and abs(load / (replicas * target) - 1) <= TOLERANCE:
         return replicas
     return ceil(load / target)
+
+
+def _silent(one: Told, now_ns: int) -> bool:
+    """Not heard of late, though it had something: it may have more by now."""
+    age_ns = now_ns - one.seen_ns
+    return FRESH_NS <= age_ns < FORGOTTEN_NS and (one.in_flight > 0 or one.waiting > 0)
 
 
 def _from_zero(terms: Terms, wanted: int, waiting: int, says: str, memory: Memory) -> Verdict:

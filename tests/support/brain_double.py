@@ -18,6 +18,8 @@ from kernel.wire.digest import snapshot_digest
 from kernel.wire.gateway import (
     ChangeLine,
     HelloAnswer,
+    LoadAnswer,
+    LoadReport,
     Segment,
     SliceAnswer,
     SliceRequest,
@@ -38,6 +40,7 @@ class BrainDouble:
     port: int = 0
     money: dict[str, int] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
+    loads: list[LoadReport] = field(default_factory=list)
     repeats: int = 0
     batches: list[UsageBatch] = field(default_factory=list)
     slices: dict[str, int] = field(default_factory=dict)
@@ -107,6 +110,10 @@ class BrainDouble:
             return self._slice(msgspec.json.decode(body, type=SliceRequest))
         if path == b"/internal/gateway/limits":
             return 503, b"{}"  # every gateway limits alone
+        if path == b"/internal/gateway/load":
+            report = msgspec.json.decode(body, type=LoadReport)
+            self.loads.append(report)
+            return 200, encode(LoadAnswer(len(report.loads)))
         batch = msgspec.json.decode(body, type=UsageBatch)
         return 200, encode(self._take(batch))
 

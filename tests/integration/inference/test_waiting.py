@@ -13,7 +13,8 @@ import httpx
 import openai
 import pytest
 
-from kernel.wire.gateway import AccountRow, Snapshot
+from kernel.wire.gateway import AccountRow, ChangeLine, Snapshot
+from tests.support.brain_double import brain_double
 from tests.support.gateway import (
     KEY,
     OTHER,
@@ -23,6 +24,7 @@ from tests.support.gateway import (
     Gateway,
     StartGateway,
     key_row,
+    replica_row,
     snapshot,
 )
 from tests.support.standin import MODEL, StandIn
@@ -260,3 +262,65 @@ class Crowd:
         answer = await reader.read()
         writer.close()
         return int(answer[9:12])
+
+
+@pytest.mark.feature("D6")
+async def test_the_brain_hears_of_a_waiting_request_at_once(
+    start_gateway: StartGateway, quick_stand_in: StandIn
+) -> None:
+    async with brain_double(asleep(scaled=True)) as brain:
+        gateway = start_gateway(**brain.settings())
+        await until(lambda: httpx.get(f"{gateway.url}/health/ready").status_code == 200)
+        began = time.monotonic()
+        request = asyncio.create_task(
+            gateway.async_client().chat.completions.create(model="m", messages=HELLO)
+        )
+        await until(lambda: any(load.waiting for one in brain.loads for load in one.loads))
+        assert time.monotonic() - began < 1
+        brain.tell(ChangeLine(replica=replica_row(port_of(quick_stand_in), upstream_model=MODEL)))
+        assert (await request).choices[0].message.content
+        await until(lambda: brain.loads[-1].loads[-1].tokens_per_second > 0)
+
+
+@pytest.mark.feature("D6")
+async def test_a_brain_that_dies_in_the_middle_of_a_wake_loses_nothing(
+    start_gateway: StartGateway, quick_stand_in: StandIn
+) -> None:
+    async with brain_double(asleep(scaled=True)) as brain:
+        gateway = start_gateway(**brain.settings())
+        await until(lambda: httpx.get(f"{gateway.url}/health/ready").status_code == 200)
+        brain.refuse = True
+        brain.hang_up()
+        request = asyncio.create_task(
+            gateway.async_client().chat.completions.create(model="m", messages=HELLO)
+        )
+        await asyncio.to_thread(waits, gateway, 1)
+        assert not brain.loads or not brain.loads[-1].loads[0].waiting
+        brain.refuse = False
+        await until(lambda: brain.loads and brain.loads[-1].loads[0].waiting == 1)
+        brain.tables.replicas.append(replica_row(port_of(quick_stand_in), upstream_model=MODEL))
+        brain.hang_up()
+        assert (await request).choices[0].message.content
+        await until(lambda: len(brain.segments) == 1)
+
+
+@pytest.mark.feature("D6")
+async def test_a_gateway_that_is_killed_with_requests_in_line_bills_nothing(
+    start_gateway: StartGateway, quick_stand_in: StandIn
+) -> None:
+    async with brain_double(asleep(scaled=True, **POOLED), **{OWNER: 10**12}) as brain:
+        first = start_gateway(**brain.settings())
+        await until(lambda: httpx.get(f"{first.url}/health/ready").status_code == 200)
+        client = first.async_client()
+        lost = asyncio.create_task(client.chat.completions.create(model="m", messages=HELLO))
+        await asyncio.to_thread(waits, first, 1)
+        first.kill()
+        with pytest.raises(openai.APIConnectionError):
+            await lost
+        brain.tables.replicas.append(replica_row(port_of(quick_stand_in), upstream_model=MODEL))
+        again = start_gateway(**brain.settings(), gateway_spool_dir=first.spool)
+        await until(lambda: httpx.get(f"{again.url}/health/ready").status_code == 200)
+        client = again.async_client()
+        assert (await client.chat.completions.create(model="m", messages=HELLO)).usage
+        await until(lambda: len(brain.segments) == 1)
+        assert len(brain.asked) == 1  # slices of money: none for the one that only waited
