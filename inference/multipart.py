@@ -197,24 +197,12 @@ class Form:
         self._ended = True
 
 
-def part(boundary: bytes, name: str, content: bytes, file: str = "", kind: str = "") -> bytes:
-    """A field, or a file where it has a name, as it stands in a form."""
-    head = _head(boundary, name, file.encode() or None, kind.encode())
-    return b"%b%b\r\n" % (head, content)
+def part(boundary: bytes, name: str, content: bytes) -> bytes:
+    """A field as it stands in a form."""
+    return b"%b%b\r\n" % (_head(boundary, name), content)
 
 
-def form_body(fields: dict[str, str], file: bytes, *, name: str, kind: str) -> bytes:
-    """A whole form with one file (``file``), for a request that is made here."""
-    boundary = b"-form-of-the-gateway"
-    while boundary in file or any(boundary in value.encode() for value in fields.values()):
-        boundary = b"-" + boundary
-        if len(boundary) > BOUNDARY_BYTES_MAX:
-            raise Malformed("This sound cannot be sent in a form.")
-    parts = [part(boundary, field, value.encode()) for field, value in fields.items()]
-    return b"%b%b--%b--\r\n" % (b"".join(parts), part(boundary, "file", file, name, kind), boundary)
-
-
-def _head(boundary: bytes, name: str, file: bytes | None, kind: bytes) -> bytes:
+def _head(boundary: bytes, name: str, file: bytes | None = None, kind: bytes = b"") -> bytes:
     disposition = b'content-disposition: form-data; name="%b"' % name.encode()
     if file is not None:
         disposition += b'; filename="%b"' % bytes(95 if c in _UNSAFE else c for c in file[:255])

@@ -15,7 +15,6 @@ from inference.multipart import (
     PARTS_MAX,
     WORD_BYTES_MAX,
     Form,
-    form_body,
 )
 from kernel.errors import Malformed
 
@@ -172,10 +171,3 @@ def test_nested_forms_stay_what_they_are() -> None:
     reader, out = read(outer)
     assert reader.model == "x"
     assert fields(out) == {"file": inner}
-
-
-def test_a_form_made_here_is_one() -> None:
-    made = form_body({"model": "m", "prompt": "x"}, b"-form-of-the-gateway", name="a", kind="b/c")
-    reader, out = read(made)
-    assert reader.model == "m"
-    assert fields(out) == {"prompt": b"x", "file": b"-form-of-the-gateway"}
