@@ -39,6 +39,13 @@ PARTS: dict[str, tuple[str, ...]] = {
         "gateway_rss_mib",
         "gateway_lost",
     ),
+    "endurance": (
+        "endurance_requests",
+        "endurance_aborted_percent",
+        "endurance_rss_mib",
+        "endurance_rss_growth_mib",
+        "endurance_uncounted",
+    ),
     "front": (
         "front_request_x_nginx",
         "front_requests_per_s",

@@ -1,5 +1,6 @@
 // A load client for measuring gateways: one epoll thread, C kept-alive connections, closed loop.
-// usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large [HOST]      -> one JSON line; large: 100 KB asked, 1 MB answered
+// usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large|rough [HOST] -> one JSON line; large: 100 KB
+// asked, 1 MB answered; rough: plain, and every tenth client hangs up as soon as it has asked.
 // Counts what came back whole; "lost" is a stream that ended without [DONE] or broke off. Streamed
 // events carry their send time (see mock_worker.c), so chunk_us is the one-way delay of each.
 #define _GNU_SOURCE
@@ -21,12 +22,12 @@ enum { BUFFER = 1 << 17 };
 typedef struct { float *at; size_t n, room; } Series;
 typedef struct Peer { int fd, chunked, first, told_done; long left; size_t head, len; uint64_t sent; char buf[BUFFER]; } Peer;
 
-static int poller, port, streaming, open_count;
+static int poller, port, streaming, rough, open_count;
 enum { PROMPT = 100000 };
 static char request[PROMPT + 2048];
 static size_t request_len;
 static uint64_t t_count, t_stop;
-static long ok, bad, lost, chunks, all, all_chunks;  // all: with the warm-up, for CPU per piece
+static long ok, bad, lost, aborted, chunks, all, all_chunks;  // all: with the warm-up, for CPU per piece
 static Series latency, ttft, chunk;
 
 static uint64_t now_ns(void) {
@@ -67,6 +68,14 @@ static void fire(Peer *p) {
     if (n < 0 && errno == EAGAIN) continue;
     bad++; close(p->fd); dial(p); at = 0;
   }
+  static long asked;
+  if (!rough || ++asked % 10) return;
+  struct linger now = {.l_onoff = 1, .l_linger = 0};  // a reset: no port waits for what may still come
+  setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  close(p->fd);
+  aborted++;
+  dial(p);
+  fire(p);
 }
 static void finish(Peer *p, int good) {
   uint64_t t = now_ns();
@@ -137,11 +146,12 @@ static void take(Peer *p) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large [HOST]\n"); return 2; }
+  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large|rough [HOST]\n"); return 2; }
   port = atoi(argv[1]);
   int count = atoi(argv[2]);
   double seconds = atof(argv[3]);
   streaming = !strcmp(argv[5], "stream");
+  rough = !strcmp(argv[5], "rough");
   int is_large = !strcmp(argv[5], "large");
   static char body[PROMPT + 512], text[PROMPT + 1] = "Say something short about nothing in particular.";
   if (is_large) memset(text, 'a', PROMPT);
@@ -165,7 +175,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < n; i++) take(got[i].data.ptr);
   }
   lost += open_count;
-  printf("{\"ok\":%ld,\"bad\":%ld,\"lost\":%ld,\"chunks\":%ld,\"all\":%ld,\"all_chunks\":%ld", ok, bad, lost, chunks, all, all_chunks);
+  printf("{\"ok\":%ld,\"bad\":%ld,\"lost\":%ld,\"chunks\":%ld,\"all\":%ld,\"all_chunks\":%ld,\"aborted\":%ld",
+         ok, bad, lost, chunks, all, all_chunks, aborted);
   tell("latency_us", &latency); tell("ttft_us", &ttft); tell("chunk_us", &chunk);
   printf("}\n");
   return 0;

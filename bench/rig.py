@@ -124,12 +124,13 @@ class Round:
     ttft_p99_ms: float
     failed: int
     answered: int
+    aborted: int
 
 
 async def measure(
     server: Server, connections: int, seconds: float, kind: str, *, host: str = ""
 ) -> Round:
-    """One round of ``plain``, ``large`` or ``stream``; ``host``: another Host than the address."""
+    """One round of ``plain``, ``large``, ``rough`` or ``stream``; ``host``: not the address."""
     pinned = ["taskset", "-c", str(LOAD_CORE), str(BUILT / "load")]
     command = [*pinned, str(server.port), str(connections), str(seconds), KEY, kind]
     command += [host] if host else []
@@ -147,4 +148,5 @@ async def measure(
         ttft_p99_ms=told["ttft_us"]["p99"] / 1000,
         failed=told["bad"] + told["lost"],
         answered=told["all"],
+        aborted=told["aborted"],
     )
