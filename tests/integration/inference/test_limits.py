@@ -1,0 +1,165 @@
+"""One limit over three gateway processes and a real brain; what official clients see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import RateLimitError
+
+from kernel.wire.gateway import AccountRow, Snapshot
+from tests.support.gateway import (
+    KEY,
+    OWNER,
+    Gateway,
+    StartGateway,
+    deployment_row,
+    key_row,
+    replica_row,
+)
+from tests.support.limit_house import ADMITTED, limit_house
+from tests.support.scripted_worker import answer, scripted_worker
+from tests.support.wait import until
+
+pytestmark = pytest.mark.feature("A14", "A9")
+
+PLAIN = b'{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}'
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def limited(port: int, **limits: int) -> Snapshot:
+    return Snapshot(
+        keys=[key_row(KEY, **limits)],
+        accounts=[AccountRow(OWNER)],
+        deployments=[deployment_row()],
+        replicas=[replica_row(port)],
+    )
+
+
+async def post(gateway: Gateway, body: object, key: str = KEY) -> httpx.Response:
+    return await asyncio.to_thread(gateway.post, body, key=key)
+
+
+async def test_three_processes_share_one_limit(
+    database_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    limit, allowance = 60, 3
+    async with limit_house(database_url, valkey_url, tmp_path, requests_per_minute=limit) as house:
+        began = time.monotonic()
+        told = await house.send_to_all(60)
+        refilled = limit * (time.monotonic() - began) / 60
+        assert set(told) == {ADMITTED, 429}
+        assert limit <= told[ADMITTED] <= limit + refilled + 3 * allowance
+        told = await house.send(20, gateway=1)
+        assert told[429] >= 20 - 3 * allowance - refilled
+
+
+async def test_one_process_may_have_all_of_it(
+    database_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    async with limit_house(
+        database_url, valkey_url, tmp_path, gateways=1, requests_per_minute=50
+    ) as house:
+        assert (await house.send(50))[ADMITTED] == 50
+
+
+async def test_without_the_brain_they_serve_on_and_stay_bounded(
+    database_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    limit = 600
+    async with limit_house(database_url, valkey_url, tmp_path, requests_per_minute=limit) as house:
+        await house.send_to_all(10)  # the processes are counted
+        await until(lambda: house.gateways[2].metric("ganglion_gateway_limits") >= 1)
+        house.freeze_brain()
+        began, admitted = time.monotonic(), 0
+        while time.monotonic() - began < 4:
+            admitted += (await house.send_to_all(20))[ADMITTED]
+        house.thaw_brain()
+        seconds = time.monotonic() - began
+        assert 3 * 20 <= admitted <= limit + limit * seconds / 60 + 3 * (limit // 20)
+
+
+async def test_the_official_client_raises_with_the_headers(start_gateway: StartGateway) -> None:
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(limited(worker.port, requests_per_minute=2))
+        client = gateway.async_client()
+        said = await client.chat.completions.with_raw_response.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+        assert said.headers["x-ratelimit-limit-requests"] == "2"
+        assert said.headers["x-ratelimit-remaining-requests"] == "1"
+        assert said.headers["x-ratelimit-reset-requests"] == "30s"
+        await client.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+        with pytest.raises(RateLimitError) as caught:
+            await client.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+    headers = caught.value.response.headers
+    assert caught.value.code == "rate_limit_exceeded"
+    assert (headers["x-ratelimit-remaining-requests"], headers["retry-after"]) == ("0", "30")
+    assert 29_000 < int(headers["retry-after-ms"]) <= 30_000
+    assert headers["x-should-retry"] == "true"
+
+
+async def test_a_client_that_retries_gets_through(start_gateway: StartGateway) -> None:
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(limited(worker.port, requests_per_minute=60))
+        first = gateway.async_client()
+        for _ in range(60):
+            await first.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+        patient = gateway.async_client(max_retries=2)
+        await patient.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+    assert gateway.metric("ganglion_gateway_rate_limited") >= 1
+
+
+async def test_tokens_are_counted_by_what_the_answer_says(start_gateway: StartGateway) -> None:
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(limited(worker.port, tokens_per_minute=100))
+        seen = []
+        for _ in range(2):  # each sets aside 33 and takes 6
+            told = await post(gateway, {"model": "m", "messages": HELLO, "max_tokens": 12})
+            seen.append(int(told.headers["x-ratelimit-remaining-tokens"]))
+        assert seen[0] == 67
+        assert 61 <= seen[1] <= 67
+        told = await post(gateway, {"model": "m", "max_tokens": 10_000})
+    assert told.status_code == 429
+    assert "tokens a minute" in told.json()["error"]["message"]
+
+
+async def test_requests_at_once(start_gateway: StartGateway) -> None:
+    async with scripted_worker([0.5, answer(PLAIN)]) as worker:
+        gateway = start_gateway(limited(worker.port, requests_at_once=2))
+        client = gateway.async_client()
+        found = [0, 0]
+        for told in await _at_once(client, 5):
+            found[isinstance(told, RateLimitError)] += 1
+        assert found == [2, 3]
+        assert not isinstance((await _at_once(client, 1))[0], Exception)
+
+
+async def _at_once(client: object, number: int) -> list[object]:
+    create = client.chat.completions.create  # type: ignore[attr-defined]
+    sent = [create(model="m", messages=HELLO) for _ in range(number)]
+    return await asyncio.gather(*sent, return_exceptions=True)
+
+
+async def test_anthropic_s_shape(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(limited(1, requests_per_minute=1))
+    gateway.post({"model": "m"}, "/v1/messages")
+    told = gateway.post({"model": "m"}, "/v1/messages")
+    assert (told.status_code, told.json()["error"]["type"]) == (429, "rate_limit_error")
+
+
+async def test_refused_keys_are_limited_by_address_and_good_ones_go_on(
+    start_gateway: StartGateway,
+) -> None:
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(limited(worker.port), gateway_address_failures_per_minute=3)
+        told = [(await post(gateway, {}, key="gk_wrong")).status_code for _ in range(5)]
+        assert told == [401, 401, 401, 429, 429]
+        assert (await post(gateway, {"model": "m"})).status_code == 200
+
+
+async def test_requests_are_limited_by_address(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(limited(1), gateway_address_requests_per_minute=2)
+    told = [gateway.post({"model": "none"}).status_code for _ in range(3)]
+    assert told == [404, 404, 429]
