@@ -31,3 +31,20 @@ Prefer = Annotated[
     str | None, typer.Option(help="cheapest, spread or pack.", show_default="cheapest")
 ]
 Budget = Annotated[str | None, typer.Option(help="Dollars that it may cost in all; then it stops.")]
+Least = Annotated[
+    int | None,
+    typer.Option("--min", min=0, max=64, help="Replicas at least; 0: it sleeps when idle."),
+]
+Most = Annotated[
+    int | None,
+    typer.Option("--max", min=1, max=64, help="Replicas at most; the load decides how many."),
+]
+InFlight = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Requests in flight that each is to have.")
+]
+DownAfter = Annotated[
+    int | None, typer.Option(min=1, help="Fewer only after so many seconds of less load.")
+]
+ZeroAfter = Annotated[
+    int | None, typer.Option(min=1, help="With --min 0: it sleeps after so many idle seconds.")
+]

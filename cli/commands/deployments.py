@@ -21,16 +21,21 @@ from cli.commands.deploy_options import (
     Arguments,
     AtOnce,
     Budget,
+    DownAfter,
     DrainSeconds,
     GpuName,
     IdleStop,
+    InFlight,
+    Least,
     MaxDuration,
     MaxPrice,
+    Most,
     Prefer,
     Quantisation,
     Regions,
     SecretNames,
     Tokens,
+    ZeroAfter,
 )
 from cli.commands.models import show_why
 from cli.faults import CliError
@@ -66,6 +71,11 @@ def deploy(
     secret: SecretNames = None,
     argument: Arguments = None,
     drain_seconds: DrainSeconds = None,
+    least: Least = None,
+    most: Most = None,
+    target_in_flight: InFlight = None,
+    scale_down_after: DownAfter = None,
+    scale_to_zero_after: ZeroAfter = None,
     pool: Annotated[bool, typer.Option("--pool", help="Into the shared pool (admins).")] = False,
     wait: Wait = True,
     brain_url: BrainUrl = None,
@@ -91,6 +101,11 @@ def deploy(
         secrets=secret,
         arguments=argument,
         drain_seconds=drain_seconds,
+        min_replicas=least,
+        max_replicas=most,
+        target_in_flight=target_in_flight,
+        scale_down_after_seconds=scale_down_after,
+        scale_to_zero_after_seconds=scale_to_zero_after,
         pool=pool or None,
     )
     with connect(brain_url) as brain:
@@ -185,6 +200,7 @@ def show(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> N
             "state": state(found["state"])
             + (f" [red]{cell(found['broken_reason'])}[/]" if found["broken_reason"] else ""),
             "replicas": f"{found['ready_replicas']} of {found['replicas']} ready",
+            "scaled": _bounds(found),
             "made for": f"{found['context']:,} tokens x {found['concurrency']} at once",
             "most a GPU-hour": dollars(found["max_price_usd_per_gpu_hour"]),
             "secrets": ", ".join(found["secrets"]) or "-",
@@ -208,6 +224,16 @@ def show(deployment: Named, brain_url: BrainUrl = None, json: Json = False) -> N
         ],
         empty="It has no replicas.",
     )
+
+
+def _bounds(found: dict[str, Any]) -> str:
+    """Who decides how many replicas there are."""
+    if not found["max_replicas"]:
+        return "by its owner"
+    said = f"{found['min_replicas']} to {found['max_replicas']} by its load, "
+    said += f"{found['target_in_flight']} requests in flight on each"
+    idle = found["scale_to_zero_after_seconds"]
+    return said + (f", asleep after {idle} idle s" if idle else "")
 
 
 def _rollout(told: dict[str, Any]) -> str:
@@ -247,16 +273,34 @@ def events(
 @app.command("scale")
 def scale(
     deployment: Named,
-    replicas: Annotated[int, typer.Argument(min=0, max=64, help="0 puts it to sleep.")],
+    replicas: Annotated[
+        int | None, typer.Argument(min=0, max=64, help="0 puts it to sleep.", show_default=False)
+    ] = None,
+    least: Least = None,
+    most: Most = None,
+    target_in_flight: InFlight = None,
+    scale_down_after: DownAfter = None,
+    scale_to_zero_after: ZeroAfter = None,
     brain_url: BrainUrl = None,
     json: Json = False,
 ) -> None:
-    """Ask for another number of replicas."""
+    """Ask for a number of replicas, or with --max for bounds within which its load decides."""
+    body = given(
+        replicas=replicas,
+        min_replicas=least,
+        max_replicas=most,
+        target_in_flight=target_in_flight,
+        scale_down_after_seconds=scale_down_after,
+        scale_to_zero_after_seconds=scale_to_zero_after,
+    )
     with connect(brain_url) as brain:
         path = f"/api/v1/deployments/{find_deployment(brain, deployment)}/scale"
-        found = brain.post(path, {"replicas": replicas})
+        found = brain.post(path, body)
     if json:
         show_json(found)
+    elif found["max_replicas"]:
+        bounds = f"{found['min_replicas']} to {found['max_replicas']}"
+        console.print(f"{cell(found['name'])}: {bounds} replica(s), as its load needs.")
     else:
         console.print(f"{cell(found['name'])}: {found['replicas']} replica(s) asked for.")
 

@@ -192,6 +192,8 @@ def show_why(found: Any) -> None:
     for reason in found["waiting"]:
         if reason != found["outcome"]:
             console.print(f"[yellow]waiting:[/] {cell(reason)}")
+    if found.get("scaling"):
+        console.print(f"[bold]scaled:[/] {cell(found['scaling'])}")
     show_candidates(found["candidates"])
 
 
