@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,9 @@ async def limit_house(
             made = await client.post("/api/v1/keys", json=body, headers=who.headers)
             assert made.status_code == 201, made.text
             house = LimitHouse(process, client, made.json()["key"], started)
-            known = {"brain_url": url, "gateway_token": token, "gateway_ship_seconds": 0.2}
+            known = partial(launch, brain_url=url, gateway_token=token)
             for number in range(gateways):
-                started.append(await asyncio.to_thread(launch, folder / f"g{number}", **known))
+                started.append(await asyncio.to_thread(known, folder / f"g{number}"))
             for gateway in started:
                 await until(_answers(client, f"{gateway.url}/health/ready"), 30)
             yield house

@@ -32,7 +32,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 def limited(port: int, **limits: int) -> Snapshot:
     return Snapshot(
-        keys=[key_row(KEY, **limits)],
+        keys=[key_row(KEY, **limits)],  # type: ignore[arg-type]
         accounts=[AccountRow(OWNER)],
         deployments=[deployment_row()],
         replicas=[replica_row(port)],
@@ -139,7 +139,7 @@ async def test_requests_at_once(start_gateway: StartGateway) -> None:
 async def _at_once(client: object, number: int) -> list[object]:
     create = client.chat.completions.create  # type: ignore[attr-defined]
     sent = [create(model="m", messages=HELLO) for _ in range(number)]
-    return await asyncio.gather(*sent, return_exceptions=True)
+    return list(await asyncio.gather(*sent, return_exceptions=True))
 
 
 async def test_anthropic_s_shape(start_gateway: StartGateway) -> None:

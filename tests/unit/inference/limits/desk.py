@@ -82,6 +82,18 @@ class Process:
     def end(self, tokens: int = 0) -> None:
         self.running.pop().leave(tokens)
 
+    def do(self, what: str) -> None:
+        """One thing that a process does, by its name."""
+        match what:
+            case "send":
+                self.send()
+            case "beat":
+                self.beat()
+            case "end" if self.running:
+                self.end()
+            case _:
+                self.ask()
+
     def ask(self, *, away: bool = False) -> None:
         """One question to the brain, and its answer."""
         questions = self.limits.questions(self.desk.now_ns)
