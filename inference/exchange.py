@@ -128,7 +128,7 @@ class Exchange:
     def _fund(self, account: Account, deployment: Deployment[Links], ask: body.Ask) -> None:
         replica = choose(deployment.replicas, self._gateway.tick_ns, prefix=self._prefix)
         if replica is None:
-            self._gateway.waiting.join(self, lambda: self._fund(account, deployment, ask))
+            self._gateway.waiting.join(self, self._fund, None, account, deployment, ask)
             return
         sizes = self._weight, len(self._body)
         need = admission.hold_nano(deployment.row, replica, self._key, ask, sizes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inference import admission, verdict
 from inference.answer import Answer
@@ -33,13 +33,14 @@ AT_ONCE = 2  # times what a worker is made for: it is busy, and others find thei
 
 
 class Waiter:
-    """A request in line. ``again`` sends it on its way once more."""
+    """A request in line. ``again`` with what was ``given`` sends it on its way once more."""
 
-    __slots__ = ("again", "exchange", "told_ns")
+    __slots__ = ("again", "exchange", "given", "told_ns")
 
-    def __init__(self, exchange: Exchange, again: Callable[[], None]) -> None:
+    def __init__(self, exchange: Exchange, again: Callable[..., None], given: tuple[Any, ...]):
         self.exchange = exchange
         self.again = again
+        self.given = given
         self.told_ns = 0  # when its client had a comment; 0: it wants none
 
 
@@ -57,7 +58,11 @@ class WaitingRoom:
         self.noticed: Callable[[], None] = lambda: None
 
     def join(
-        self, exchange: Exchange, again: Callable[[], None], lacking: GanglionError | None = None
+        self,
+        exchange: Exchange,
+        again: Callable[..., None],
+        lacking: GanglionError | None = None,
+        *given: Any,
     ) -> None:
         """No worker can take it now: it waits for one that is on its way, else it fails.
 
@@ -71,7 +76,7 @@ class WaitingRoom:
         if self._gateway.draining:
             exchange._fail(_going())
             return
-        waiter = Waiter(exchange, again)
+        waiter = Waiter(exchange, again, given)
         entry = Entry(
             deployment.row.deployment_id,
             exchange._key.account_id,
@@ -154,7 +159,7 @@ class WaitingRoom:
             exchange._fail(error)
             return
         exchange._started_ns = gateway.now_ns()  # how fast a worker is, is measured from here
-        entry.item.again()
+        entry.item.again(*entry.item.given)
 
     def _refuse(self, entry: Entry[Waiter], error: GanglionError) -> None:
         if self._queue.remove(entry):
