@@ -12,8 +12,7 @@ from typing import cast
 
 import httptools
 
-from inference import errors, heads
-from inference import upload_tap as uploads
+from inference import errors, heads, upload_tap
 from inference.answer import Answer
 from inference.client import Write
 from inference.exchange import NEVER, Exchange
@@ -368,10 +367,10 @@ class ClientConnection(asyncio.Protocol):
     def _serve_upload(self, request: Request) -> None:
         self._current = request
         if self._transport is not None:
-            upload = uploads.begin(self._gateway, self, request, self._transport)
+            upload = upload_tap.begin(self._gateway, self, request, self._transport)
             if upload is not None:
                 self._exchange = upload
-                uploads.hand_over(request, upload)
+                upload_tap.hand_over(request, upload)
 
     def _keeps(self) -> bool:
         return self._current is not None and self._current.keep and not self._gateway.draining

@@ -67,6 +67,7 @@ class UploadExchange(Exchange):
         "_received",
         "_sent",
         "_source",
+        "onward",
     )
 
     def __init__(
@@ -86,6 +87,7 @@ class UploadExchange(Exchange):
         self._form = Form(self._ours)
         self._backlog = Backlog(gateway.spills, self._changed)
         self._source: Source = source or Given()
+        self.onward = b""  # lines for the worker's head
         self._chunked = True  # towards the worker
         self._full = False  # the worker's connection takes no more for now
         self._held_back = False  # the client is not read for now
@@ -129,6 +131,7 @@ class UploadExchange(Exchange):
             self._stop(error)
             return False
         self._received = True
+        self._usage_asked = self._form.shows_usage
         return True
 
     def _go_on(self) -> None:
@@ -171,17 +174,20 @@ class UploadExchange(Exchange):
         else:
             framing = b"content-length: %d" % (len(first) + self._backlog.size)
         self._request = (
-            b"POST %b HTTP/1.1\r\nhost: worker\r\ncontent-type: %b%b\r\n"
-            b"x-request-id: %b\r\n%b\r\n\r\n%b"
-            % (self._route.path, KIND, self._ours, self.request_id.encode(), framing, first)
-        )
+            b"POST %b HTTP/1.1\r\n%bhost: worker\r\ncontent-type: %b%b\r\n"
+            b"x-request-id: %b\r\n%b\r\n\r\n"
+        ) % (self._route.path, self.onward, KIND, self._ours, self.request_id.encode(), framing)
+        self._request += first
 
     def link_ready(self, link: Link) -> None:
+        replica = self._replica
+        if replica is None:  # the client left while we dialled
+            link.give_back()
+            return
         if link.used and not (self._received and self._backlog.small):
             # It may be closed already, and what is sent over it may not all be sent again.
             link.give_back()
-            if self._replica is not None:
-                self._replica.links.dial(self)
+            replica.links.dial(self)
             return
         self._backlog.rewind()
         self._full = self._sent = False

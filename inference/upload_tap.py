@@ -6,12 +6,15 @@ import asyncio
 import socket
 
 from inference.client import Client
+from inference.extras import Tagged
 from inference.gateway import Gateway
 from inference.heads import CONTINUE
 from inference.incoming import Request
+from inference.tracing import trace_of
 from inference.upload import UploadExchange
-from kernel.errors import Unauthenticated
+from kernel.errors import Malformed, Unauthenticated
 
+NO_REPLAY = "A form with a file is not kept for a replay: leave Idempotency-Key out."
 _OPEN = (1, 2, 3)  # states of TCP before anybody closed: established, and on the way there
 
 
@@ -48,10 +51,22 @@ def begin(
     if route is None or key_now is None:
         client.refuse(Unauthenticated("This API key was revoked."), request_id)
         return None
+    extras, onward = request.extras, b""
+    if extras is not None:
+        if extras.keys:
+            client.refuse(Malformed(NO_REPLAY), request_id)
+            return None
+        if extras.parents or gateway.settings.gateway_trace_always:
+            trace = trace_of(extras.parents, extras.states, request_id)
+            onward = trace.onward()
+            if trace.told:
+                client = Tagged(client, f"\r\ntraceparent: {trace.parent}")
     if request.expects and not request.parts:
         transport.write(CONTINUE)
     now_ns, tap = gateway.now_ns(), Tap(transport)
-    return UploadExchange(gateway, client, key_now, route, request_id, now_ns, tap)
+    upload = UploadExchange(gateway, client, key_now, route, request_id, now_ns, tap)
+    upload.onward = onward
+    return upload
 
 
 def hand_over(request: Request, upload: UploadExchange) -> None:

@@ -32,6 +32,8 @@ SERVED = [
     "/v1/score",
     "/v1/images/generations",
     "/v1/audio/speech",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
 ]
 TYPED = ["/v1/responses", "/v1/messages"]
 HEADERS = {"authorization": f"Bearer {KEY}"}

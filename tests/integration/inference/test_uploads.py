@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from kernel.wire.gateway import SegmentEnd
-from tests.support.gateway import KEY, Gateway, launch, snapshot
+from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
 from tests.support.raw_http import RawConnection, connect, request
 from tests.support.standin import MODEL, StandIn, start_stand_in
 from tests.support.wait import until
@@ -219,6 +219,30 @@ async def test_one_that_leaves_before_its_model_is_not_counted(gateway: Gateway)
         await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 1)
     await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
     assert len(gateway.segments()) == pieces
+
+
+def test_a_trace_goes_on_and_a_replay_is_refused(gateway: Gateway, worker: StandIn) -> None:
+    parent = "00-" + "a" * 32 + "-" + "b" * 16 + "-00"
+    body = form(sound(), model_first=False)
+    answer = send(gateway, body, traceparent=parent)
+    assert answer.headers["traceparent"][:35] == parent[:35]
+    (last,) = worker.state()["remembered"]
+    assert last["headers"]["traceparent"] == answer.headers["traceparent"]
+    assert last["headers"]["x-request-id"] == answer.headers["x-request-id"]
+    refused = send(gateway, body, **{"idempotency-key": "k" * 20})
+    assert refused.status_code == 400
+    assert "Idempotency-Key" in refused.text
+
+
+async def test_pools_and_kept_connections_serve_too(
+    start_gateway: StartGateway, worker: StandIn
+) -> None:
+    port = int(worker.url.rsplit(":", 1)[1])
+    gateway = start_gateway(snapshot(port, upstream_model=MODEL, pool=True, rate_nano=10**9))
+    for size in (100, 3 * MIB, 100, 3 * MIB):
+        body = form(sound()[:44] + bytes(size), model_first=size < MIB)
+        assert (await asyncio.to_thread(send, gateway, body)).status_code == 200
+    assert [one.end for one in gateway.segments()] == [SegmentEnd.DONE] * 4
 
 
 def test_errors_are_the_clients_own_classes(gateway: Gateway) -> None:
