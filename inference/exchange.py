@@ -84,7 +84,9 @@ class Exchange:
     def _limited(self, account: Account, ask: body.Ask) -> None:
         limits = self._gateway.limits
         gate = limits.gate(self._key, account.row)
-        if gate.open:
+        terms = "" if gate.open else gate.quick()
+        if terms is not None:
+            self.terms = terms
             self._place(account, ask)
             return
         need = gate.need(ask, len(self._body), self._weight) if gate.tokens else 0

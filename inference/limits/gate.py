@@ -10,13 +10,25 @@ from kernel.errors import GanglionError
 from kernel.wire.gateway import AccountRow, KeyRow
 
 BYTES_PER_TOKEN = 4  # of a prompt, when its tokens are not counted yet
+TEXTS_MAX = 1024
 COMPLETION_TOKENS = 256  # of an answer whose request sets no most
 
 
 class Gate:
     """Made from a key's and an account's row; another is made when one of these changes."""
 
-    __slots__ = ("_pass", "account", "key", "open", "parts", "requests", "slots", "tokens")
+    __slots__ = (
+        "_lone",
+        "_pass",
+        "_texts",
+        "account",
+        "key",
+        "open",
+        "parts",
+        "requests",
+        "slots",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -34,6 +46,8 @@ class Gate:
         self.parts: tuple[Meter | Slots, ...] = (*requests, *tokens, *slots)
         self.open = not self.parts
         self._pass = Admitted(self, 0)
+        self._lone = requests[0] if len(self.parts) == len(requests) == 1 else None
+        self._texts: dict[int, str] = {}
 
     def need(self, ask: Ask, body_bytes: int, weight: int) -> int:
         """How many tokens to set aside until the answer tells; at most what could ever be had."""
@@ -42,6 +56,19 @@ class Gate:
         most = ask.tokens_max
         answer = (COMPLETION_TOKENS if most is None else most) * weight
         return min(body_bytes // BYTES_PER_TOKEN + answer, *(m.limit for m in self.tokens))
+
+    def quick(self) -> str | None:
+        """Where one limit of requests is all there is: take one. The lines of ``terms``."""
+        meter = self._lone
+        if meter is None or meter.left <= 0:
+            return None
+        meter.left = left = meter.left - 1
+        text = self._texts.get(left + meter.told)
+        if text is None:
+            if len(self._texts) >= TEXTS_MAX:
+                self._texts.clear()
+            text = self._texts[left + meter.told] = _lines("requests", self.requests)
+        return text
 
     def enter(self, need: int) -> Admitted | None:
         """Take one request and so many tokens of every limit, or nothing."""
