@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     gateway_socket_message_bytes_max: int = Field(default=MIB, ge=4096)
     gateway_socket_messages_per_second_max: int = Field(default=200, ge=1)
     gateway_socket_sound_seconds_max: float = Field(default=120, gt=0, le=600)
+    gateway_socket_sound_bytes_max: int = Field(default=64 * MIB, ge=MIB)
     gateway_socket_leg_seconds_max: float = Field(default=60, gt=0)
     gateway_socket_ping_seconds: float = Field(default=20, gt=0)
     gateway_socket_idle_seconds_max: float = Field(default=600, gt=0)

@@ -39,7 +39,8 @@ class Agent(Session):
         super().__init__(caller, outlet)
         self._options = options
         self._conversation = Conversation()
-        self._ear = Ear(options.rate, options.detection, self._sound_seconds_max())
+        seconds_max = caller.gateway.settings.gateway_socket_sound_seconds_max
+        self._ear = Ear(options.rate, options.detection, seconds_max, caller.room)
         self._speech_item_id = ""  # of what is being said
         self._writing: list[Leg] = []  # transcriptions that run
         self._turn: Turn | None = None  # heard, and not yet answered
@@ -68,8 +69,19 @@ class Agent(Session):
     def binary(self, content: bytes) -> None:
         self._outlet.close(UNSUPPORTED, "Send events as text; sound goes in as base64.")
 
+    def paused(self) -> None:
+        super().paused()
+        if self._response is not None:
+            self._response.halt()
+
+    def resumed(self) -> None:
+        super().resumed()
+        if self._response is not None:
+            self._response.go_on()
+
     def gone(self) -> None:
         self._over = True
+        self._ear.take()
         for leg in self._writing:
             leg.abort()
         self._writing.clear()
@@ -169,7 +181,6 @@ class Agent(Session):
 
         def ended(error: GanglionError | None) -> None:
             self._writing.remove(leg)
-            turn.add(leg.entry)
             self._wrote_down(item, words, error)
 
         ask: dict[str, object] = {"response_format": "json", "stream": "true"}
@@ -180,6 +191,7 @@ class Agent(Session):
         leg = Leg(self._caller, TRANSCRIPTION, options.transcription_model, heard, ended)
         self._writing.append(leg)
         leg.start(ask, sound)
+        turn.add(leg.entry)
 
     def _wrote_down(self, item: Item, words: Words, error: GanglionError | None) -> None:
         place: Event = {"item_id": item.id, "content_index": 0}
@@ -306,9 +318,6 @@ class Agent(Session):
         self._send("conversation.item.truncated", item_id=item.id, **place)
 
     # Helpers, in the order used.
-
-    def _sound_seconds_max(self) -> float:
-        return self._caller.gateway.settings.gateway_socket_sound_seconds_max
 
     def _legs(self) -> list[Leg]:
         legs = list(self._writing)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from inference import admission
 from inference.gateway import Gateway
+from inference.realtime.sound import Room
 from kernel.errors import GanglionError, NoCapacity, OutOfCredit, Unauthenticated, Unavailable
 from kernel.wire.gateway import KeyRow
 
@@ -17,6 +18,7 @@ class Caller:
 
     gateway: Gateway
     opened_with: KeyRow
+    room: Room  # for sound, shared with all others
 
     def key(self) -> KeyRow:
         """The key as it is now. Raises ``Unauthenticated``, ``OutOfCredit`` or ``Unavailable``."""

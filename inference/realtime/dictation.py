@@ -49,10 +49,10 @@ class Dictation(Session):
         self._interim_at_ms = 0
         self._ending = False
         self._model, self._rate, self._interim_ms = "", 24000, 0
-        self._ear = Ear(24000, None, 1)
+        self._ear = Ear(24000, None, 1, caller.room)
 
     def opened(self) -> None:
-        self._try(self._open)
+        self._begin(self._open)
 
     def _open(self) -> None:
         query = self._query
@@ -68,7 +68,7 @@ class Dictation(Session):
         if query.get("turn_detection", "server_vad") != "none":
             detection = Detection(Sensitivity(silence_ms=max(silence_ms, 40)))
         seconds_max = self._caller.gateway.settings.gateway_socket_sound_seconds_max
-        self._ear = Ear(self._rate, detection, seconds_max)
+        self._ear = Ear(self._rate, detection, seconds_max, self._caller.room)
         self._caller.may_use(self._model)
         self._send("session.created", session={"id": self._session_id, "model": self._model})
 
@@ -144,7 +144,6 @@ class Dictation(Session):
 
         def ended(error: GanglionError | None) -> None:
             self._writing.remove(leg)
-            turn.add(leg.entry)
             error = error or piece.words.failure(TRANSCRIPTION)
             turn.write(self._caller, "completed" if error is None else "failed")
             self._written(piece, error)
@@ -152,6 +151,7 @@ class Dictation(Session):
         leg = Leg(self._caller, TRANSCRIPTION, self._model, heard, ended)
         self._writing.append(leg)
         leg.start(self._ask(), wav(sound, self._rate))
+        turn.add(leg.entry)
 
     def _written(self, piece: _Piece, error: GanglionError | None) -> None:
         if error is not None:
@@ -211,6 +211,7 @@ class Dictation(Session):
 
     def gone(self) -> None:
         self._over = True
+        self._ear.take()
         for leg in self._legs():
             leg.abort()
         self._writing.clear()

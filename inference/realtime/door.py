@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
+from weakref import WeakKeyDictionary
 
 from websockets.http11 import Request as Opening
 from websockets.server import ServerProtocol
@@ -21,11 +22,13 @@ from inference.realtime.options import Options
 from inference.realtime.outlet import Outlet, Talk
 from inference.realtime.reading import Reading
 from inference.realtime.socket import Socket
+from inference.realtime.sound import Room
 from kernel.errors import GanglionError, Malformed, Unavailable
 
 QUERY_FIELDS_MAX = 32
 SUBPROTOCOL = Subprotocol("realtime")  # OpenAI's
 Query = dict[str, str]
+_ROOMS: WeakKeyDictionary[Gateway, Room] = WeakKeyDictionary()
 
 _QUIET = logging.getLogger("inference.realtime.websockets")
 _QUIET.disabled = True  # it would log what is said
@@ -79,7 +82,7 @@ def _talk(gateway: Gateway, request: Request) -> Callable[[Outlet], Talk]:
     """What the route and its query ask for. Raises ``Malformed``."""
     assert request.key is not None
     assert request.route is not None
-    caller, query = Caller(gateway, request.key), _query(request.url)
+    caller, query = Caller(gateway, request.key, _room(gateway)), _query(request.url)
     match request.route.name:
         case "realtime":
             options = _options(query)
@@ -88,6 +91,13 @@ def _talk(gateway: Gateway, request: Request) -> Callable[[Outlet], Talk]:
             return lambda outlet: Reading(caller, outlet, query)
         case _:
             return lambda outlet: Dictation(caller, outlet, query)
+
+
+def _room(gateway: Gateway) -> Room:
+    room = _ROOMS.get(gateway)
+    if room is None:
+        room = _ROOMS[gateway] = Room(gateway.settings.gateway_socket_sound_bytes_max)
+    return room
 
 
 def _options(query: Query) -> Options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from inference.realtime.options import Detection
-from inference.realtime.sound import Heard, bytes_of, milliseconds
+from inference.realtime.sound import Heard, Room, bytes_of, milliseconds
 from inference.realtime.voice import BEGIN_FRAMES, FRAME_MS, Started, Voice
 from kernel.errors import LimitReached
 
@@ -19,8 +19,11 @@ OnStop = Callable[[int, bytes], None]
 class Ear:
     """With ``detection`` it finds speech itself; without, it keeps all until it is taken."""
 
-    def __init__(self, rate: int, detection: Detection | None, seconds_max: float) -> None:
+    def __init__(
+        self, rate: int, detection: Detection | None, seconds_max: float, room: Room
+    ) -> None:
         self._seconds_max = seconds_max
+        self._room = room
         self.set(rate, detection)
 
     @property
@@ -52,7 +55,7 @@ class Ear:
         """Another rate is another stream; other ways of finding speech start anew."""
         before: Heard | None = getattr(self, "_heard", None)
         if before is None or before.rate != rate:
-            self._heard = Heard(rate, bytes_of(self._seconds_max * 1000, rate))
+            self._heard = Heard(rate, bytes_of(self._seconds_max * 1000, rate), self._room)
         self._rate = rate
         self._base_ms = self._heard.end_ms  # where the voice's own time begins
         self._voice = Voice(rate, detection.sensitivity) if detection is not None else None
@@ -78,7 +81,8 @@ class Ear:
                     code="input_audio_buffer_full",
                 )
             stopped(heard.end_ms, self.take())  # nobody may speak for ever
-            heard.add(sound)
+            if not heard.add(sound):
+                return
         if voice is None:
             return
         for change in voice.feed(sound):

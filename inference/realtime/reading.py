@@ -42,7 +42,12 @@ class Reading(Session):
         self._ask: dict[str, object] = {}
 
     def opened(self) -> None:
-        self._try(self._open)
+        self._begin(self._open)
+
+    def resumed(self) -> None:
+        super().resumed()
+        if self._spoken:
+            self._speak()
 
     def _open(self) -> None:
         query = self._query
@@ -105,7 +110,7 @@ class Reading(Session):
     # The voice.
 
     def _speak(self) -> None:
-        if self._speech is not None or self._over:
+        if self._speech is not None or self._over or self._halted:
             return
         if not self._unspoken:
             self._finish()
@@ -118,9 +123,10 @@ class Reading(Session):
         leg = Leg(self._caller, SPEECH, self._model, self._outlet.send_bytes, self._spoke)
         self._speech = leg
         leg.start({"input": sentence, **self._ask})
+        self._turn.add(leg.entry)
 
     def _spoke(self, error: GanglionError | None) -> None:
-        self._note()
+        self._speech = None
         if error is not None:
             self._unspoken.clear()
             self._write_turn("failed")
@@ -144,13 +150,8 @@ class Reading(Session):
     def _stop(self, status: str) -> None:
         if self._speech is not None:
             self._speech.abort()
-            self._note()
+            self._speech = None
         self._write_turn(status)
-
-    def _note(self) -> None:
-        leg, self._speech = self._speech, None
-        if leg is not None and self._turn is not None:
-            self._turn.add(leg.entry)
 
     def _write_turn(self, status: str) -> None:
         turn, self._turn = self._turn, None

@@ -48,6 +48,7 @@ class Response:
     _unspoken: deque[str] = field(default_factory=deque)
     _written: bool = False  # the chat model is at its end
     _over: bool = False
+    _halted: bool = False  # the client reads too slowly: nothing new is begun
     _sound_bytes: int = 0
     _odd: bytes = b""
 
@@ -73,6 +74,7 @@ class Response:
             ask["temperature"] = self.options.temperature
         leg = self._chat = Leg(self.caller, CHAT, self.options.model, self._wrote, self._ended)
         leg.start(ask)
+        self.turn.add(leg.entry)
 
     def cancel(self, reason: str) -> None:
         """Stop the workers at once."""
@@ -85,6 +87,13 @@ class Response:
             self._over = True
             self._stop()
             self.turn.write(self.caller, CANCELLED)
+
+    def halt(self) -> None:
+        self._halted = True
+
+    def go_on(self) -> None:
+        self._halted = False
+        self._speak()
 
     def legs(self) -> list[Leg]:
         return [leg for leg in (self._chat, self._speech) if leg is not None]
@@ -103,7 +112,6 @@ class Response:
             self._speak()
 
     def _ended(self, error: GanglionError | None) -> None:
-        self._note(self._chat)
         self._chat = None
         error = error or self._said.failure(CHAT)
         if error is not None:
@@ -119,7 +127,7 @@ class Response:
 
     def _speak(self) -> None:
         """Say the next sentence, or be done."""
-        if self._speech is not None or self._over:
+        if self._speech is not None or self._over or self._halted:
             return
         if not self._unspoken:
             if self._written:
@@ -140,6 +148,7 @@ class Response:
 
         leg = self._speech = Leg(self.caller, SPEECH, options.speech_model, self._sounded, ended)
         leg.start(ask)
+        self.turn.add(leg.entry)
 
     def _sounded(self, sound: bytes) -> None:
         sound = self._odd + sound
@@ -152,7 +161,6 @@ class Response:
         self.send("response.output_audio.delta", delta=delta, **self._place())
 
     def _spoke(self, sentence: str, error: GanglionError | None) -> None:
-        self._note(self._speech)
         self._speech, self._odd = None, b""
         self.item.spoken.append((milliseconds(self._sound_bytes, OUTPUT_RATE), sentence))
         if error is not None:
@@ -196,13 +204,8 @@ class Response:
     def _stop(self) -> None:
         for leg in self.legs():
             leg.abort()
-            self._note(leg)
         self._chat = self._speech = None
         self._unspoken.clear()
-
-    def _note(self, leg: Leg | None) -> None:
-        if leg is not None:
-            self.turn.add(leg.entry)
 
     # What the client sees of it.
 

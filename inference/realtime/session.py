@@ -7,7 +7,7 @@ from collections.abc import Callable
 from inference.realtime import events
 from inference.realtime.caller import Caller
 from inference.realtime.leg import Leg
-from inference.realtime.outlet import NO_FUNDS, NO_KEY, Event, Outlet
+from inference.realtime.outlet import NO_FUNDS, NO_KEY, POLICY, Event, Outlet
 from kernel.clock import NS
 from kernel.errors import GanglionError, OutOfCredit, Unauthenticated
 
@@ -21,6 +21,7 @@ class Session:
         self._session_id = self._new("sess")
         self._event_id: str | None = None  # of the client's event that is being served
         self._over = False
+        self._halted = False  # the client reads too slowly: nothing new is begun
 
     def _legs(self) -> list[Leg]:
         """Those that run."""
@@ -31,10 +32,12 @@ class Session:
         return bool(self._legs())
 
     def paused(self) -> None:
+        self._halted = True
         for leg in self._legs():
             leg.pause()
 
     def resumed(self) -> None:
+        self._halted = False
         for leg in self._legs():
             leg.resume()
 
@@ -61,6 +64,14 @@ class Session:
             serve()
         except GanglionError as error:
             self._failed(error)
+
+    def _begin(self, serve: Callable[[], None]) -> None:
+        """For what the address alone says: nothing can mend it later."""
+        try:
+            serve()
+        except GanglionError as error:
+            self._failed(error)
+            self._outlet.close(POLICY, error.detail[:100])
 
     def _failed(self, error: GanglionError) -> None:
         """Tell the client; the session goes on, unless the key or the money is at its end."""

@@ -27,11 +27,29 @@ def wav(sound: bytes, rate: int) -> bytes:
     return b"".join((*head, sound))
 
 
+class Room:
+    """What all streams of a process may keep together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        if self.used + size > self._bytes_max:
+            return False
+        self.used += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.used -= size
+
+
 class Heard:
     """The sound of one stream: its last part is kept, the place of each byte in it known."""
 
-    def __init__(self, rate: int, bytes_max: int) -> None:
+    def __init__(self, rate: int, bytes_max: int, room: Room) -> None:
         self.rate = rate
+        self._room = room
         self._bytes_max = bytes_max
         self._parts: list[bytes] = []
         self.size = 0
@@ -48,7 +66,7 @@ class Heard:
 
     def add(self, sound: bytes) -> bool:
         """False, and nothing is taken, when there is no room."""
-        if self.size + len(sound) > self._bytes_max:
+        if self.size + len(sound) > self._bytes_max or not self._room.take(len(sound)):
             return False
         self._parts.append(sound)
         self.size += len(sound)
@@ -57,13 +75,14 @@ class Heard:
 
     def keep_last(self, ms: int) -> None:
         """Forget all but so much."""
-        most = bytes_of(ms, self.rate)
+        before, most = self.size, bytes_of(ms, self.rate)
         while self._parts and self.size - len(self._parts[0]) >= most:
             self.size -= len(self._parts.pop(0))
         extra = (self.size - most) // SAMPLE_BYTES * SAMPLE_BYTES
         if extra > 0:
             self._parts[0] = self._parts[0][extra:]
             self.size -= extra
+        self._room.give_back(before - self.size)
 
     def peek(self) -> bytes:
         return b"".join(self._parts)
@@ -71,5 +90,6 @@ class Heard:
     def take(self) -> bytes:
         """All that is kept; nothing is kept then."""
         sound = self.peek()
+        self._room.give_back(self.size)
         self._parts, self.size = [], 0
         return sound
