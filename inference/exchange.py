@@ -11,7 +11,7 @@ from inference import admission, body, errors, verdict, watching
 from inference.answer import Answer, NotAnAnswer, State, tokens_of, usage_of
 from inference.client import Client
 from inference.gateway import Gateway
-from inference.limits import Admitted, Refused
+from inference.limits import Admitted, entry
 from inference.links import Link, Links, Lost
 from inference.meter import Residence, Tokens
 from inference.payment import Payment
@@ -79,37 +79,7 @@ class Exchange:
         except GanglionError as error:
             self._fail(error)
             return
-        self._limited(account, ask)
-
-    def _limited(self, account: Account, ask: body.Ask) -> None:
-        limits = self._gateway.limits
-        gate = limits.gate(self._key, account.row)
-        terms = "" if gate.open else gate.quick()
-        if terms is not None:
-            self.terms = terms
-            self._place(account, ask)
-            return
-        need = gate.need(ask, len(self._body), self._weight) if gate.tokens else 0
-        admitted = gate.enter(need)
-        if admitted is not None:
-            self._enter(admitted)
-        else:
-            limits.wait(gate, need, self._enter)
-
-    def _enter(self, found: Admitted | Refused) -> None:
-        """The limits let it through, at once or after a moment, or they do not."""
-        account, ask = self._account, self._ask
-        assert account is not None
-        assert ask is not None
-        if self._over:  # the client left while it waited
-            found.leave(0)
-            return
-        self.terms = found.gate.terms()
-        if isinstance(found, Refused):
-            self._fail(found.error)
-            return
-        self._admitted = found
-        self._place(account, ask)
+        entry.admit(self, account, ask)
 
     def _place(self, account: Account, ask: body.Ask) -> None:
         try:
