@@ -50,7 +50,7 @@ class Part:
 
 PARTS_KNOWN = (
     Part("dockerd", "tools.debian_parts", "65 MB"),
-    Part("vendors", "tools.vendors_part", "100 MB"),
+    Part("vendors", "tools.vendors_part", "150 MB"),
     Part("node", "tools.node_part", "60 MB"),
     Part("debian-root", "tools.debian_root", "0.13 GB"),
     Part("vllm", "tools.vllm_part", "0.35 GB", heavy=True),

@@ -1,4 +1,5 @@
-"""The part "vendors": each cloud's own client, unmodified, to prove our emulators with.
+"""The part "vendors": others' own clients, unmodified: the clouds', to prove our emulators with, and
+those that speak the OpenAI API, to prove the gateway with.
 
 Nothing of it is a dependency of the product. Each client has its own environment below
 .parts/vendors, since they disagree (vastai pins the cryptography that runpod calls too old), made
@@ -30,14 +31,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Client:
-    """One vendor's client. ``module`` is what it is imported by, which proves that it is there."""
+    """One client. ``module`` is what it is imported by, which proves that it is there."""
 
-    cloud: str
+    name: str
     module: str
 
     @property
     def home(self) -> Path:
-        return HOME / self.cloud
+        return HOME / self.name
 
     @property
     def python(self) -> Path:
@@ -45,7 +46,7 @@ class Client:
 
     @property
     def lock(self) -> Path:
-        return LOCKS / f"{self.cloud}.lock"
+        return LOCKS / f"{self.name}.lock"
 
     def is_ready(self) -> bool:
         stamp = self.home / "ganglion.stamp"
@@ -53,7 +54,7 @@ class Client:
 
     def fetch(self) -> None:
         """Make it anew, or raise ``CannotHave``."""
-        log = PARTS / "log" / f"vendors-{self.cloud}.log"
+        log = PARTS / "log" / f"vendors-{self.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.home, ignore_errors=True)
         # The pip that is here installs into it: a pip of its own would take as long again.
@@ -76,11 +77,13 @@ CLIENTS = (
     Client("runpod", "runpod"),
     Client("vast", "vastai"),
     Client("lambda", "lambda_ai_cloud_api_client"),
+    Client("agents", "agents"),
+    Client("langchain", "langchain_openai"),
 )
 
 
-def client(cloud: str) -> Client:
-    return next(client for client in CLIENTS if client.cloud == cloud)
+def client(name: str) -> Client:
+    return next(client for client in CLIENTS if client.name == name)
 
 
 def is_ready() -> bool:
@@ -90,6 +93,6 @@ def is_ready() -> bool:
 def fetch(say: Say) -> None:
     """Install those that are not there, side by side, or raise ``CannotHave``."""
     wanted = [client for client in CLIENTS if not client.is_ready()]
-    say("installs the clients of " + ", ".join(client.cloud for client in wanted))
+    say("installs the clients of " + ", ".join(client.name for client in wanted))
     with ThreadPoolExecutor(len(CLIENTS)) as pool:
         list(pool.map(Client.fetch, wanted))

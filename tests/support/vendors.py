@@ -1,4 +1,4 @@
-"""The clouds' own clients, each in its environment below .parts: ``runpod_client`` and so on."""
+"""Others' own clients, each in its environment below .parts: ``runpod_client`` and so on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import pytest
 
 from tools import parts, vendors_part
 
-FIXTURES = {"runpod_client", "vast_client", "lambda_client"}
+FIXTURES = {
+    "runpod_client",
+    "vast_client",
+    "lambda_client",
+    "agents_client",
+    "langchain_client",
+}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -34,12 +40,24 @@ def lambda_client() -> Path:
     return _python("lambda")
 
 
-def _python(cloud: str) -> Path:
+@pytest.fixture(scope="session")
+def agents_client() -> Path:
+    """The Python that has OpenAI's ``agents``."""
+    return _python("agents")
+
+
+@pytest.fixture(scope="session")
+def langchain_client() -> Path:
+    """The Python that has ``langchain_openai``."""
+    return _python("langchain")
+
+
+def _python(name: str) -> Path:
     """Skips with the reason when it is not here; fails when the run requires real parts."""
-    client = vendors_part.client(cloud)
+    client = vendors_part.client(name)
     if not client.is_ready():
         reason = parts.why_missing("vendors")
         if parts.is_required():
-            pytest.fail(f"the clouds' own clients are required: {reason}", pytrace=False)
-        pytest.skip(f"the clouds' own clients: {reason}")
+            pytest.fail(f"others' own clients are required: {reason}", pytrace=False)
+        pytest.skip(f"others' own clients: {reason}")
     return client.python
