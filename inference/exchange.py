@@ -52,7 +52,7 @@ class Exchange:
     _body: bytes = b""
     _deadline_ns: int = NEVER
     _deployment: Deployment[Links] | None = None
-    _flowing: bool = False  # bytes of an answer went to the client
+    _flowing: int = 0  # since when bytes of an answer go to the client; 0: none did
     _heard: bool = False  # the worker sent something since the last look
     _link: Link | None = None
     _over: bool = False
@@ -230,9 +230,9 @@ class Exchange:
         if self._flowing:
             self._client.piece(content)
             return
-        self._flowing = True
         gateway = self._gateway
-        gateway.metrics.began(self._route.name, (gateway.now_ns() - self._started_ns) / NS)
+        self._flowing = gateway.now_ns()
+        gateway.metrics.began(self._route.name, (self._flowing - self._started_ns) / NS)
         self._client.begin(self._answer, content, self.request_id + self.terms)
         send = self._client.chunks()
         if isinstance(self._stream, SseStream) and send is not None:
@@ -267,6 +267,7 @@ class Exchange:
             replica.links.await_end(link)
         tokens = self._answer.tokens()
         now_ns = self._served(tokens)
+        self._gateway.metrics.flowed(self._stream, self._route.name, self._flowing, now_ns, tokens)
         if not self._flowing:
             self._client.begin(self._answer, content, self.request_id + self.terms)
             content = b""

@@ -5,25 +5,30 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from kernel.clock import NS
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+GAPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 
 
 class Histogram:
     """Observations in fixed buckets of seconds."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         seen = 0
-        for bound, count in zip(SECONDS, self.counts, strict=False):
+        for bound, count in zip(self.bounds, self.counts, strict=False):
             seen += count
             yield f'{name}_bucket{{{labels},le="{bound}"}} {seen}'
         yield f'{name}_bucket{{{labels},le="+Inf"}} {sum(self.counts)}'
@@ -38,6 +43,7 @@ class Metrics:
         self.requests: dict[str, dict[int, int]] = {}
         self.durations: dict[str, Histogram] = {}
         self.first_content: dict[str, Histogram] = {}
+        self.token_gaps: dict[str, Histogram] = {}
         self.events: dict[str, int] = {
             "failover": 0,
             "worker_failed": 0,
@@ -67,6 +73,18 @@ class Metrics:
             histogram = self.first_content[route] = Histogram()
         histogram.observe(seconds)
 
+    def flowed(
+        self, stream: object, route: str, since_ns: int, now_ns: int, tokens: tuple[int, ...]
+    ) -> None:
+        """An answer in pieces is over, whose first content went out at ``since_ns`` (0: just now).
+        Of a ``stream``, if it was one, the mean gap between two tokens is counted."""
+        if stream is None or not since_ns or tokens[1] < 2:
+            return
+        histogram = self.token_gaps.get(route)
+        if histogram is None:
+            histogram = self.token_gaps[route] = Histogram(GAPS)
+        histogram.observe((now_ns - since_ns) / (tokens[1] - 1) / NS)
+
     def count(self, event: str, by: int = 1) -> None:
         self.events[event] += by
 
@@ -80,6 +98,7 @@ class Metrics:
         for name, histograms in (
             ("ganglion_gateway_request_seconds", self.durations),
             ("ganglion_gateway_first_content_seconds", self.first_content),
+            ("ganglion_gateway_token_gap_seconds", self.token_gaps),
         ):
             lines.append(f"# TYPE {name} histogram")
             for route, histogram in sorted(histograms.items()):

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from inference import admission, errors
+from inference import admission, errors, exposition
 from inference.cards import Cards
 from inference.gateway import Gateway
 from inference.links import Links
@@ -44,7 +44,7 @@ class Pages:
                 else:
                     client.page(_encode({"status": "not ready", "reason": reason}), JSON, 503)
             case "metrics":
-                client.page(self._gateway.metrics.render(self._gateway.gauges()), TEXT)
+                client.page(exposition.page(self._gateway), TEXT)
             case _:
                 task = asyncio.get_running_loop().create_task(self._models(client, request))
                 self._tasks.add(task)

@@ -117,6 +117,14 @@ class Spool:
     def end(self) -> Place:
         return Place(self._number, self._current.end)
 
+    def gauges(self) -> dict[str, float]:
+        """How much the brain has not taken yet, in whole files but for the last."""
+        files = len(self._files)
+        return {
+            "spool_files": files,
+            "spool_bytes": max(files - 1, 0) * self._file_bytes + self._current.end,
+        }
+
     def opened(self, residence: Residence) -> None:
         """Note that a piece is open. Raises ``Unavailable`` when there is no room: serve nothing
         that could not be counted."""

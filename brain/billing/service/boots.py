@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 
-from brain.billing.models import GatewayBoot, UsageSegment
+from brain.billing.models import GatewayBoot, ParkedSegment, UsageSegment
 from brain.plumbing import Tx
 from kernel.ids import AccountId
 
@@ -25,4 +25,5 @@ async def request_began(tx: Tx, account_id: AccountId, request_id: str) -> bool:
     counted = exists().where(
         UsageSegment.account_id == account_id, UsageSegment.request_id == request_id
     )
-    return bool(await tx.scalar(select(counted)))
+    parked = exists().where(ParkedSegment.payload["request_id"].astext == request_id)
+    return bool(await tx.scalar(select(or_(counted, parked))))

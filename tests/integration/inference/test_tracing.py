@@ -10,6 +10,7 @@ import pytest
 from tests.support.gateway import KEY, Gateway, StartGateway, snapshot
 from tests.support.raw_http import connect, request
 from tests.support.scripted_worker import Script, answer, chunk, scripted_worker, stream_head
+from tests.support.wait import until
 from tests.unit.inference import sse
 
 PLAIN = b'{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}'
@@ -44,6 +45,7 @@ async def test_a_trace_goes_on_and_comes_back(start_gateway: StartGateway, strea
     assert onward.startswith(f"00-{TRACE}-")
     assert "00f067aa0ba902b7" not in onward
     assert b"\r\ntracestate: a=1\r\n" in worker.requests[0]
+    await until(lambda: TRACE in gateway.log.read_text())
     logged = [json.loads(line) for line in gateway.log.read_text().splitlines() if TRACE in line]
     assert [one["request_id"] for one in logged] == [told["x-request-id"]]
 
