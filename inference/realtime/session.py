@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from inference.realtime import events
@@ -12,7 +13,7 @@ from kernel.clock import NS
 from kernel.errors import GanglionError, OutOfCredit, Unauthenticated
 
 
-class Session:
+class Session(ABC):
     """Its legs are paused, watched and stopped together."""
 
     def __init__(self, caller: Caller, outlet: Outlet) -> None:
@@ -23,9 +24,9 @@ class Session:
         self._over = False
         self._halted = False  # the client reads too slowly: nothing new is begun
 
+    @abstractmethod
     def _legs(self) -> list[Leg]:
         """Those that run."""
-        raise NotImplementedError
 
     @property
     def busy(self) -> bool:

@@ -90,7 +90,8 @@ async def test_text_that_is_cleared_stops_the_worker(
                 pass
             await socket.send(event("input_text.clear"))
             await until(lambda: voice.aborted == 1, 0.25, every=0.001)
-            await events_until(socket, "input_text.cleared")
+            seen, _ = await events_until(socket, "input_text.cleared")
+            assert "speech.audio.done" not in [one["type"] for one in seen]
 
 
 @pytest.mark.parametrize("path", [HEARS, SPEAKS, REALTIME])
@@ -192,6 +193,7 @@ async def test_a_client_that_answers_no_ping_is_dropped(start_gateway: StartGate
         await stretch(1)
         await alive.send(event("nothing"))
         await events_until(alive, "error")
+        assert gateway.metric("ganglion_gateway_connections") == 2  # this and that of the question
         alive.transport.pause_reading()
         await until(lambda: gateway.metric("ganglion_gateway_connections") == 1)
 
