@@ -58,6 +58,7 @@ class Service:
         self.gateway = Gateway(settings, clock, ids, ids.new(BootId), alone=alone)
         self._pages = Pages(self.gateway, Cards())
         self._tasks: list[asyncio.Task[None]] = []
+        self._asker: Asker | None = None
         self._shipper: Shipper | None = None
         self._stop = asyncio.Event()
         self._line: socket.socket | None = None
@@ -138,8 +139,8 @@ class Service:
         follower = Follower(gateway, brain, self._clock, version=VERSION)
         shipper = Shipper(gateway, brain, slicer, follower.greet, self._clock, remains)
         self._shipper = shipper
-        asker = Asker(gateway.limits, brain, self._clock, gateway.boot_id)
-        self._start(asker.run())
+        self._asker = Asker(gateway.limits, brain, self._clock, gateway.boot_id)
+        self._start(self._asker.run())
         self._start(follower.run())
         self._start(shipper.run())
         signals = Signals(gateway, brain, self._clock)
@@ -163,6 +164,8 @@ class Service:
         await clock.sleep(0)
         await gateway.link_listener.close()
         await gateway.replays.flush(self.settings.gateway_flush_seconds)
+        if self._asker is not None:
+            await self._asker.farewell()
         shipped = await self._flush()
         for task in self._tasks:
             task.cancel()
