@@ -22,8 +22,8 @@ from kernel.wire.gateway import (
     UsageAnswer,
     UsageBatch,
 )
-from kernel.wire.replays import Claim, ClaimAnswer, Settle, Settled
 from kernel.wire.limits import LimitsAnswer, LimitsRequest
+from kernel.wire.replays import Claim, ClaimAnswer, Settle, Settled
 
 T = TypeVar("T")
 
