@@ -136,6 +136,19 @@ async def test_an_early_answer_is_passed_on_and_no_more_is_sent(
         assert gateway.segments()[-1].end is SegmentEnd.DONE
 
 
+async def test_a_connection_that_was_not_sent_all_carries_nothing_else(
+    start_gateway: StartGateway,
+) -> None:
+    async with ear(100_000, TOO_LARGE, goes_on=True) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        async with connect(gateway.port) as raw:
+            await begin(raw, form(bytes(50 * MIB), model_first=True), MIB)
+            assert (await raw.answer()).status == 413
+        async with connect(gateway.port) as raw:
+            await raw.send(request(b'{"model":"m"}', key=KEY))
+            await until(lambda: len(worker.got) == 2)
+
+
 async def test_what_is_at_hand_is_sent_to_another_worker(start_gateway: StartGateway) -> None:
     async with ear(100_000, FULL) as first, ear(200_000, HEARD, goes_on=True) as second:
         gateway = start_gateway(snapshot(first.port, second.port))
