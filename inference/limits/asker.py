@@ -8,7 +8,7 @@ from inference.brain import Brain
 from inference.limits.book import Limits
 from kernel.clock import Clock
 from kernel.errors import GanglionError, Unavailable
-from kernel.wire.limits import LimitsAnswer, LimitsRequest
+from kernel.wire.limits import ASKS_MAX, LimitsAnswer, LimitsRequest
 
 CALL_SECONDS_MAX = 1.0  # then this process goes on with its share
 RETRY_SECONDS = 1.0
@@ -46,3 +46,14 @@ class Asker:
                 await clock.sleep(RETRY_SECONDS)
             else:
                 limits.answered(questions, answer, clock.monotonic_ns())
+
+    async def farewell(self) -> None:
+        """Give back what this process holds, so that others need not wait for it to run out."""
+        asks = self._limits.farewell()
+        for start in range(0, len(asks), ASKS_MAX):
+            request = LimitsRequest(self._boot_id, asks[start : start + ASKS_MAX])
+            try:
+                async with asyncio.timeout(CALL_SECONDS_MAX):
+                    await self._brain.limits(request)
+            except (GanglionError, TimeoutError):
+                return

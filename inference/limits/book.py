@@ -149,6 +149,10 @@ class Limits:
                 part.answered(ask, answer.grants[number], now_ns)
         self._serve(now_ns)
 
+    def farewell(self) -> list[LimitAsk]:
+        """What is left of every lease, for the last time."""
+        return [ask for part in self._parts.values() if (ask := part.farewell()) is not None]
+
     def gauges(self) -> dict[str, float]:
         return {
             "limits": len(self._parts),

@@ -123,6 +123,13 @@ class Meter:
         if self.allowance > self.allowance_most:
             self._allow()
 
+    def farewell(self) -> LimitAsk | None:
+        """The process ends: what is left goes back, what is owed is told."""
+        leased = self.left - self.allowance
+        if leased == 0:
+            return None
+        return LimitAsk(self.subject, self.limit, owed=max(-leased, 0), back=max(leased, 0))
+
     def idle(self, now_ns: int) -> bool:
         return now_ns - max(self.used_ns, self.dry_until_ns) > IDLE_NS and not self.asking
 
@@ -196,6 +203,11 @@ class Slots:
     def rejoin(self) -> None:
         """What runs is told with the next ask, which is due at once."""
         self.held, self._confirmed_ns = self.used, 0
+
+    def farewell(self) -> LimitAsk | None:
+        if not self.held:
+            return None
+        return LimitAsk(self.subject, self.limit, owed=self.used, kind=LimitKind.SLOTS)
 
     def idle(self, now_ns: int) -> bool:
         silent = not (self.used or self.held or self.asking)

@@ -191,6 +191,20 @@ def test_an_address_that_fails_often_is_told_to_wait() -> None:
     limits.failed("192.0.2.2")
 
 
+def test_a_process_that_ends_gives_back_what_it_holds() -> None:
+    desk, [one, other] = crowd(2, requests_per_minute=100, requests_at_once=5)
+    for _ in range(5):
+        one.send()
+    one.ask()
+    for _ in range(5):
+        one.end()
+    desk.answer(one.boot, one.limits.farewell())
+    for _ in range(5):
+        other.send()
+    other.ask()
+    assert (one.passed, other.passed) == (5, 5)
+
+
 def test_limits_that_nobody_uses_are_forgotten() -> None:
     desk = Desk(1)
     limits = Limits(desk.now, alone=True)
