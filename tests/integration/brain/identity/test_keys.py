@@ -13,8 +13,10 @@ from sqlalchemy import text
 
 from brain.identity import all_key_rows, key_row
 from brain.plumbing import Ctx, changes
+from brain.sources import Limits, sources
 from kernel.clock import NS, ManualClock
 from kernel.ids import KeyId
+from kernel.wire.gateway import AccountRow, KeyRow
 from tests.support.brain import Somebody, api_key, signed_up
 
 pytestmark = pytest.mark.feature("I3")
@@ -183,3 +185,41 @@ async def test_a_repeat_makes_no_second_key(brain: httpx.AsyncClient) -> None:
     assert [answer.status_code for answer in answers] == [201, 409, 409, 409, 409]
     assert {answer.json()["key_id"] for answer in answers} == {answers[0].json()["key_id"]}
     assert len((await brain.get("/api/v1/keys", headers=who.headers)).json()["items"]) == 1
+
+
+@pytest.mark.feature("A14")
+async def test_a_key_s_own_limits_reach_gateways(brain: httpx.AsyncClient, ctx: Ctx) -> None:
+    who = await signed_up(brain)
+    own = {"requests_per_minute": 7, "tokens_per_minute": 900, "requests_at_once": 2}
+    made = (await _make(brain, who, **own)).json()
+    assert {name: made[name] for name in own} == own
+    async with ctx.db.begin() as tx:
+        row = await sources(b"", Limits(key_requests_per_minute=100))["key"].one(tx, made["key_id"])
+    assert isinstance(row, KeyRow)
+    assert {name: getattr(row, name) for name in own} == own
+
+
+@pytest.mark.feature("A14", "O10")
+async def test_a_key_without_a_limit_has_the_installation_s(
+    brain: httpx.AsyncClient, ctx: Ctx
+) -> None:
+    who = await signed_up(brain)
+    made = (await _make(brain, who)).json()
+    told = sources(b"", Limits(key_requests_per_minute=100, tokens_per_minute=5))
+    async with ctx.db.begin() as tx:
+        (row,) = await told["key"].all(tx)
+        account = await told["account"].one(tx, who.account_id)
+    assert made["requests_per_minute"] is None
+    assert isinstance(row, KeyRow)
+    assert row.requests_per_minute == 100
+    assert isinstance(account, AccountRow)
+    assert account.tokens_per_minute == 5
+
+
+@pytest.mark.feature("A14")
+@pytest.mark.parametrize("limit", [0, -1, 1_000_001, "7", 1.5])
+async def test_a_limit_that_a_key_may_not_have_is_refused(
+    brain: httpx.AsyncClient, limit: object
+) -> None:
+    who = await signed_up(brain)
+    assert (await _make(brain, who, requests_per_minute=limit)).status_code == 422

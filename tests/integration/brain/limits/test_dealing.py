@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import httpx
@@ -17,6 +18,7 @@ from kernel.errors import Unavailable
 from kernel.wire import encode
 from kernel.wire.limits import LimitAsk, LimitGrant, LimitKind, LimitsRequest
 from tests.support.brain import GATEWAY_TOKEN, quick_passwords, running, settings_for_tests
+from tests.unit.inference.limits.desk import Desk, Process, key
 
 pytestmark = pytest.mark.feature("A14")
 LIMIT = 100
@@ -69,6 +71,23 @@ async def test_slots_are_held_by_process_and_confirmed(dealer: Dealer) -> None:
     assert (await slots("one", 0)).granted == 0
     assert (await slots("two", 4)).granted == 4
     assert (await slots("three", 1, owed=3)).granted == 3  # what runs, runs
+
+
+async def test_three_processes_never_run_more_at_once_than_the_limit(dealer: Dealer) -> None:
+    chance, desk = random.Random(7), Desk(3)
+    processes = [Process(desk, boot, key(requests_at_once=4)) for boot in range(3)]
+    most = 0
+    for _ in range(600):
+        one = chance.choice(processes)
+        one.do(chance.choice(["send", "send", "end", "rest"]), ask=False)
+        if chance.random() < 0.5:
+            one.limits.beat(desk.now_ns)
+        questions = one.limits.questions(desk.now_ns)
+        asked = LimitsRequest(f"boot{one.boot}", [ask for _, ask in questions])
+        one.limits.answered(questions, await dealer.deal(asked), desk.now_ns)
+        desk.now_ns += 20_000_000
+        most = max(most, sum(len(process.running) for process in processes))
+    assert most == 4
 
 
 async def test_every_process_that_asks_is_counted(dealer: Dealer) -> None:

@@ -82,8 +82,8 @@ class Process:
     def end(self, tokens: int = 0) -> None:
         self.running.pop().leave(tokens)
 
-    def do(self, what: str) -> None:
-        """One thing that a process does, by its name."""
+    def do(self, what: str, *, ask: bool = True) -> None:
+        """One thing that a process does, by its name; ``ask`` where that cannot be done."""
         match what:
             case "send":
                 self.send()
@@ -91,7 +91,7 @@ class Process:
                 self.beat()
             case "end" if self.running:
                 self.end()
-            case _:
+            case _ if ask:
                 self.ask()
 
     def ask(self, *, away: bool = False) -> None:
