@@ -173,7 +173,6 @@ async def test_at_every_cut_and_one_after_another(gateway: Gateway, worker: Stan
     async with connect(gateway.port) as raw:
         for cut in range(len(whole) - len(body) + 1, len(whole), 7):
             await raw.send(whole[:cut])
-            await asyncio.sleep(0)
             await raw.send(whole[cut:])
             assert (await raw.answer()).status == 200
     assert seen(worker)["file"]["bytes"] == 200

@@ -76,7 +76,8 @@ async def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
     backlog = Backlog(Spills(tmp_path / "file", 1 << 30), lambda: told.append(backlog.failed))
     backlog.spill()
     backlog.append(PIECES[0])
-    await until(lambda: told == [True])
+    await until(lambda: told)
+    assert told == [True]
     backlog.close()
 
 
