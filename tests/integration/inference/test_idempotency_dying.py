@@ -54,7 +54,7 @@ async def real_brain(ctx: Ctx, database_url: str, tables: Snapshot) -> AsyncIter
             yield encode(ChangeLine(snapshot=tables)) + b"\n"
             while True:
                 yield encode(ChangeLine(digest=snapshot_digest(tables))) + b"\n"
-                await asyncio.sleep(1)
+                await stretch(1)
 
         return StreamingResponse(lines())
 
