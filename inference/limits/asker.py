@@ -24,6 +24,7 @@ class Asker:
         self._boot_id = boot_id
         self._due = asyncio.Event()
         limits.wake = self._due.set
+        limits.soon = asyncio.get_running_loop().call_soon  # their faults are not this task's
 
     async def run(self) -> None:
         limits, clock = self._limits, self._clock

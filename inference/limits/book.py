@@ -59,6 +59,7 @@ class Limits:
         self.processes = 1
         self.refused = 0
         self.wake: Callable[[], None] = lambda: None
+        self.soon: Callable[[Then, Admitted | Refused], object] = lambda then, found: then(found)
         self._gates: dict[str, Gate] = {}
         self._parts: dict[str, Meter | Slots] = {}
         self._addresses = 0  # parts of addresses among them
@@ -167,14 +168,15 @@ class Limits:
             gate, need = waiter.gate, waiter.need
             admitted = gate.enter(need)
             if admitted is not None:
-                waiter.then(admitted)
+                self.soon(waiter.then, admitted)
                 continue
             error = self._refusal(gate, need, now_ns)
             if error is None and now_ns < waiter.until_ns:
                 self._waiting.append(waiter)
                 continue
             self.refused += 1
-            waiter.then(Refused(gate, error or _refused(gate.blocking(need)[0][0], NS)))
+            refused = Refused(gate, error or _refused(gate.blocking(need)[0][0], NS))
+            self.soon(waiter.then, refused)
         if self._waiting:
             self.wake()
 
