@@ -211,6 +211,7 @@ class Gateway:
             "snapshot_age_seconds": 0 if self.alone else (self.now_ns() - self.heard_ns) / NS,
             "replicas": len(self.tables.replicas),
             "usage_lost": self.spool.lost,
+            "upload_disk_bytes": self.spills.used,
             **self.limits.gauges(),
             **self.link_listener.gauges(),
             **self.waiting.gauges(),

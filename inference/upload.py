@@ -209,6 +209,7 @@ class UploadExchange(Exchange):
             self._moved = True
         if link is not None and not self._sent and self._received and not backlog.left:
             self._sent = True
+            self._deadline_ns = self._gateway.now_ns() + self._gateway.first_byte_ns
             link.flow = None
             if self._chunked:
                 link.more(b"0\r\n\r\n")
@@ -267,9 +268,9 @@ class UploadExchange(Exchange):
         if late or now_ns - self._mark_ns > gateway.body_ns:
             self._stop(errors.RequestTimeout("The request did not arrive in time."))
             return
-        if self._moved and resident:
-            self._moved = False
-            self._deadline_ns = now_ns + gateway.first_byte_ns
+        if resident and not self._sent and (self._moved or not self._full):
+            self._moved = False  # what is not sent for want of it is not the worker's delay
+            self._deadline_ns = now_ns + gateway.idle_ns
         super().watch(now_ns, cut=cut)
 
 

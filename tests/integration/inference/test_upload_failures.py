@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -223,6 +224,24 @@ async def test_who_makes_way_may_take_longer_than_the_deadline(
                 await until(after(0.1))
             assert gateway.metric("ganglion_gateway_in_flight") == 1
         assert worker.got[0] > 700_000
+
+
+async def test_a_worker_that_reads_no_more_is_given_up(start_gateway: StartGateway) -> None:
+    async with ear(MIB, b"HTTP/1.1 100 Continue\r\n\r\n") as worker:
+        gateway = start_gateway(snapshot(worker.port), gateway_idle_seconds_max=1)
+        late = await send(gateway, form(bytes(50 * MIB), model_first=True))
+        assert late.status_code == 504
+        assert gateway.segments()[-1].end is SegmentEnd.FAILED
+
+
+async def test_a_worker_has_its_time_once_it_has_the_file(start_gateway: StartGateway) -> None:
+    async with ear(2 * MIB, b"HTTP/1.1 100 Continue\r\n\r\n") as worker:
+        limits = {"gateway_idle_seconds_max": 0.3, "gateway_first_byte_seconds_max": 2}
+        gateway = start_gateway(snapshot(worker.port), **limits)
+        began = time.monotonic()
+        late = await send(gateway, form(bytes(2 * MIB - 100), model_first=True))
+        assert late.status_code == 504
+        assert time.monotonic() - began > 2
 
 
 async def test_a_worker_that_dies_in_the_middle_is_a_clear_error(
