@@ -108,17 +108,7 @@ def deploy(
         scale_to_zero_after_seconds=scale_to_zero_after,
         pool=pool or None,
     )
-    with connect(brain_url) as brain:
-        made = brain.post("/api/v1/deployments", body, key=uuid.uuid4().hex)
-        if not json:
-            console.print(f"[bold]{cell(made['name'])}[/] is {made['deployment_id']}.")
-        if wait:
-            made = _follow(brain, made["deployment_id"], "running", quiet=json)
-    if json:
-        show_json(made)
-    elif wait:
-        gateway = _gateway()
-        console.print(f"Ready: use [bold]{cell(made['name'])}[/] as the model at {gateway}/v1")
+    _make(body, wait=wait, brain_url=brain_url, json=json)
 
 
 def stop(
@@ -315,6 +305,21 @@ def delete(deployment: Named, brain_url: BrainUrl = None, json: Json = False) ->
         show_json({"deployment_id": deployment_id, "deleted": True})
     else:
         console.print(f"{deployment_id} is put away.")
+
+
+def _make(body: dict[str, Any], *, wait: bool, brain_url: str | None, json: bool) -> None:
+    """Ask for a deployment, follow it, and say how it is used."""
+    with connect(brain_url) as brain:
+        made = brain.post("/api/v1/deployments", body, key=uuid.uuid4().hex)
+        if not json:
+            console.print(f"[bold]{cell(made['name'])}[/] is {made['deployment_id']}.")
+        if wait:
+            made = _follow(brain, made["deployment_id"], "running", quiet=json)
+    if json:
+        show_json(made)
+    elif wait:
+        gateway = _gateway()
+        console.print(f"Ready: use [bold]{cell(made['name'])}[/] as the model at {gateway}/v1")
 
 
 def _follow(brain: Any, deployment_id: str, wanted: str, *, quiet: bool) -> Any:
