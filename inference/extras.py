@@ -13,6 +13,7 @@ from inference.client import Client, Write
 from inference.exchange import Exchange
 from inference.gateway import Gateway
 from inference.idempotency import Keyed
+from inference.idempotency.original import Run, Runs
 from inference.links import Link, Links
 from inference.meter import Tokens
 from inference.route import Replica
@@ -68,6 +69,14 @@ class Extras:
             if trace.told:
                 client = Tagged(client, f"\r\ntraceparent: {trace.parent}")
 
+        def form(client: Client) -> Runs:
+            from inference.idempotency.forms import KeyedForm  # it needs what needs this
+
+            made = KeyedForm(gateway, client, key, route, request_id, now_ns)
+            made.begun = False
+            made.onward = trace.onward() if trace is not None else b""
+            return made
+
         def exchange(client: Client) -> Watched:
             made = Watched(gateway, client, key, route, request_id, now_ns)
             made.trace = trace
@@ -76,7 +85,8 @@ class Extras:
         if not self.keys:
             return exchange(client)
         text = self.keys[0] if len(self.keys) == 1 else b""
-        return Keyed(gateway, client, key, route, request_id, now_ns, text, exchange)
+        run: Run = form if route.form else exchange
+        return Keyed(gateway, client, key, route, request_id, now_ns, text, run)
 
 
 @dataclass(slots=True, eq=False)

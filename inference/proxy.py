@@ -140,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
             if request.refuse(error):
                 self._refuse_now(error)
         else:
-            if route.form:
+            if route.form and not (request.extras and request.extras.keys):
                 self._upload(request)
             elif request.expects and self._current is None:
                 self._write(heads.CONTINUE)

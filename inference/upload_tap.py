@@ -12,9 +12,8 @@ from inference.heads import CONTINUE
 from inference.incoming import Request
 from inference.tracing import trace_of
 from inference.upload import UploadExchange
-from kernel.errors import Malformed, Unauthenticated
+from kernel.errors import Unauthenticated
 
-NO_REPLAY = "A form with a file is not kept for a replay: leave Idempotency-Key out."
 _OPEN = (1, 2, 3)  # states of TCP before anybody closed: established, and on the way there
 
 
@@ -52,15 +51,11 @@ def begin(
         client.refuse(Unauthenticated("This API key was revoked."), request_id)
         return None
     extras, onward = request.extras, b""
-    if extras is not None:
-        if extras.keys:
-            client.refuse(Malformed(NO_REPLAY), request_id)
-            return None
-        if extras.parents or gateway.settings.gateway_trace_always:
-            trace = trace_of(extras.parents, extras.states, request_id)
-            onward = trace.onward()
-            if trace.told:
-                client = Tagged(client, f"\r\ntraceparent: {trace.parent}")
+    if extras is not None and (extras.parents or gateway.settings.gateway_trace_always):
+        trace = trace_of(extras.parents, extras.states, request_id)
+        onward = trace.onward()
+        if trace.told:
+            client = Tagged(client, f"\r\ntraceparent: {trace.parent}")
     if request.expects and not request.parts:
         transport.write(CONTINUE)
     now_ns, tap = gateway.now_ns(), Tap(transport)
