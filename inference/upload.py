@@ -8,6 +8,7 @@ read no faster than the worker reads. Another worker is tried while all that was
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -27,6 +28,7 @@ from kernel.errors import GanglionError, Unavailable
 from kernel.wire.gateway import KeyRow, SegmentEnd
 
 PACE_BYTES = 64 * 1024  # at least so much in each GATEWAY_BODY_SECONDS_MAX
+HELD_BEATS_MAX = 4  # a second
 SPENT = ""  # a try that cannot be made
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -60,6 +62,7 @@ class UploadExchange(Exchange):
         "_form",
         "_full",
         "_held_back",
+        "_held_beats",
         "_mark",
         "_mark_ns",
         "_moved",
@@ -91,6 +94,7 @@ class UploadExchange(Exchange):
         self._chunked = True  # towards the worker
         self._full = False  # the worker's connection takes no more for now
         self._held_back = False  # the client is not read for now
+        self._held_beats = 0
         self._received = False  # the body came whole
         self._sent = False  # and went out whole
         self._moved = False  # something of it went out since the last look
@@ -261,6 +265,7 @@ class UploadExchange(Exchange):
             self._client.cut()
             self.client_gone()
             return
+        self._hear_on()
         if self._received or self._held_back or self._arrived - self._mark >= PACE_BYTES:
             self._mark, self._mark_ns = self._arrived, now_ns
         gateway, resident = self._gateway, self.residence is not None
@@ -272,6 +277,16 @@ class UploadExchange(Exchange):
             self._moved = False  # what is not sent for want of it is not the worker's delay
             self._deadline_ns = now_ns + gateway.idle_ns
         super().watch(now_ns, cut=cut)
+
+    def _hear_on(self) -> None:
+        """A worker is much slower than its client: read on into a file, where there is room, or
+        nobody would see that the client hangs up."""
+        self._held_beats = self._held_beats + 1 if self._held_back else 0
+        if self._held_beats < HELD_BEATS_MAX or not self._backlog.in_memory:
+            return
+        with suppress(Unavailable):
+            self._backlog.spill(reserve=self._gateway.settings.gateway_upload_bytes_max)
+            self._pump()
 
 
 def _chunk(content: bytes) -> bytes:

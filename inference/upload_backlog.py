@@ -20,6 +20,7 @@ class Backlog:
         self._to_come: deque[bytes] = deque()
         self._taken: list[bytes] = []
         self._taken_bytes = 0  # from the beginning of the form
+        self._begin = 0  # where in the form the file begins
         self.size = 0
         self.whole = True  # it can be sent from its beginning
 
@@ -32,17 +33,29 @@ class Backlog:
         else:
             self._to_come.append(content)
 
-    def spill(self) -> None:
-        """Nothing can be sent for a while: into a file with it, and with what follows."""
-        if self._spill is None:
-            spill = self._spill = self._spills.open(self._changed)
-            while self._to_come:
-                spill.append(self._to_come.popleft())
+    def spill(self, reserve: int = 0) -> None:
+        """It cannot be sent as fast as it comes: into a file with it, and with what follows.
+
+        Raises ``Unavailable`` when there is no room; where some was to be reserved, before
+        anything has changed.
+        """
+        if self._spill is not None:
+            return
+        spill = self._spill = self._spills.open(self._changed, reserve)
+        self._begin = 0 if self.whole else self._taken_bytes
+        for piece in (*self._taken, *self._to_come):
+            spill.append(piece)
+        self._taken.clear()
+        self._to_come.clear()
 
     @property
     def small(self) -> bool:
         """It is and stays in memory."""
         return self._spill is None and self.size <= HELD_BYTES_MAX
+
+    @property
+    def in_memory(self) -> bool:
+        return self._spill is None
 
     @property
     def failed(self) -> bool:
@@ -62,7 +75,7 @@ class Backlog:
     def take(self) -> bytes:
         """The next piece; nothing where ``changed`` will tell of more, or where there is none."""
         if self._spill is not None:
-            piece = self._spill.read(self._taken_bytes)
+            piece = self._spill.read(self._taken_bytes - self._begin)
         elif self._to_come:
             piece = self._to_come.popleft()
             if self.whole:

@@ -26,11 +26,13 @@ class Spills:
         self._pool: ThreadPoolExecutor | None = None
         self.used = 0
 
-    def open(self, changed: Callable[[], None]) -> Spill:
-        """``changed`` is called when something was written, read, or went wrong."""
+    def open(self, changed: Callable[[], None], reserve: int = 0) -> Spill:
+        """``changed`` is called when something was written, read, or went wrong. With ``reserve``
+        the room is taken now, else as it is needed; ``Unavailable`` says that there is none."""
+        self.take(reserve)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, "uploads")
-        return Spill(self, self._pool, changed)
+        return Spill(self, self._pool, changed, reserve)
 
     def take(self, size: int) -> None:
         """Raises ``Unavailable`` when there is no more room."""
@@ -58,14 +60,19 @@ class Spill:
     time are on their way."""
 
     def __init__(
-        self, spills: Spills, pool: ThreadPoolExecutor, changed: Callable[[], None]
+        self,
+        spills: Spills,
+        pool: ThreadPoolExecutor,
+        changed: Callable[[], None],
+        reserved: int = 0,
     ) -> None:
         self._spills = spills
         self._pool = pool
         self._changed = changed
         self._file = -1
         self._pending: list[bytes] = []
-        self._taken = 0
+        self._taken = reserved  # of the room
+        self._appended = 0
         self._writing = self._reading = self._closed = False
         self._ahead: tuple[int, bytes] | None = None
         self.pending_bytes = 0  # not written yet
@@ -74,8 +81,11 @@ class Spill:
 
     def append(self, content: bytes) -> None:
         """Raises ``Unavailable`` when the disk has no room for it."""
-        self._spills.take(len(content))
-        self._taken += len(content)
+        more = self._appended + len(content) - self._taken
+        if more > 0:
+            self._spills.take(more)
+            self._taken += more
+        self._appended += len(content)
         self._pending.append(content)
         self.pending_bytes += len(content)
         self._write()

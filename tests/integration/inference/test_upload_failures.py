@@ -183,21 +183,23 @@ async def test_a_disk_with_no_room_says_to_send_the_model_first(
     assert gateway.segments() == []
 
 
-async def test_a_reset_is_noticed_while_the_worker_does_not_read(
-    start_gateway: StartGateway,
+@pytest.mark.parametrize("room", [0, 1 << 30], ids=["reset", "orderly"])
+async def test_who_hangs_up_is_noticed_while_the_worker_does_not_read(
+    start_gateway: StartGateway, room: int
 ) -> None:
     async with ear(1000, b"HTTP/1.1 100 Continue\r\n\r\n") as worker:
-        gateway = start_gateway(snapshot(worker.port))
+        gateway = start_gateway(snapshot(worker.port), gateway_upload_spill_bytes_max=room)
         async with connect(gateway.port) as raw:
             sending = asyncio.create_task(
                 begin(raw, form(bytes(50 * MIB), model_first=True), 50 * MIB)
             )
             await until(lambda: worker.got != [])
             await until(after(0.5))  # all buffers are full
-            reset = raw.writer.transport.get_extra_info("socket")
-            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if not room:  # with nowhere to read on to, only a reset gets through
+                door = raw.writer.transport.get_extra_info("socket")
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sending.cancel()
-        await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0, 1)
+        await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0, 3 if room else 1)
         assert gateway.segments()[-1].status == 499
 
 
