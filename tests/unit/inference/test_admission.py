@@ -126,6 +126,14 @@ def test_a_deployment_without_a_ready_replica_is_no_capacity() -> None:
     assert (caught.value.status, caught.value.retry_after) == (503, 5)
 
 
+@pytest.mark.feature("D6")
+def test_a_deployment_whose_worker_is_on_its_way_is_waited_for() -> None:
+    made = tables()
+    made.apply(ChangeLine(drop_replica=next(iter(made.replicas))))
+    made.apply(ChangeLine(deployment=deployment_row(waits=True)))
+    assert admission.resolve(made, key_row(), "m").row.waits
+
+
 @pytest.mark.feature("A7")
 def test_a_list_shows_what_the_key_may_use_and_no_more() -> None:
     made = tables()
