@@ -37,7 +37,7 @@ def sender(transport: asyncio.BaseTransport | None, forwarded: bytes, trusted: N
             if not _among(named, trusted):
                 break
     if isinstance(found, IPv6Address):
-        return found.exploded[:19]
+        return IPv6Address(int(found)).exploded[:19]  # without the name of an interface
     return "local" if found is None else str(found)
 
 
