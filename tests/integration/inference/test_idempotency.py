@@ -39,14 +39,19 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def post(
-    client: httpx.AsyncClient, gateway: Gateway, key: str | None = "k1", **body: Any
+    client: httpx.AsyncClient,
+    gateway: Gateway,
+    key: str | None = "k1",
+    path: str = "/v1/chat/completions",
+    timeout: float = 20,
+    **body: Any,
 ) -> httpx.Response:
     headers = {"authorization": f"Bearer {KEY}"}
     if key is not None:
         headers["idempotency-key"] = key
     content = json.dumps({"model": "m", "messages": [], **body}).encode()
-    path = f"{gateway.url}/v1/chat/completions"
-    return await client.post(path, content=content, headers=headers)
+    url = f"{gateway.url}{path}"
+    return await client.post(url, content=content, headers=headers, timeout=timeout)
 
 
 async def ready(gateway: Gateway) -> None:
@@ -265,3 +270,50 @@ async def test_without_the_brain_keyed_requests_wait_and_others_go_on(
         assert (await post(client, gateway, key=None)).status_code == 200
         brain.refuse = False
         assert (await post(client, gateway)).status_code == 200
+
+
+async def test_an_answer_that_the_brain_did_not_take_is_told_from_memory_until_it_does(
+    start_gateway: StartGateway, client: httpx.AsyncClient
+) -> None:
+    async with scripted_worker(SLOW) as worker, brain_double(snapshot(worker.port)) as brain:
+        one, other = await two(start_gateway, brain)
+        running = asyncio.create_task(post(client, one))
+        await until(lambda: bool(worker.requests))
+        brain.refuse = True
+        assert (await running).content == PLAIN == (await post(client, one)).content
+        brain.refuse = False
+        assert (await post(client, other)).content == PLAIN
+    assert len(worker.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/embeddings", "/v1/responses"])
+async def test_every_dialect_replays_and_refuses_in_its_own_words(
+    start_gateway: StartGateway, client: httpx.AsyncClient, path: str
+) -> None:
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        told = [await post(client, gateway, path=path) for _ in range(2)]
+        other = await post(client, gateway, path=path, x=1)
+    assert [one.content for one in told] == [PLAIN] * 2
+    assert other.status_code == 422
+    assert ("type" in other.json()) == (path == "/v1/messages")
+
+
+async def test_the_same_key_on_another_route_is_another_request(
+    start_gateway: StartGateway, client: httpx.AsyncClient
+) -> None:
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        assert (await post(client, gateway)).status_code == 200
+        assert (await post(client, gateway, path="/v1/embeddings")).status_code == 422
+
+
+async def test_a_plain_request_goes_on_without_its_client(
+    start_gateway: StartGateway, client: httpx.AsyncClient
+) -> None:
+    async with scripted_worker(SLOW) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        with pytest.raises(httpx.ReadTimeout):
+            await post(client, gateway, timeout=0.2)
+        assert (await post(client, gateway)).content == PLAIN
+    assert [one.end for one in gateway.segments()] == [SegmentEnd.DONE]
