@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kernel.clock import NS, Clock
-from kernel.errors import Unavailable
 from kernel.wire.limits import LimitGrant, LimitKind, LimitsAnswer, LimitsRequest
 
 PROCESS_SECONDS: Final = 10  # one that did not ask for so long does not count
@@ -91,11 +90,14 @@ class Dealer:
         self._clock = clock
         self._script = valkey.register_script(_DEAL)
         self._rest_until_ns = clock.monotonic_ns()
+        self._seen: dict[str, int] = {}  # when a gateway process asked last
 
     async def deal(self, request: LimitsRequest) -> LimitsAnswer:
-        """One grant for each ask. ``Unavailable`` without Valkey: gateways then limit alone."""
-        if self._clock.monotonic_ns() < self._rest_until_ns:
-            raise _away()
+        """One grant for each ask; without Valkey none, and how many are to share each limit."""
+        now_ns = self._clock.monotonic_ns()
+        self._seen[request.boot_id] = now_ns
+        if now_ns < self._rest_until_ns:
+            return self._away(now_ns)
         names = [_GATEWAYS]
         arguments: list[str | int] = [request.boot_id, PROCESS_SECONDS, SLOTS_SECONDS]
         for ask in request.asks:
@@ -107,11 +109,13 @@ class Dealer:
         except (RedisError, OSError) as failure:
             self._rest_until_ns = self._clock.monotonic_ns() + REST_SECONDS * NS
             _log.warning("limits_cannot_be_dealt", failure=type(failure).__name__)
-            raise _away() from failure
+            return self._away(now_ns)
         figures = [int(figure) for figure in found]
         grants = [LimitGrant(*figures[at : at + 3]) for at in range(1, len(figures), 3)]
         return LimitsAnswer(grants=grants, processes=max(1, figures[0]))
 
-
-def _away() -> Unavailable:
-    return Unavailable("Limits cannot be dealt just now; limit alone.", retry_after=REST_SECONDS)
+    def _away(self, now_ns: int) -> LimitsAnswer:
+        """Those count that asked this process of the brain."""
+        old_ns = now_ns - PROCESS_SECONDS * NS
+        self._seen = {boot: seen_ns for boot, seen_ns in self._seen.items() if seen_ns > old_ns}
+        return LimitsAnswer(grants=[], processes=len(self._seen), away=True)

@@ -7,7 +7,7 @@ import asyncio
 from inference.brain import Brain
 from inference.limits.book import Limits
 from kernel.clock import Clock
-from kernel.errors import GanglionError, Unavailable
+from kernel.errors import GanglionError
 from kernel.wire.limits import ASKS_MAX, LimitsAnswer, LimitsRequest
 
 CALL_SECONDS_MAX = 1.0  # then this process goes on with its share
@@ -39,14 +39,11 @@ class Asker:
             try:
                 async with asyncio.timeout(CALL_SECONDS_MAX):
                     answer = await self._brain.limits(LimitsRequest(self._boot_id, asks))
-                if len(answer.grants) != len(asks):
-                    answer = None
-                    raise Unavailable("The brain answered another question.")
             except (GanglionError, TimeoutError):
-                limits.answered(questions, None, clock.monotonic_ns())
+                pass
+            limits.answered(questions, answer, clock.monotonic_ns())
+            if limits.without:
                 await clock.sleep(RETRY_SECONDS)
-            else:
-                limits.answered(questions, answer, clock.monotonic_ns())
 
     async def farewell(self) -> None:
         """Give back what this process holds, so that others need not wait for it to run out."""

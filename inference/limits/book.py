@@ -135,7 +135,10 @@ class Limits:
     def answered(self, questions: list[Question], answer: LimitsAnswer | None, now_ns: int) -> None:
         """The brain's grants, or ``None`` when it deals none."""
         if answer is not None:
-            self.processes = answer.processes
+            self.processes = max(answer.processes, 1)
+            if answer.away or len(answer.grants) != len(questions):
+                answer = None
+        if answer is not None:
             if self.without:
                 self.without = False
                 for part in self._parts.values():

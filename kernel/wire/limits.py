@@ -1,6 +1,6 @@
 """Brain <-> gateway: leases of rate limits. Under ``Authorization: Bearer <GATEWAY_TOKEN>``.
 
-POST /internal/gateway/limits   LimitsRequest -> LimitsAnswer   503 when nothing can be dealt now
+POST /internal/gateway/limits   LimitsRequest -> LimitsAnswer
 
 A gateway asks for many subjects at once, in the background. One grant answers one ask, in order.
 """
@@ -53,7 +53,11 @@ class LimitGrant(Struct):
 
 
 class LimitsAnswer(Struct):
-    """``processes``: how many gateway processes asked of late, this one among them."""
+    """``processes``: how many gateway processes asked of late, this one among them.
+
+    ``away``: nothing can be dealt now, and each process is to keep to its share of each limit.
+    """
 
     grants: list[LimitGrant]
     processes: int = 1
+    away: bool = False

@@ -125,6 +125,13 @@ async def test_tokens_are_counted_by_what_the_answer_says(start_gateway: StartGa
     assert "tokens a minute" in told.json()["error"]["message"]
 
 
+def test_a_request_that_was_not_served_gives_its_tokens_back(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(limited(1, tokens_per_minute=100, requests_at_once=1))
+    for model in ("none", "none", "m"):  # not found, not found, no worker answers
+        told = gateway.post({"model": model, "max_tokens": 80})
+        assert told.status_code in (404, 502, 503), told.text
+
+
 async def test_requests_at_once(start_gateway: StartGateway) -> None:
     async with scripted_worker([0.5, answer(PLAIN)]) as worker:
         gateway = start_gateway(limited(worker.port, requests_at_once=2))

@@ -14,7 +14,6 @@ from brain.app import create_app
 from brain.limits import Dealer
 from brain.plumbing import Ctx, valkey
 from kernel.clock import ManualClock
-from kernel.errors import Unavailable
 from kernel.wire import encode
 from kernel.wire.limits import LimitAsk, LimitGrant, LimitKind, LimitsRequest
 from tests.support.brain import GATEWAY_TOKEN, quick_passwords, running, settings_for_tests
@@ -103,8 +102,13 @@ async def test_a_large_limit_is_exact(dealer: Dealer) -> None:
 
 async def test_without_valkey_gateways_are_told_to_limit_alone(clock: ManualClock) -> None:
     client = valkey.connect("redis://127.0.0.1:1/0")
-    with pytest.raises(Unavailable):
-        await _ask(Dealer(client, clock), want=1)
+    dealer = Dealer(client, clock)
+    asked = [LimitAsk("key:k", LIMIT, want=1)]
+    for number in range(3):
+        told = await dealer.deal(LimitsRequest(f"boot{number}", asked))
+    assert (told.away, told.processes, told.grants) == (True, 3, [])
+    clock.advance(20)
+    assert (await dealer.deal(LimitsRequest("boot0", []))).processes == 1
     await client.aclose()
 
 

@@ -11,6 +11,7 @@ from inference.limits.gate import duration
 from kernel.clock import NS
 from kernel.errors import LimitReached
 from kernel.wire.gateway import AccountRow
+from kernel.wire.limits import LimitsAnswer
 from tests.unit.inference.limits.desk import ACCOUNT, Desk, Process, key
 
 pytestmark = pytest.mark.feature("A14")
@@ -97,6 +98,18 @@ def test_without_the_brain_each_process_has_its_share() -> None:
                 one.send()
     passed = sum(one.passed for one in processes) - before
     assert 285 <= passed <= 300 + 3 * 100
+
+
+def test_a_brain_that_cannot_deal_says_how_many_share() -> None:
+    _, [one] = crowd(1, requests_per_minute=300)
+    one.send()
+    one.limits.answered([], LimitsAnswer([], processes=3, away=True), one.desk.now_ns)
+    for _ in range(4 * 60):
+        one.desk.now_ns += BEAT_NS
+        one.limits.beat(one.desk.now_ns)
+        one.send()
+        one.send()
+    assert 100 <= one.passed <= 100 + 300 // 20
 
 
 def test_what_was_spent_alone_counts_when_the_brain_is_back() -> None:
