@@ -126,7 +126,8 @@ class Agent(Session):
         )
         detection = self._options.detection
         if detection is not None and detection.interrupts:
-            self._wish = None
+            if detection.creates:
+                self._wish = None  # there will be one when this speech ends
             if self._response is not None:
                 self._response.cancel(TURN_DETECTED)
 
