@@ -188,9 +188,10 @@ class UploadExchange(Exchange):
         if replica is None:  # the client left while we dialled
             link.give_back()
             return
-        if link.used and not (self._received and self._backlog.small):
-            # It may be closed already, and what is sent over it may not all be sent again.
-            link.give_back()
+        if link.used and not (self._received and self._backlog.stays_whole):
+            # It may be closed already, and what is sent over it may not all be sent again. It is
+            # not put back, as the new one will be.
+            link.drop()
             replica.links.dial(self)
             return
         self._backlog.rewind()

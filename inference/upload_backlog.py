@@ -49,9 +49,9 @@ class Backlog:
         self._to_come.clear()
 
     @property
-    def small(self) -> bool:
-        """It is and stays in memory."""
-        return self._spill is None and self.size <= HELD_BYTES_MAX
+    def stays_whole(self) -> bool:
+        """If nothing more comes it can always be sent from its beginning."""
+        return self.whole and (self._spill is not None or self.size <= HELD_BYTES_MAX)
 
     @property
     def in_memory(self) -> bool:
