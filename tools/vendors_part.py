@@ -1,5 +1,5 @@
-"""The part "vendors": others' own clients, unmodified: the clouds', to prove our emulators with, and
-those that speak the OpenAI API, to prove the gateway with.
+"""The part "vendors": others' own clients, unmodified, to prove things of ours with: the clouds'
+our emulators, those that speak the OpenAI API our gateway.
 
 Nothing of it is a dependency of the product. Each client has its own environment below
 .parts/vendors, since they disagree (vastai pins the cryptography that runpod calls too old), made
