@@ -21,6 +21,13 @@ class StillRunning(Conflict):
     retryable = True
 
 
+class OutcomeUnknown(Conflict):
+    """It may be known once the gateway's spool was read: ask again later, or take a new key."""
+
+    code, title = "idempotency_outcome_unknown", "Whether the first request was run is not known"
+    retryable = True
+
+
 def bad_key() -> GanglionError:
     return Malformed(
         f"Send one Idempotency-Key of 1 to {KEY_BYTES_MAX} visible ASCII characters.",
@@ -56,11 +63,11 @@ def not_kept(first: str) -> GanglionError:
 
 
 def unknown(first: str) -> GanglionError:
-    return Conflict(
+    return OutcomeUnknown(
         f"The gateway that ran {first} with this Idempotency-Key is gone, and whether a worker"
         " finished it is not known yet. It was not run again. Ask later, or send a new key.",
-        code="idempotency_outcome_unknown",
         param=PARAM,
+        retry_after=5,
     )
 
 
