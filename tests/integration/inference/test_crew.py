@@ -109,12 +109,12 @@ async def test_they_end_with_a_killed_parent(start_gateway: StartGateway) -> Non
 
 async def test_a_port_that_is_taken_is_one_sentence(start_gateway: StartGateway) -> None:
     async with scripted_worker([answer(PLAIN)]) as worker:
-        with pytest.raises(AssertionError, match="The gateway cannot start: .*in use"):
+        with pytest.raises(AssertionError, match=r"The gateway cannot start: .*in use"):
             start_gateway(snapshot(worker.port), gateway_processes=2, gateway_own_port=worker.port)
 
 
 async def test_links_that_nobody_could_tell_apart_are_refused(start_gateway: StartGateway) -> None:
-    with pytest.raises(AssertionError, match="write GATEWAY_LINK_URL with {port} in it"):
+    with pytest.raises(AssertionError, match=r"write GATEWAY_LINK_URL with \{port\} in it"):
         start_gateway(
             snapshot(1), gateway_processes=2, gateway_link_url="https://links.example.com"
         )
