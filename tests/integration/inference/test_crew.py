@@ -11,7 +11,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from tests.support.gateway import KEY, Gateway, StartGateway, snapshot, spooled
+from tests.support.gateway import KEY, Gateway, StartGateway, snapshot
 from tests.support.scripted_worker import answer, scripted_worker
 from tests.support.wait import free_port, until
 
@@ -81,7 +81,7 @@ async def test_they_are_replaced_and_no_request_fails(start_gateway: StartGatewa
         await asyncio.gather(*asking)
     assert set(seen) == {200}, seen
     assert gateway.stop() == 0
-    assert len(spooled(gateway.spool)) == seen[200]
+    assert len(gateway.segments()) == seen[200]
 
 
 async def test_one_that_is_killed_comes_back_and_the_others_serve_on(
