@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brain.marketplace.agent_file import AgentFile, agent_file, installed_wheels, stored
-from tests.integration.install.test_install import HERE, SECONDS, chat, command, join, own_nodes
+from tests.integration.install.test_install import HERE, SECONDS, answers, command, join, own_nodes
 from tests.support.debian_host import DebianHost
 from tests.support.installation import Installation
 from tests.support.wait import free_port, until
@@ -62,7 +62,7 @@ async def test_a_host_follows_its_brain_to_a_new_agent_and_serves_on(
     ports = ("--brain-port", str(free_port()), "--gateway-port", str(free_port()), "--no-node")
     product.start(*ports, extra=AT_ONCE)
     assert host.run(command(join(product), HERE)).returncode == 0
-    await until(lambda: chat(product).status_code == 200, SECONDS, every=0.5)
+    await until(lambda: answers(product), SECONDS, every=0.5)
     before = own_nodes(product)[0]["agent_version"]
     serving = workers(host)
     assert serving
@@ -80,12 +80,12 @@ async def test_a_host_follows_its_brain_to_a_new_agent_and_serves_on(
     assert before != made.full_version
     assert own_nodes(product)[0]["agent_outdated"] is False
     assert workers(host) == serving
-    await until(lambda: chat(product).status_code == 200, SECONDS, every=0.5)
+    await until(lambda: answers(product), SECONDS, every=0.5)
     assert '"bad_versions": {}' in host.said("ganglion-agent status")
 
     # Revoked: its key and its links are worth nothing at once, though its work still runs.
     product.ask("nodes", "revoke", own_nodes(product)[0]["node_id"])
-    await until(lambda: chat(product).status_code == 503, CUT_SECONDS, every=0.2)
+    await until(lambda: not answers(product, 2), CUT_SECONDS, every=0.2)
     assert workers(host) == serving
     refused = "grep -q node_revoked /var/log/ganglion-agent.log"
     await until(lambda: host.run(refused).returncode == 0, SECONDS, every=0.5)
