@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
-WORKERS ?= 4
+WORKERS ?= 5
 export PYTHON
 # Some images switch bytecode off; without it each of a run's programs takes twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE

@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 MIB = 1 << 20
 TOOL_SECONDS_MAX = 300
 WORDS_MAX = 300
@@ -21,6 +23,7 @@ SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 OPTIONS = "loop,nodev,nosuid"
 DOCKER_HOST = "unix:///var/run/docker.sock"
 CONNECT_SECONDS_MAX = 5.0
+FREE_SECONDS_MAX, FREE_AGAIN_SECONDS = 15.0, 0.1
 _PEER = (socket.SOL_SOCKET, socket.SO_PEERCRED)
 
 
@@ -40,8 +43,19 @@ class Disks:
         draft.rename(image)
 
     def grow(self, image: Path, point: Path, size_mib: int) -> None:
-        """To a larger size, while nothing uses it."""
+        """To a larger size, while nothing uses it.
+
+        A container that is just gone may hold its mount a moment longer than we hold ours, and the
+        file must not change under a file system that lives.
+        """
         self.unmount(point)
+        free = Retrying(
+            retry=retry_if_exception_type(DiskTrouble),
+            wait=wait_fixed(FREE_AGAIN_SECONDS),
+            stop=stop_after_delay(FREE_SECONDS_MAX),
+            reraise=True,
+        )
+        free(_must_be_free, image)
         with image.open("r+b") as file:
             file.truncate(size_mib * MIB)
         _run("e2fsck", "-f", "-p", str(image), fine=(0, 1))
@@ -63,6 +77,17 @@ def disks_here(docker_host: str | None) -> Disks | None:
     tools = all(shutil.which(tool, path=SYSTEM_PATH) for tool in TOOLS)
     can = os.geteuid() == 0 and tools and Path("/dev/loop-control").exists()
     return Disks() if can and _sees_our_mounts(docker_host or DOCKER_HOST) else None
+
+
+def _must_be_free(image: Path) -> None:
+    """Raises ``DiskTrouble`` while a loop device still stands on the file."""
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            held = backing.read_text().rstrip("\n") == str(image.resolve())
+        except OSError:
+            continue  # it went while we looked
+        if held:
+            raise DiskTrouble("it is still mounted by a container that is going.")
 
 
 def folder_mib(folder: Path) -> int:
