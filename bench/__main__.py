@@ -37,6 +37,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "gateway_ttft_p99_ms_256",
         "gateway_lost_of_2000_streams",
         "gateway_rss_mib",
+        "gateway_rss_mib_after_2000",
         "gateway_lost",
     ),
     "endurance": (
