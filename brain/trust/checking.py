@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from heapq import nsmallest
 
 import msgspec
 
@@ -80,7 +81,7 @@ async def _begin_group(
     done: set[NodeId],
 ) -> int:
     now_ns = ctx.clock.now_ns()
-    nodes = [row.node_id, *(mate for mate in mates if mate != row.node_id)]
+    nodes = [row.node_id, *_some(mates, row.node_id, chance(ctx))]
     gpus = await fleet.gpus_now(tx, nodes, now_ns - HEARD_NS)
     running = await store.checked_gpus(tx, nodes)
     idle = [gpu for gpu in gpus if _may_check(gpu, terms) and _key(gpu) not in running]
@@ -98,6 +99,12 @@ async def _begin_group(
     row.due_ns = now_ns + terms.check_seconds * (500 + spread) * NS // 1000
     await tx.flush()
     return len(group)
+
+
+def _some(mates: Sequence[NodeId], own: NodeId, key: bytes) -> list[NodeId]:
+    """As many as a group may need, others each time: a provider may have thousands of nodes."""
+    others = (mate for mate in mates if mate != own)
+    return nsmallest(GROUP_MAX, others, key=lambda one: blake2b(one.encode(), key=key).digest())
 
 
 def _may_check(gpu: GpuNow, terms: TrustTerms) -> bool:
