@@ -135,6 +135,18 @@ class IntentId(Id):
     prefix = "intent"
 
 
+class TopUpId(Id):
+    """Money that an account pays in."""
+
+    prefix = "topup"
+
+
+class RefundId(Id):
+    """Money of a top-up that goes back: a refund or a dispute."""
+
+    prefix = "refund"
+
+
 class WorkId(Id):
     prefix = "work"
 
