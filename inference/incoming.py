@@ -134,16 +134,7 @@ class Request:
             raise errors.MethodNotAllowed(f"Use {allowed} on this route.", allow=allowed)
         if route.kind is OPEN:
             return route
-        gateway.check_fresh()
-        limits, tables = gateway.limits, gateway.tables
-        if limits.per_address:
-            limits.from_address(self._sender(limits, transport))
-        try:
-            self.key = admission.authorise(
-                tables, self._authorization, gateway.wall_ns, connected=gateway.connected
-            )
-        except Unauthenticated as error:
-            raise address.refusal(limits, self._sender(limits, transport), error) from None
+        self.judge(gateway, transport)
         if self._length > gateway.body_bytes_max:
             uploads_max = gateway.settings.gateway_upload_bytes_max
             limit = uploads_max if route.form else gateway.body_bytes_max
@@ -152,6 +143,34 @@ class Request:
         if self._encoded:
             raise Malformed("Send the body without a content encoding.")
         return route
+
+    def judge(self, gateway: Gateway, transport: asyncio.BaseTransport | None) -> None:
+        """What two requests with the same head may differ in: whether they may be made now."""
+        gateway.check_fresh()
+        limits, tables, known = gateway.limits, gateway.tables, self.key
+        if limits.per_address:
+            limits.from_address(self._sender(limits, transport))
+        if known is not None and not known.expires_at_ns and tables.keys.get(known.digest) is known:
+            return
+        try:
+            self.key = admission.authorise(
+                tables, self._authorization, gateway.wall_ns, connected=gateway.connected
+            )
+        except Unauthenticated as error:
+            raise address.refusal(limits, self._sender(limits, transport), error) from None
+
+    @property
+    def usual(self) -> bool:
+        """Served as any other with this head would be: nothing of it is for this one alone."""
+        return (
+            self.error is None
+            and self.sink is None
+            and self.extras is None
+            and self.keep
+            and self.key is not None
+            and not (self.expects or self._encoded)
+            and not (hasattr(self, "opening") or hasattr(self, "comments"))
+        )
 
     def _sender(self, limits: Limits, transport: asyncio.BaseTransport | None) -> str:
         return address.sender(transport, getattr(self, "forwarded", b""), limits.trusted)

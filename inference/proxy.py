@@ -13,53 +13,46 @@ from typing import cast
 import httptools
 
 from inference import errors, heads, upload_tap
-from inference.answer import Answer
-from inference.client import Write
 from inference.exchange import NEVER, Exchange
-from inference.extras import Running
 from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of, too_large
+from inference.outlet import Outlet
 from inference.pages import Pages
+from inference.repeats import Repeats
 from inference.routes import INFERENCE, SOCKET
 from inference.upload import UploadExchange
 from kernel.errors import GanglionError, Malformed, Unauthenticated, Unavailable
 
-LAST_CHUNK = b"0\r\n\r\n"
 QUEUE_MAX = 8
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Outlet, asyncio.Protocol):
     """One connection from a client."""
 
     __slots__ = (
-        "_chunked_out",
-        "_current",
         "_deadline_ns",
-        "_deaf",
-        "_exchange",
         "_garbled",
-        "_gateway",
         "_head_bytes",
         "_in_head",
         "_incoming",
         "_pages",
         "_parser",
-        "_queue",
-        "_transport",
+        "_repeats",
     )
 
     def __init__(self, gateway: Gateway, pages: Pages) -> None:
         self._gateway = gateway
         self._pages = pages
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
-        self._exchange: Running | None = None
+        self._transport = None
+        self._exchange = None
         self._incoming = Request()
-        self._current: Request | None = None
-        self._queue: deque[Request] = deque()
+        self._current = None
+        self._queue = deque()
         self._chunked_out = False
         self._deadline_ns = NEVER
         self._in_head = True
+        self._repeats = Repeats()
         self._head_bytes = 0
         self._garbled = False  # the parser is lost
         self._deaf = False  # an early refusal was sent: what still comes is thrown away
@@ -80,6 +73,11 @@ class ClientConnection(asyncio.Protocol):
         if self._in_head:
             if self._deaf:
                 return
+            alone = self._current is None and not self._head_bytes
+            if alone and (same := self._repeats.take(received, self._gateway, self._transport)):
+                self._deadline_ns = NEVER
+                self._serve(same)
+                return
             self._head_bytes += len(received)
             limit = self._gateway.head_bytes_max
             if self._head_bytes > limit and head_too_long(received, self._head_bytes, limit):
@@ -87,8 +85,12 @@ class ClientConnection(asyncio.Protocol):
                 return
         elif self._garbled:
             return
+        else:
+            alone = False
         try:
             self._parser.feed_data(received)
+            if alone and self._in_head and not self._deaf:
+                self._repeats.learn(received, self._incoming)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(received[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
@@ -183,84 +185,6 @@ class ClientConnection(asyncio.Protocol):
             self._close_after_current()
         elif self._transport is not None:
             self._transport.pause_reading()
-
-    # What an exchange asks for.
-
-    def whole(self, kind: bytes, content: bytes, request_id: str) -> None:
-        """A plain answer in one write."""
-        keeps = self._keeps()
-        if self._transport is not None:
-            self._transport.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b"
-                b"content-length: %d\r\n\r\n%b"
-                % (
-                    kind or b"application/json",
-                    request_id.encode(),
-                    b"" if keeps else heads.CLOSE,
-                    len(content),
-                    content,
-                )
-            )
-        self._ended(keeps)
-
-    def begin(self, answer: Answer, content: bytes, request_id: str) -> None:
-        """The head and the first content of an answer whose end is not known yet."""
-        assert self._current is not None
-        sized = answer.stream is None and answer.length >= 0
-        self._chunked_out = not sized and self._current.chunked
-        if not sized and not self._current.chunked:
-            self._current.keep = False  # HTTP/1.0: the end of the connection is the end
-        head = heads.begun(answer, request_id, chunked=self._chunked_out, close=not self._keeps())
-        if self._chunked_out:
-            self._write(b"%b%x\r\n%b\r\n" % (head, len(content), content))
-        else:
-            self._write(head + content)
-
-    def piece(self, content: bytes) -> None:
-        if self._chunked_out:
-            content = b"%x\r\n%b\r\n" % (len(content), content)
-        if self._transport is not None:
-            self._transport.write(content)
-
-    def chunks(self) -> Write | None:
-        return self._transport.write if self._chunked_out and self._transport else None
-
-    def last(self, content: bytes) -> None:
-        """The end of an answer that has begun."""
-        if not self._chunked_out:
-            self._write(content)
-        elif content:
-            self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
-        else:
-            self._write(LAST_CHUNK)
-        self._ended(self._keeps())
-
-    def refuse(self, error: GanglionError, request_id: str) -> None:
-        current = self._current
-        head_only = current is not None and current.head_only
-        close = not self._keeps()
-        shape = shape_of(current.route if current is not None else None)
-        self._write(
-            errors.answer_of(error, request_id, close=close, head_only=head_only, body_of=shape)
-        )
-        self._ended(self._keeps())
-
-    def page(self, content: bytes, kind: bytes, status: int = 200) -> None:
-        """An answer of the gateway's own."""
-        request_id = self._gateway.request_ids.new()
-        self._write(heads.page(content, kind, status, request_id, close=not self._keeps()))
-        self._ended(self._keeps())
-
-    def wants_comments(self) -> bool:
-        return getattr(self._current, "comments", False)
-
-    def cut(self) -> None:
-        """End the answer so that nobody can take it for a whole one."""
-        self._deaf = True
-        self._exchange = self._current = None
-        self._queue.clear()
-        if self._transport is not None:
-            self._transport.abort()
 
     # The slow beat, and the end.
 
@@ -371,13 +295,6 @@ class ClientConnection(asyncio.Protocol):
             if upload is not None:
                 self._exchange = upload
                 upload_tap.hand_over(request, upload)
-
-    def _keeps(self) -> bool:
-        return self._current is not None and self._current.keep and not self._gateway.draining
-
-    def _write(self, content: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(content)
 
     def _ended(self, keeps: bool) -> None:
         """The present answer is out: serve what waits, or wait for more."""
