@@ -2,8 +2,10 @@
 
 from brain.billing.core.credit import Credit
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
-from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.core.posting import PURCHASES, Asset, Entry, Posting, transfer
+from brain.billing.core.proof import Proof
 from brain.billing.core.storage import Stored
+from brain.billing.ports import ProofSource
 from brain.billing.service.accrue import accrue_due, release_due
 from brain.billing.service.boots import gateway_boot, request_began
 from brain.billing.service.credits import (
@@ -24,6 +26,7 @@ from brain.billing.service.grants import (
     can_spend,
     grant,
     purchased_credits,
+    stop_account,
     stopped_accounts,
 )
 from brain.billing.service.group_commit import post
@@ -43,11 +46,13 @@ from brain.billing.service.payers import Parties, lease_parties, lease_payers
 from brain.billing.service.proofs import prove
 from brain.billing.service.settle import settle_due
 from brain.billing.service.storage import storage_accrued, storage_cost, storage_price
-from brain.billing.store.proofs import Proof
+from brain.billing.store.proofs import proven
 from brain.billing.store.rates import cloud_markup
 
 __all__ = [
+    "PURCHASES",
     "Asset",
+    "BalanceView",
     "Credit",
     "Earned",
     "EarnedDay",
@@ -63,12 +68,14 @@ __all__ = [
     "Parties",
     "Posting",
     "Proof",
+    "ProofSource",
     "Stored",
     "account_row",
     "account_stopped",
     "accrue_due",
     "after_credit",
     "all_account_rows",
+    "balances",
     "can_spend",
     "cloud_markup",
     "drained",
@@ -87,17 +94,22 @@ __all__ = [
     "lease_payers",
     "lease_price",
     "lease_witnessed",
+    "lock_balances",
     "post",
+    "post_in",
     "prove",
+    "proven",
     "purchased_credits",
     "release_due",
     "request_began",
     "settle_due",
     "spending",
+    "stop_account",
     "stopped_accounts",
     "storage_accrued",
     "storage_cost",
     "storage_price",
     "taken_up",
+    "transfer",
     "unwitnessed_leases",
 ]
