@@ -147,6 +147,12 @@ class RefundId(Id):
     prefix = "refund"
 
 
+class PayoutId(Id):
+    """Earnings that are paid to a provider."""
+
+    prefix = "payout"
+
+
 class WorkId(Id):
     prefix = "work"
 
