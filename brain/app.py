@@ -48,7 +48,7 @@ from brain.replays import routes as replay_routes
 from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.trust import routes as trust_routes
-from brain.wiring import ModelsNear, Parts, assemble, pod_front, trust_terms
+from brain.wiring import ModelsNear, Parts, assemble, pod_front, proof_sources, trust_terms
 from brain.witness import routes as witness_routes
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
@@ -81,6 +81,7 @@ def create_app(
     app.state.pod_front = pod_front(settings)
     app.state.join_terms = parts.join_terms
     app.state.trust_terms = trust_terms(settings)
+    app.state.proof_sources = proof_sources()
     app.state.agent_updates = parts.updates
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed

@@ -3,7 +3,9 @@
 from brain.billing.core.credit import Credit
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
 from brain.billing.core.posting import PURCHASES, Asset, Entry, Posting, transfer
+from brain.billing.core.proof import Proof
 from brain.billing.core.storage import Stored
+from brain.billing.ports import ProofSource
 from brain.billing.service.accrue import accrue_due, release_due
 from brain.billing.service.boots import gateway_boot, request_began
 from brain.billing.service.credits import (
@@ -47,7 +49,7 @@ from brain.billing.service.storage import storage_accrued, storage_cost, storage
 from brain.billing.store.journal import BalanceView, balances
 from brain.billing.store.journal import lock as lock_balances
 from brain.billing.store.journal import post_all as post_in
-from brain.billing.store.proofs import Proof
+from brain.billing.store.proofs import proven
 from brain.billing.store.rates import cloud_markup
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "Parties",
     "Posting",
     "Proof",
+    "ProofSource",
     "Stored",
     "account_row",
     "account_stopped",
@@ -98,6 +101,7 @@ __all__ = [
     "post",
     "post_in",
     "prove",
+    "proven",
     "purchased_credits",
     "release_due",
     "request_began",

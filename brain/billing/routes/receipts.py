@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
 
 from brain.billing.core.receipt import exact_nano, exact_usd, gpu_seconds
 from brain.billing.schemas import ProofOut, UsageOut
@@ -90,10 +91,12 @@ async def request_receipt(request_id: str, principal: ReaderIn, ctx: CtxIn) -> d
 
 
 @router.get("/proofs")
-async def proof_list(principal: UserIn, ctx: CtxIn) -> list[ProofOut]:
+async def proof_list(request: Request, principal: UserIn, ctx: CtxIn) -> list[ProofOut]:
     """The books' proofs, computed now: all of them for an administrator, else those of the
     account's own leases."""
-    found = await proofs.prove(ctx, None if principal.is_admin else principal.account_id)
+    sources = getattr(request.app.state, "proof_sources", ())
+    account = None if principal.is_admin else principal.account_id
+    found = await proofs.prove(ctx, account, sources)
     return [
         ProofOut(name=p.name, law=p.law, count=p.count, broken=p.broken, holds=p.holds)
         for p in found

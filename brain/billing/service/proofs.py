@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 from sqlalchemy import text
 
+from brain.billing.core.proof import Proof
+from brain.billing.ports import ProofSource
 from brain.billing.store import proofs
-from brain.billing.store.proofs import Proof
 from brain.plumbing import Ctx
 from kernel.ids import AccountId
 
 _log = structlog.get_logger()
 
 
-async def prove(ctx: Ctx, account: AccountId | None = None) -> list[Proof]:
+async def prove(
+    ctx: Ctx, account: AccountId | None = None, sources: Sequence[ProofSource] = ()
+) -> list[Proof]:
     """Every proof, on one consistent view of the books; with ``account``, those of its leases.
+    ``sources`` are the rooms that add theirs.
 
     A broken one is logged as an error. Changes nothing; may run at any time.
     """
@@ -25,6 +31,9 @@ async def prove(ctx: Ctx, account: AccountId | None = None) -> list[Proof]:
             if account is None
             else await proofs.of_leases(tx, account)
         )
+        if account is None:
+            for source in sources:
+                found += await source.proofs(tx, ctx.clock.now_ns())
     for proof in found:
         if not proof.holds:
             _log.error("proof_broken", proof=proof.name, broken=proof.broken, of=proof.count)

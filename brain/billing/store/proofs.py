@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from brain.billing.core.proof import Proof
 from brain.plumbing import Tx
 from kernel.ids import AccountId
 
 GRACE_NS = 600_000_000_000  # what is past its deadline is released within minutes
-
-
-@dataclass(frozen=True)
-class Proof:
-    """``broken`` of ``count`` do not hold; any is an alarm."""
-
-    name: str
-    law: str
-    count: int
-    broken: int
-
-    @property
-    def holds(self) -> bool:
-        return self.broken == 0
 
 
 _PROOFS: tuple[tuple[str, str, str], ...] = (
@@ -161,6 +147,11 @@ async def _run(
     found = []
     for name, law, sql in proofs:
         used = {key: value for key, value in values.items() if f":{key}" in sql}
-        count, broken = (await tx.execute(text(sql), used)).one()
-        found.append(Proof(name, law, int(count), int(broken)))
+        found.append(await proven(tx, name, law, sql, **used))
     return found
+
+
+async def proven(tx: Tx, name: str, law: str, sql: str, **values: object) -> Proof:
+    """A proof by one query that answers (how many were looked at, how many are broken)."""
+    count, broken = (await tx.execute(text(sql), values)).one()
+    return Proof(name, law, int(count), int(broken))
