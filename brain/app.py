@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from brain import health, pages
 from brain.billing import routes as billing_routes
@@ -93,12 +95,20 @@ def create_app(
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
     problems.install(app)
-    for router in _routers():
-        app.include_router(router)
+    app.router.routes.extend(_routes())
     app.mount("/docs/files", pages.DOCS_FILES)
     _add_middleware(app, parts)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+@cache
+def _routes() -> Sequence[BaseRoute]:
+    """Every room's routes, prepared once a process at their first request, whatever app asks."""
+    whole = APIRouter()
+    for router in _routers():
+        whole.include_router(router)
+    return whole.routes
 
 
 def _routers() -> tuple[APIRouter, ...]:
