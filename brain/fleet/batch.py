@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import delete, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from brain.billing import lease_evidence
 from brain.fleet import quarantine, store
@@ -57,6 +56,17 @@ _RENEWED = text(
     "UPDATE lease AS l SET renewed_ns = v.at_ns"
     " FROM unnest(CAST(:leases AS text[]), CAST(:ats AS bigint[])) AS v(lease_id, at_ns)"
     " WHERE l.lease_id = v.lease_id AND l.renewed_ns < v.at_ns AND l.state <> 'closed'"
+)
+
+_GPUS = text(
+    "INSERT INTO node_gpu (node_id, gpu_uuid, name, memory_mib, simulated, lost, foreign_use,"
+    " unhealthy, position)"
+    " SELECT :node_id, v.uuid, v.name, v.mib, v.simulated, v.lost, v.used, v.unhealthy, v.place - 1"
+    " FROM unnest(CAST(:uuids AS text[]), CAST(:names AS text[]), CAST(:mibs AS bigint[]),"
+    " CAST(:simulated AS boolean[]), CAST(:lost AS boolean[]), CAST(:used AS boolean[]),"
+    " CAST(:unhealthy AS text[])) WITH ORDINALITY"
+    " AS v(uuid, name, mib, simulated, lost, used, unhealthy, place)"
+    " ON CONFLICT DO NOTHING"
 )
 
 
@@ -124,30 +134,10 @@ async def write_inventory(ctx: Ctx, node_id: NodeId, inventory: Inventory) -> No
         await store.fleet_node(tx, node_id, lock=True)
         await tx.execute(delete(NodeGpu).where(NodeGpu.node_id == node_id))
         if inventory.gpus:
-            rows = [
-                {
-                    "node_id": node_id,
-                    "gpu_uuid": uuid,
-                    "position": position,
-                    "name": name,
-                    "memory_mib": memory_mib,
-                    "simulated": simulated,
-                    "lost": lost,
-                    "foreign_use": foreign_use,
-                    "unhealthy": unhealthy,
-                }
-                for position, (
-                    uuid,
-                    name,
-                    memory_mib,
-                    simulated,
-                    lost,
-                    foreign_use,
-                    unhealthy,
-                ) in enumerate(inventory.gpus)
-            ]
-            statement = insert(NodeGpu).values(rows)
-            await tx.execute(statement.on_conflict_do_nothing())
+            columns = zip(*inventory.gpus, strict=True)
+            names = ("uuids", "names", "mibs", "simulated", "lost", "used", "unhealthy")
+            values = {name: list(column) for name, column in zip(names, columns, strict=True)}
+            await tx.execute(_GPUS, {"node_id": str(node_id), **values})
         await tx.execute(
             update(FleetNode)
             .where(FleetNode.node_id == node_id)

@@ -28,7 +28,7 @@ _HEADERS: Final = [
 
 
 class BeatDoor:
-    """Outermost middleware. ``answered(seconds)`` counts each beat that ended here."""
+    """The outermost ASGI application. ``answered(seconds)`` counts each beat that ended here."""
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from kernel.gpu import (
@@ -31,6 +32,9 @@ from kernel.gpu import (
 from kernel.wire.agent import GpuReading
 
 REASON_CHARACTERS_MAX = 300
+VERDICTS_KEPT = 4096
+HEAT = SW_THERMAL_SLOWDOWN | HW_THERMAL_SLOWDOWN
+TOLD_BITS = HEAT | HW_POWER_BRAKE  # of the throttle reasons, those that a verdict names
 CONTAINED = 94  # the XID that says so
 
 
@@ -99,7 +103,48 @@ def unhealthy(gpu: GpuReading) -> str:
     """
     if gpu.lost:
         return ""
-    health = judge(gpu)
+    return _unsold(
+        gpu.recovery_action,
+        bool(gpu.rows_failed),
+        bool(gpu.ecc_uncorrected),
+        gpu.pages_pending,
+        gpu.rows_pending,
+        (gpu.throttle_reasons or 0) & TOLD_BITS,
+        gpu.mig,
+        gpu.compute_mode,
+        tuple(gpu.xids),
+    )
+
+
+@lru_cache(maxsize=VERDICTS_KEPT)
+def _unsold(
+    recovery: int | None,
+    failed: bool,
+    uncorrected: bool,
+    pages: bool | None,
+    rows: bool | None,
+    throttle: int,
+    mig: bool | None,
+    compute_mode: int | None,
+    xids: tuple[int, ...],
+) -> str:
+    """Each beat asks for each GPU, and nearly all are alike."""
+    health = judge(
+        GpuReading(
+            uuid="",
+            name="",
+            memory_total_mib=0,
+            recovery_action=recovery,
+            rows_failed=failed,
+            ecc_uncorrected=int(uncorrected),
+            pages_pending=pages,
+            rows_pending=rows,
+            throttle_reasons=throttle,
+            mig=mig,
+            compute_mode=compute_mode,
+            xids=dict.fromkeys(xids, 1),
+        )
+    )
     if health.level is not Level.BAD:
         return ""
     return "; ".join(health.reasons)[:REASON_CHARACTERS_MAX]
@@ -147,7 +192,7 @@ def _xids(gpu: GpuReading) -> Found:
 def _clocks(gpu: GpuReading) -> Found:
     bits = gpu.throttle_reasons or 0
     found: Found = []
-    if bits & (SW_THERMAL_SLOWDOWN | HW_THERMAL_SLOWDOWN):
+    if bits & HEAT:
         found.append((Level.DEGRADED, "it is slowed down by heat"))
     if bits & HW_POWER_BRAKE:
         found.append((Level.DEGRADED, "it is slowed down by the machine's power supply"))
