@@ -34,7 +34,7 @@ from brain.edge import logs, problems
 from brain.edge.furniture import Furniture
 from brain.edge.limits import AddressLimits
 from brain.fleet import routes as fleet_routes
-from brain.fleet.door import BEAT_PATH, BeatDoor
+from brain.fleet.door import BEAT_PATH, WAKE_PATH, BeatDoor
 from brain.history import routes as history_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
@@ -88,6 +88,7 @@ def create_app(
         front=parts.agents,
         clock=parts.ctx.clock,
         answered=parts.metrics.counted("POST", BEAT_PATH, 200),
+        waited=parts.metrics.counted("GET", WAKE_PATH, 204),
     )
     app.state.parts = parts
     app.state.ctx = parts.ctx

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette.requests import Request
@@ -94,15 +95,23 @@ async def take_beat(front: AgentFront, call: SignedCall, body: bytes) -> bytes:
 
 
 async def wake(request: Request) -> Response:
-    """GET /agent/v1/wake?generation=N"""
-    front = get_front(request)
-    caller, number = check_mac(request, front, b"")
-    text = request.query_params.get("generation", "")
+    """GET /agent/v1/wake?generation=N, where the door did not answer it."""
+    refused: Exception | None = request.scope.get("state", {}).get(REFUSED)
+    if refused is not None:
+        raise refused
+    await take_wake(get_front(request), _signed_call(request))
+    return Response(status_code=204)
+
+
+async def take_wake(front: AgentFront, call: SignedCall) -> None:
+    """Returns when the node has another generation, or after a while. Raises what the caller is
+    refused for."""
+    caller, number = _check_mac(front, call, b"")
+    text = parse_qs(call.path.partition("?")[2]).get("generation", [""])[-1]
     if not text.isascii() or not text.isdigit() or len(text) > 16:
         raise BadInput("generation must be a whole number.", param="generation")
     own = await front.admit(caller, number)
     await front.wait(own, int(text))
-    return Response(status_code=204)
 
 
 async def log_lines(request: Request) -> Response:

@@ -1,6 +1,7 @@
-"""Beats, taken before anything else looks at them: hundreds come in a second, and all are alike.
+"""Beats and the agents' long polls, taken before anything else looks at them: hundreds come in a
+second, and all are alike.
 
-A beat that is right is answered here. Whatever is not goes on to the route of the same path, with
+A call that is right is answered here. Whatever is not goes on to the route of the same path, with
 its body or with what it was refused for, and is met there as any other request is.
 """
 
@@ -12,23 +13,26 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brain.fleet.calls import BEAT_BYTES_MAX, REFUSED, SignedCall, take_beat
+from brain.fleet.calls import BEAT_BYTES_MAX, REFUSED, SignedCall, take_beat, take_wake
 from brain.fleet.front import AgentFront
 from kernel.clock import Clock
 from kernel.wire.agent import MAC_HEADER, SEQ_HEADER, SESSION_HEADER
 
 BODY_SECONDS_MAX: Final = 10.0
 BEAT_PATH: Final = "/agent/v1/beat"
+WAKE_PATH: Final = "/agent/v1/wake"
 _SESSION, _SEQ, _MAC = (name.lower().encode() for name in (SESSION_HEADER, SEQ_HEADER, MAC_HEADER))
 _HEADERS: Final = [
     (b"content-type", b"application/json"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_NOTHING: Final = _HEADERS[1:]
 
 
 class BeatDoor:
-    """The outermost ASGI application. ``answered(seconds)`` counts each beat that ended here."""
+    """The outermost ASGI application. ``answered(seconds)`` counts each beat that ended here, and
+    ``waited`` each long poll."""
 
     def __init__(
         self,
@@ -37,16 +41,40 @@ class BeatDoor:
         front: AgentFront,
         clock: Clock,
         answered: Callable[[float], None],
+        waited: Callable[[float], None],
     ) -> None:
         self.app = app
         self.front = front
         self.clock = clock
         self.answered = answered
+        self.waited = waited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("path") != BEAT_PATH or scope.get("method") != "POST":
+        path = scope.get("path")
+        if path == BEAT_PATH and scope.get("method") == "POST":
+            await self._beat(scope, receive, send)
+        elif path == WAKE_PATH and scope.get("method") == "GET":
+            await self._wake(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _wake(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_ns = self.clock.monotonic_ns()
+        call = _signed(scope)
+        if call is None:
             await self.app(scope, receive, send)
             return
+        try:
+            await take_wake(self.front, call)
+        except Exception as error:
+            scope.setdefault("state", {})[REFUSED] = error
+            await self.app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 204, "headers": _NOTHING})
+        await send({"type": "http.response.body"})
+        self.waited((self.clock.monotonic_ns() - started_ns) / 1e9)
+
+    async def _beat(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_ns = self.clock.monotonic_ns()
         taken: list[Message] = []
         body = await _body(receive, taken)
@@ -90,10 +118,13 @@ def _signed(scope: Scope) -> SignedCall | None:
     """None when a part of the signature is missing: the route says which."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     session, number, code = headers.get(_SESSION), headers.get(_SEQ), headers.get(_MAC)
-    if session is None or number is None or code is None or scope["query_string"]:
+    if session is None or number is None or code is None:
         return None
+    path, query = scope["path"], scope["query_string"]
+    if query:
+        path = f"{path}?{query.decode('latin-1')}"
     texts = (part.decode("latin-1") for part in (session, number, code))
-    return SignedCall("POST", BEAT_PATH, *texts)
+    return SignedCall(scope["method"], path, *texts)
 
 
 def _again(taken: list[Message], receive: Receive) -> Receive:

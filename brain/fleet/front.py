@@ -39,6 +39,7 @@ from kernel.wire.agent import (
 FLUSH_SECONDS = 1.0
 WAKE_SECONDS = 0.25
 WAIT_SECONDS_MAX = 25.0
+WAIT_SPREAD = 0.4  # of it: polls that began together, as after a restart, do not end together
 LOAD_NODES_MAX = 500
 SESSIONS_KEPT = 20_000
 
@@ -218,7 +219,7 @@ class AgentFront:
         """Return when the node's generation is above ``generation``, at the stop, or after a
         while."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_SECONDS_MAX):
+            async with asyncio.timeout(_wait_seconds(own.node_id)):
                 while (now := self.desks.get(own.node_id, own)).generation <= generation:
                     if self._stopping.is_set():
                         return
@@ -310,3 +311,8 @@ class AgentFront:
             except _AWAY as error:
                 _log.warning("fleet_step_failed", step=name, failure=str(error)[:200])
             await self.ctx.clock.sleep(seconds)
+
+
+def _wait_seconds(node_id: NodeId) -> float:
+    """How long this node's polls last. The tail of a node's id is chance."""
+    return WAIT_SECONDS_MAX * (1 - WAIT_SPREAD * (node_id.uuid.int & 0xFFFF) / 0xFFFF)

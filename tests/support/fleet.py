@@ -301,7 +301,8 @@ async def brain_front(
     app.include_router(marketplace_routes.router)
     app.include_router(fleet_routes.router)
     answered: list[float] = []  # beats that the door took by itself
-    app.add_middleware(BeatDoor, front=front, clock=clock, answered=answered.append)
+    counted = {"answered": answered.append, "waited": answered.append}
+    app.add_middleware(BeatDoor, front=front, clock=clock, **counted)
     await front.flush()
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
