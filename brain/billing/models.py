@@ -23,6 +23,7 @@ from sqlalchemy import (
     Numeric,
     SmallInteger,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -47,10 +48,52 @@ class JournalTx(Base):
     kind: Mapped[str] = mapped_column(Text)
     memo: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(STAMP)
+    batch: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class JournalBatch(Base):
+    """Transactions that were posted in one call, as a link of its session's chain: ``hash`` covers
+    them, their entries and ``previous``. Immutable but for ``seal``, which is set once."""
+
+    __tablename__ = "journal_batch"
+    __table_args__ = (
+        UniqueConstraint("chain", "number"),
+        Index("ix_journal_batch_unsealed", "id", postgresql_where=text("seal IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    chain: Mapped[str] = mapped_column(Text)
+    number: Mapped[int] = mapped_column(BigInteger)
+    previous: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(Text)
+    txs: Mapped[int] = mapped_column(Integer)
+    at: Mapped[datetime] = mapped_column(STAMP)
+    seal: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class JournalSeal(Base):
+    """One hash over every batch since the seal before it, and over that seal. Immutable."""
+
+    __tablename__ = "journal_seal"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    previous: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(Text)
+    batches: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(STAMP)
+
+
+class JournalOpen(Base):
+    """A transaction that a statement left unbalanced: its sums are looked at when it commits."""
+
+    __tablename__ = "journal_open"
+
+    tx_id: Mapped[TxId] = mapped_column(IdColumn(TxId), primary_key=True)
 
 
 class JournalEntry(Base):
-    """One line. A deferred constraint trigger makes each transaction sum to zero per asset."""
+    """One line. Triggers see that its transaction is there, and that each transaction sums to
+    zero per asset: at once, or else at the commit."""
 
     __tablename__ = "journal_entry"
     __table_args__ = (
@@ -58,9 +101,7 @@ class JournalEntry(Base):
         Index("ix_journal_entry_account", "ledger_account", "tx_id"),
     )
 
-    tx_id: Mapped[TxId] = mapped_column(
-        IdColumn(TxId), ForeignKey("journal_tx.id"), primary_key=True
-    )
+    tx_id: Mapped[TxId] = mapped_column(IdColumn(TxId), primary_key=True)
     line: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     ledger_account: Mapped[str] = mapped_column(Text)
     asset: Mapped[str] = mapped_column(Text)

@@ -19,6 +19,7 @@ from brain.plumbing import Ctx, Db
 from kernel.errors import Unavailable
 
 BATCH_MAX = 1000
+LANES = 2  # one gathers and is answered while the other is with the database
 WAITING_MAX = 20_000
 TRIES_MAX = 5
 # serialization failure, deadlock: the transaction did nothing and may be tried again
@@ -32,7 +33,7 @@ class GroupCommit:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Posting, asyncio.Future[Posted]]] = []
-        self._runner: asyncio.Task[None] | None = None
+        self._lanes: set[asyncio.Task[None]] = set()
 
     async def post(self, ctx: Ctx, posting: Posting) -> Posted:
         """Returns after the commit that holds ``posting``. Raises ``Conflict`` when its key was
@@ -41,8 +42,10 @@ class GroupCommit:
             raise Unavailable("The ledger is busy; try again in a moment.", retry_after=1)
         future: asyncio.Future[Posted] = asyncio.get_running_loop().create_future()
         self._waiting.append((posting, future))
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run(ctx))
+        if len(self._lanes) < LANES:
+            lane = asyncio.create_task(self._run(ctx))
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
         posted = await future
         journal.raise_conflict(posting, posted)
         return posted
@@ -66,8 +69,7 @@ class GroupCommit:
 async def _commit(ctx: Ctx, postings: list[Posting]) -> list[Posted]:
     for attempt in range(TRIES_MAX):
         try:
-            async with ctx.db.begin() as tx:
-                return await journal.post(tx, postings, ctx.clock.now())
+            return await journal.post_alone(ctx.db, postings, ctx.clock.now())
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in RETRIED or attempt == TRIES_MAX - 1:
                 raise

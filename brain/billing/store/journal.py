@@ -6,28 +6,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Text, bindparam, func, select, text
+import asyncpg
+from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from brain.billing.core.posting import Asset, Posting
 from brain.billing.models import Balance, JournalEntry, JournalTx
-from brain.plumbing import Tx
+from brain.plumbing import Db, Tx
 from kernel.errors import Conflict
 from kernel.ids import AccountId, TxId
 
-_TEXTS, _BIGS, _INTS = ARRAY(Text), ARRAY(BigInteger), ARRAY(Integer)
+_TEXTS, _BIGS = ARRAY(Text), ARRAY(BigInteger)
 
-_POST = text(
-    "SELECT posted_id, outcome FROM ledger_post(:ids, :keys, :hashes, :kinds, :memos, :ats,"
-    " :e_tx, :e_line, :e_account, :e_asset, :e_amount, :c_tx, :c_hold, :c_amount)"
-).bindparams(
-    *(bindparam(n, type_=_TEXTS) for n in ("ids", "keys", "hashes", "kinds", "memos")),
-    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
-    *(bindparam(n, type_=_TEXTS) for n in ("e_tx", "e_account", "e_asset", "c_tx", "c_hold")),
-    bindparam("e_line", type_=_INTS),
-    *(bindparam(n, type_=_BIGS) for n in ("e_amount", "c_amount")),
-)
+# The driver's own placeholders: arrays of thousands go to it as they are.
+_POST = """
+SELECT place, known_id, same FROM ledger_post(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz,
+    $7::text[], $8::int[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[],
+    $14::text[], $15::text[], $16::bigint[])
+"""
 _LOCK = text("SELECT ledger_lock(:accounts, :assets)").bindparams(
     bindparam("accounts", type_=_TEXTS), bindparam("assets", type_=_TEXTS)
 )
@@ -43,8 +42,7 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"  # the key was used for something else; nothing was posted
 
 
-@dataclass(frozen=True)
-class Posted:
+class Posted(NamedTuple):
     id: TxId
     outcome: Outcome
 
@@ -64,32 +62,72 @@ class BalanceView:
 
 
 async def post(tx: Tx, postings: Sequence[Posting], at: datetime) -> list[Posted]:
-    """Post a batch. Balances are locked in name order first; the same key and content twice is
-    posted once. One ``Posted`` per posting, in order; a conflict is told, not raised."""
+    """Post a batch within a transaction. The same key and content twice is posted once. One
+    ``Posted`` per posting, in order; a conflict is told, not raised. Balances are locked in name
+    order, after those that the transaction has locked already."""
     if not postings:
         return []
+    ordered = sorted(postings, key=_key)
+    connection = await tx.connection()
+    rows = (await connection.exec_driver_sql(_POST, _arguments(ordered, at))).all()
+    return _answers(postings, ordered, [tuple(row) for row in rows])
+
+
+async def post_alone(db: Db, postings: Sequence[Posting], at: datetime) -> list[Posted]:
+    """As ``post``, as a transaction of its own in one round trip; returns after its commit."""
+    ordered = sorted(postings, key=_key)
+    async with db.engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        try:
+            rows = await driver.fetch(_POST, *_arguments(ordered, at))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise OperationalError("ledger_post", (), error) from error
+    return _answers(postings, ordered, rows)
+
+
+def _key(posting: Posting) -> str:
+    return posting.key
+
+
+def _arguments(postings: Sequence[Posting], at: datetime) -> tuple[object, ...]:
+    """In key order, so that two batches with the same keys never wait crosswise."""
     entries = [(p.id, line, e) for p in postings for line, e in enumerate(p.entries, 1)]
     captures = [(p.id, c) for p in postings for c in p.captures]
-    rows = await tx.execute(
-        _POST,
-        {
-            "ids": [p.id for p in postings],
-            "keys": [p.key for p in postings],
-            "hashes": [p.input_hash() for p in postings],
-            "kinds": [p.kind for p in postings],
-            "memos": [p.memo for p in postings],
-            "ats": [at] * len(postings),
-            "e_tx": [id for id, _, _ in entries],
-            "e_line": [line for _, line, _ in entries],
-            "e_account": [e.account for _, _, e in entries],
-            "e_asset": [e.asset.value for _, _, e in entries],
-            "e_amount": [e.amount for _, _, e in entries],
-            "c_tx": [id for id, _ in captures],
-            "c_hold": [c.hold for _, c in captures],
-            "c_amount": [c.nano for _, c in captures],
-        },
+    accounts = [e.account for _, _, e in entries]
+    assets = [e.asset.value for _, _, e in entries]
+    names = sorted(set(zip(accounts, assets, strict=True)))
+    return (
+        [p.id for p in postings],
+        [p.key for p in postings],
+        [p.input_hash() for p in postings],
+        [p.kind for p in postings],
+        [p.memo for p in postings],
+        at,
+        [id for id, _, _ in entries],
+        [line for _, line, _ in entries],
+        accounts,
+        assets,
+        [e.amount for _, _, e in entries],
+        [name for name, _ in names],
+        [asset for _, asset in names],
+        [id for id, _ in captures],
+        [c.hold for _, c in captures],
+        [c.nano for _, c in captures],
     )
-    return [Posted(TxId(row.posted_id), Outcome(row.outcome)) for row in rows]
+
+
+def _answers(
+    postings: Sequence[Posting], ordered: Sequence[Posting], rows: Sequence[Sequence[Any]]
+) -> list[Posted]:
+    """Only those whose key was there before are answered with a row."""
+    known = {
+        ordered[place - 1].id: Posted(TxId(id), Outcome.KNOWN if same else Outcome.CONFLICT)
+        for place, id, same in rows
+    }
+    if not known:
+        return [Posted(p.id, Outcome.POSTED) for p in postings]
+    return [known.get(p.id) or Posted(p.id, Outcome.POSTED) for p in postings]
 
 
 async def post_all(tx: Tx, postings: Sequence[Posting], at: datetime) -> list[Posted]:
