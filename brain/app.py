@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from brain import health, pages
+from brain import health, pages, paperwork
 from brain.billing import routes as billing_routes
 from brain.deployments import (
     OwnedDeployments,
@@ -38,20 +38,24 @@ from brain.fleet.door import BEAT_PATH, WAKE_PATH, BeatDoor
 from brain.history import routes as history_routes
 from brain.identity import Passwords
 from brain.identity import routes as identity_routes
+from brain.invoices import routes as invoice_routes
 from brain.limits import Dealer
 from brain.limits import routes as limit_routes
 from brain.marketplace import routes as marketplace_routes
 from brain.offers import Market
 from brain.offers import routes as offer_routes
+from brain.payouts import routes as payout_routes
 from brain.plumbing import Ctx
 from brain.pods import keeping_routes, stray_routes
 from brain.pods import routes as pod_routes
+from brain.pricing import routes as price_routes
 from brain.provisioning import routes as provisioning_routes
 from brain.replays import routes as replay_routes
 from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
+from brain.terms import pod_front, trust_terms
 from brain.trust import routes as trust_routes
-from brain.wiring import ModelsNear, Parts, assemble, pod_front, proof_sources, trust_terms
+from brain.wiring import ModelsNear, Parts, assemble, proof_sources
 from brain.witness import routes as witness_routes
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
@@ -101,6 +105,8 @@ def create_app(
     app.state.join_terms = parts.join_terms
     app.state.trust_terms = trust_terms(settings)
     app.state.proof_sources = proof_sources()
+    app.state.payout_terms = parts.payout_terms
+    app.state.seller = paperwork.seller(settings)
     app.state.agent_updates = parts.updates
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
@@ -138,6 +144,8 @@ def _routers() -> tuple[APIRouter, ...]:
         limit_routes.router,
         secret_routes.router,
         billing_routes.router,
+        invoice_routes.router,
+        price_routes.router,
         replay_routes.router,
         marketplace_routes.router,
         trust_routes.router,
@@ -155,6 +163,7 @@ def _routers() -> tuple[APIRouter, ...]:
         feed_routes.router,
         witness_routes.router,
         earnings_routes.router,
+        payout_routes.router,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from brain.adapters.clouds import CloudSettings
+from brain.adapters.mail import MailSettings
 
 JWT_BYTES_MIN = 64
 WEAK_WORDS = ("changeme", "change-me", "secret", "password", "example", "default", "development")
@@ -36,7 +37,7 @@ class UnsafeSettings(Exception):
         self.sentences = sentences
 
 
-class Settings(CloudSettings):
+class Settings(MailSettings, CloudSettings):
     """Read from the environment only. Names are law; see .env.example."""
 
     model_config = SettingsConfigDict(
@@ -216,6 +217,9 @@ class Settings(CloudSettings):
         ge=0,
         le=31_622_400,
         description="Earnings of bills that are younger are not paid out yet.",
+    )
+    payout_period: Literal["day", "week", "month"] = Field(
+        default="week", description="A provider is paid once in each of these, by UTC."
     )
     witness_wait_seconds: int = Field(
         default=3600,

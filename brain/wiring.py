@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from brain import billing, deployments, fleet, offers, pods, provisioning, trust, witness
+from brain import billing, deployments, fleet, offers, payouts, pods, provisioning, trust, witness
 from brain.adapters.clouds import open_clouds
+from brain.adapters.payments.disbursers import open_disbursers
 from brain.clouds import Cloud
 from brain.deployments import Feed, tasks
 from brain.edge.idempotency import forget_old
-from brain.edge.limits import Limits, Rate, Rates
+from brain.edge.limits import Limits
 from brain.edge.metrics import Metrics
 from brain.history import FleetGauges, HistoryPart, Meters, reconcile_history
 from brain.identity import Identity, Passwords, Tokens
 from brain.marketplace import AgentUpdates, JoinTerms, agent_file
+from brain.paperwork import ticks as paper_ticks
 from brain.plumbing import Ctx, Db, Tx, valkey
-from brain.plumbing.sealing import Sealer
 from brain.replays import Replays, forget_old_replays
 from brain.secrets import Vault
 from brain.settings import Settings
-from brain.sources import Limits as GatewayLimits
 from brain.sources import sources
+from brain.terms import (
+    gateway_limits,
+    meter_policy,
+    rates,
+    rent_terms,
+    trust_terms,
+    vault_of,
+)
 from catalog import Catalog, load_catalog
-from kernel.clock import SystemClock
+from kernel.clock import Clock, SystemClock
 from kernel.ids import AccountId, ReplicaId, SystemIds
 
 Tick = Callable[[], Awaitable[object]]
@@ -99,6 +105,7 @@ class Parts:
     link_gateways: fleet.LinkGateways
     agents: fleet.AgentFront
     join_terms: JoinTerms
+    payout_terms: payouts.PayoutTerms
     catalog: Catalog
     feed: Feed
     replays: Replays
@@ -114,6 +121,7 @@ class Parts:
         await self.agents.stop()
         self.wake.close()
         self.identity.passwords.close()
+        await self.payout_terms.close()
         await self.valkey.aclose()
         await self.ctx.db.close()
 
@@ -150,7 +158,7 @@ def assemble(
         valkey=redis,
         metrics=metrics,
         fleet_gauges=FleetGauges(metrics.registry),
-        limits=Limits(redis, made.clock, _rates(settings)),
+        limits=Limits(redis, made.clock, rates(settings)),
         vault=vault_of(settings),
         updates=updates,
         link_gateways=gateways,
@@ -167,6 +175,7 @@ def assemble(
             beat_seconds=settings.beat_seconds,
             wheels_dir=settings.agent_wheels_dir,
         ),
+        payout_terms=payout_terms(settings, made.clock),
         catalog=load_catalog(),
         feed=Feed(made, sources(master_key, gateway_limits(settings))),
         replays=Replays(made, master_key),
@@ -182,24 +191,6 @@ def assemble(
             credits_for_key_min=settings.minimum_credits_for_api_key,
             key_requests_max=max(settings.api_rate_limit, settings.api_rate_limit_max),
         ),
-    )
-
-
-def _rates(settings: Settings) -> Rates:
-    return Rates(
-        auth=Rate(settings.auth_requests_per_second, 1),
-        api=Rate(settings.api_requests_per_second, 1),
-        key=Rate(settings.api_rate_limit, 60),
-    )
-
-
-def gateway_limits(settings: Settings) -> GatewayLimits:
-    """What keys and accounts may ask of all gateways together."""
-    return GatewayLimits(
-        key_requests_per_minute=settings.api_rate_limit,
-        requests_per_minute=settings.account_requests_per_minute,
-        tokens_per_minute=settings.account_tokens_per_minute,
-        requests_at_once=settings.account_requests_at_once,
     )
 
 
@@ -235,6 +226,7 @@ class WorkerParts:
     ctx: Ctx
     catalog: Catalog
     clouds: Mapping[str, Cloud]
+    payout_terms: payouts.PayoutTerms = field(default_factory=payouts.PayoutTerms)
 
     def ticks(self, halt: Callable[[], bool]) -> Mapping[str, Tick]:
         """Each tick by its task's name; ``halt`` says when to end early."""
@@ -292,6 +284,8 @@ class WorkerParts:
             tasks.HISTORY: history,
             tasks.WITNESS: judge,
             **self._cloud_ticks(owner, watcher, halt),
+            **paper_ticks(ctx, self.settings, halt),
+            **payouts.ticks(ctx, self.payout_terms, owner=owner, halt=halt),
             tasks.TRUST: self._trust,
         }
 
@@ -336,61 +330,32 @@ class WorkerParts:
     async def close(self) -> None:
         for cloud in self.clouds.values():
             await cloud.close()
+        await self.payout_terms.close()
         await self.ctx.db.close()
 
 
-def trust_terms(settings: Settings) -> trust.TrustTerms:
-    """What this installation asks of nodes."""
-    return trust.TrustTerms(
-        notice_seconds=settings.maintenance_notice_seconds,
-        shadow_days_min=settings.check_shadow_days,
-        check_seconds=settings.check_seconds,
-        check_image=settings.check_image,
+def payout_terms(settings: Settings, clock: Clock) -> payouts.PayoutTerms:
+    """Who pays providers, how often, and what of."""
+    return payouts.PayoutTerms(
+        disbursers=open_disbursers(settings, clock),
+        every=payouts.Every(settings.payout_period),
+        matures_seconds=settings.earnings_mature_seconds,
     )
 
 
 def proof_sources() -> tuple[billing.ProofSource, ...]:
     """The rooms whose rows must agree with the books; `ganglion prove` asks them all."""
-    return ()
-
-
-def pod_front(settings: Settings) -> pods.Front:
-    """Where people reach pods, as they are told."""
-    host = settings.pod_domain.lower().strip(".")
-    return pods.Front(
-        url=settings.public_pods_url or f"http://{host}:{settings.pod_front_port}",
-        ssh=settings.public_ssh or f"{host}:{settings.ssh_port}",
-    )
-
-
-def rent_terms(settings: Settings) -> provisioning.Terms:
-    """What rented machines are called and told."""
-    master_key = bytes.fromhex(settings.master_key.get_secret_value())
-    return provisioning.Terms(
-        installation_id=settings.installation_id,
-        brain_url=settings.public_brain_url,
-        code_sha256=provisioning.agent_code().sha256,
-        secret=hmac.new(master_key, b"join tokens of rented machines", hashlib.sha256).digest(),
-        boot_image=settings.cloud_boot_image,
-    )
-
-
-def vault_of(settings: Settings) -> Vault:
-    """What seals and opens accounts' secrets in this process."""
-    return Vault(Sealer(bytes.fromhex(settings.master_key.get_secret_value())))
-
-
-def meter_policy(settings: Settings) -> billing.MeterPolicy:
-    """The meter's figures of this installation."""
-    return billing.MeterPolicy(
-        window_seconds=settings.meter_window_seconds,
-        close_seconds_max=settings.meter_window_close_seconds_max,
-        installation_id=settings.installation_id,
-    )
+    return (payouts.PayoutProofs(),)
 
 
 def assemble_worker(settings: Settings) -> WorkerParts:
     """The parts of a worker process; call it in the thread whose loop will use them."""
     ctx = system_ctx(settings)
     clouds = open_clouds(settings, ctx.clock)
-    return WorkerParts(settings=settings, ctx=ctx, catalog=load_catalog(), clouds=clouds)
+    return WorkerParts(
+        settings=settings,
+        ctx=ctx,
+        catalog=load_catalog(),
+        clouds=clouds,
+        payout_terms=payout_terms(settings, ctx.clock),
+    )

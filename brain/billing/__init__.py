@@ -5,6 +5,8 @@ from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTe
 from brain.billing.core.posting import PURCHASES, Asset, Entry, Posting, transfer
 from brain.billing.core.proof import Proof
 from brain.billing.core.storage import Stored
+from brain.billing.documents import Charged, Unmarked, UseKind, mark_use, unmarked
+from brain.billing.documents import mark as mark_document
 from brain.billing.ports import ProofSource
 from brain.billing.service.accrue import accrue_due, release_due
 from brain.billing.service.boots import gateway_boot, request_began
@@ -14,6 +16,12 @@ from brain.billing.service.credits import (
     lease_credited,
     lease_witnessed,
     unwitnessed_leases,
+)
+from brain.billing.service.currencies import (
+    DECIMALS,
+    CurrencyRate,
+    currency_rate,
+    set_currency_rate,
 )
 from brain.billing.service.earned import Earned, EarnedDay, earned, earned_by_day
 from brain.billing.service.gateway import MeterPolicy
@@ -42,21 +50,37 @@ from brain.billing.service.leases import (
     spending,
     taken_up,
 )
+from brain.billing.service.papers import after_paper, paper_posted
 from brain.billing.service.payers import Parties, lease_parties, lease_payers
 from brain.billing.service.proofs import prove
+from brain.billing.service.provider_money import (
+    Payable,
+    ProviderLine,
+    owed_providers,
+    payable,
+    payout_asked,
+    payout_minimum,
+    payout_paid,
+    payout_returned,
+    provider_lines,
+    unpaid_at,
+)
 from brain.billing.service.settle import settle_due
 from brain.billing.service.storage import storage_accrued, storage_cost, storage_price
 from brain.billing.store.journal import BalanceView, balances
 from brain.billing.store.journal import lock as lock_balances
 from brain.billing.store.journal import post_all as post_in
 from brain.billing.store.proofs import proven
-from brain.billing.store.rates import cloud_markup
+from brain.billing.store.rates import cloud_markup, credit_price
 
 __all__ = [
+    "DECIMALS",
     "PURCHASES",
     "Asset",
     "BalanceView",
+    "Charged",
     "Credit",
+    "CurrencyRate",
     "Earned",
     "EarnedDay",
     "Entry",
@@ -69,18 +93,25 @@ __all__ = [
     "MeterPolicy",
     "Metered",
     "Parties",
+    "Payable",
     "Posting",
     "Proof",
     "ProofSource",
+    "ProviderLine",
     "Stored",
+    "Unmarked",
+    "UseKind",
     "account_row",
     "account_stopped",
     "accrue_due",
     "after_credit",
+    "after_paper",
     "all_account_rows",
     "balances",
     "can_spend",
     "cloud_markup",
+    "credit_price",
+    "currency_rate",
     "drained",
     "earned",
     "earned_by_day",
@@ -98,13 +129,24 @@ __all__ = [
     "lease_price",
     "lease_witnessed",
     "lock_balances",
+    "mark_document",
+    "mark_use",
+    "owed_providers",
+    "payable",
+    "payout_asked",
+    "payout_minimum",
+    "payout_paid",
+    "payout_returned",
+    "paper_posted",
     "post",
     "post_in",
     "prove",
     "proven",
+    "provider_lines",
     "purchased_credits",
     "release_due",
     "request_began",
+    "set_currency_rate",
     "settle_due",
     "spending",
     "stop_account",
@@ -114,5 +156,7 @@ __all__ = [
     "storage_price",
     "taken_up",
     "transfer",
+    "unpaid_at",
+    "unmarked",
     "unwitnessed_leases",
 ]

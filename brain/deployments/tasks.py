@@ -28,6 +28,9 @@ OFFERS: Final = "ganglion.offers"
 TRUST: Final = "ganglion.trust"
 HISTORY: Final = "ganglion.history"
 WITNESS: Final = "ganglion.witness"
+INVOICES: Final = "ganglion.invoices"
+PAYOUTS: Final = "ganglion.payouts"
+PAYOUT_RUN: Final = "ganglion.payout-run"
 
 # Seconds between two ticks of a kind.
 CADENCE_SECONDS: Final[dict[str, float]] = {
@@ -44,6 +47,9 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     TRUST: 2.0,
     HISTORY: 15.0,
     WITNESS: 30.0,
+    INVOICES: 60.0,
+    PAYOUTS: 5.0,
+    PAYOUT_RUN: 900.0,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5

@@ -19,7 +19,7 @@ from brain.marketplace.service import (
     nodes_of_account,
     revoke_node,
 )
-from brain.marketplace.store import accounts_nodes
+from brain.marketplace.store import accounts_nodes, provider
 from brain.marketplace.updates import AgentUpdates
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "node_of_account",
     "node_terms",
     "nodes_of_account",
+    "provider",
     "replace_key",
     "revoke_node",
     "stored",
