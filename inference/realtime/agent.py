@@ -53,18 +53,11 @@ class Agent(Session):
         self._send("session.created", session=self._options.shown(self._session_id))
         self._try(lambda: self._check_models(self._options))
 
-    def text(self, content: bytes) -> None:
-        def serve() -> None:
-            head = events.head(content)
-            self._event_id = head.event_id
-            serve_one = self._SERVED.get(head.type)
-            if serve_one is None:
-                raise events.unknown(head.type)
-            serve_one(self, content)
-
-        self._event_id = None
-        self._try(serve)
-        self._event_id = None
+    def _serve(self, kind: str, content: bytes) -> None:
+        serve_one = self._SERVED.get(kind)
+        if serve_one is None:
+            raise events.unknown(kind)
+        serve_one(self, content)
 
     def binary(self, content: bytes) -> None:
         self._outlet.close(UNSUPPORTED, "Send events as text; sound goes in as base64.")

@@ -77,15 +77,8 @@ class Dictation(Session):
     def binary(self, content: bytes) -> None:
         self._try(lambda: self._hear(content))
 
-    def text(self, content: bytes) -> None:
-        self._event_id = None
-        self._try(lambda: self._event(content))
-        self._event_id = None
-
-    def _event(self, content: bytes) -> None:
-        head = events.head(content)
-        self._event_id = head.event_id
-        match head.type:
+    def _serve(self, kind: str, content: bytes) -> None:
+        match kind:
             case "input_audio_buffer.append":
                 self._hear(events.body(content, events.Append).audio)
             case "input_audio_buffer.commit":

@@ -67,15 +67,8 @@ class Reading(Session):
     def binary(self, content: bytes) -> None:
         self._outlet.close(UNSUPPORTED, "Send events as text.")
 
-    def text(self, content: bytes) -> None:
-        self._event_id = None
-        self._try(lambda: self._event(content))
-        self._event_id = None
-
-    def _event(self, content: bytes) -> None:
-        head = events.head(content)
-        self._event_id = head.event_id
-        match head.type:
+    def _serve(self, kind: str, content: bytes) -> None:
+        match kind:
             case "input_text.append":
                 self._append(events.body(content, _Text).text)
             case "input_text.commit":

@@ -28,6 +28,22 @@ class Session(ABC):
     def _legs(self) -> list[Leg]:
         """Those that run."""
 
+    @abstractmethod
+    def _serve(self, kind: str, content: bytes) -> None:
+        """One event of the client's, of this kind. Raises what the client is told."""
+
+    def text(self, content: bytes) -> None:
+        """An event: its errors name it."""
+
+        def serve() -> None:
+            head = events.head(content)
+            self._event_id = head.event_id
+            self._serve(head.type, content)
+
+        self._event_id = None
+        self._try(serve)
+        self._event_id = None
+
     @property
     def busy(self) -> bool:
         return bool(self._legs())
