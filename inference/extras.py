@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -25,7 +25,8 @@ from kernel.wire.gateway import KeyRow
 
 KEY = b"idempotency-key"
 PARENT, STATE = b"traceparent", b"tracestate"
-NAMES = frozenset((KEY, PARENT, STATE))
+CONTINUE = b"x-ganglion-continue"  # ``true``: another worker goes on where one fails
+NAMES = frozenset((KEY, PARENT, STATE, CONTINUE))
 VALUES_MAX = 32  # of one name; a head has its own limit of bytes
 
 
@@ -41,14 +42,18 @@ class Running(Protocol):
 class Extras:
     """Filled by the parser, header by header."""
 
-    __slots__ = ("keys", "parents", "states")
+    __slots__ = ("goes_on", "keys", "parents", "states")
 
     def __init__(self) -> None:
+        self.goes_on = False
         self.keys: list[bytes] = []
         self.parents: list[bytes] = []
         self.states: list[bytes] = []
 
     def take(self, name: bytes, value: bytes) -> None:
+        if name == CONTINUE:
+            self.goes_on = value.lower() == b"true"
+            return
         values = self.keys if name == KEY else self.parents if name == PARENT else self.states
         if len(values) < VALUES_MAX:
             values.append(value)
@@ -78,7 +83,7 @@ class Extras:
             return made
 
         def exchange(client: Client) -> Watched:
-            made = Watched(gateway, client, key, route, request_id, now_ns)
+            made = self._made(gateway, client, key, route, request_id, now_ns)
             made.trace = trace
             return made
 
@@ -87,6 +92,13 @@ class Extras:
         text = self.keys[0] if len(self.keys) == 1 else b""
         run: Run = form if route.form else exchange
         return Keyed(gateway, client, key, route, request_id, now_ns, text, run)
+
+    def _made(self, *given: Any) -> Watched:
+        if not self.goes_on:
+            return Watched(*given)
+        from inference.continued import Continued  # it needs what needs this
+
+        return Continued(*given)
 
 
 @dataclass(slots=True, eq=False)

@@ -46,6 +46,7 @@ class Metrics:
         self.token_gaps: dict[str, Histogram] = {}
         self.events: dict[str, int] = {
             "failover": 0,
+            "continued": 0,
             "worker_failed": 0,
             "worker_refused": 0,
             "stream_broken": 0,

@@ -21,6 +21,8 @@ NATURAL_WORDS_MIN, NATURAL_WORDS_SPREAD = 12, 24
 _PIECE = re.compile(r"\s*(?:\w{1,12}|[^\w\s])|\s+")
 SCHEMA_DEPTH_MAX = 16
 HEARD_WORDS_MAX = 400
+_FIRST_WORD = "This"
+_ENDLESS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,27 @@ def speak(prompt: str, wish: Wish, choice: int) -> Answer:
     while len(pieces) < length:
         pieces.append(" " + next(words))
     return trim(tuple(pieces), wish)
+
+
+def go_on(prompt: str, said: str, wish: Wish, choice: int) -> Answer:
+    """The rest of what ``speak`` says, of which ``said`` is the beginning; any other text is
+    followed by a whole answer."""
+    least = count(said) + (wish.tokens_max if wish.run_on else wish.tokens_min)
+    whole = speak(prompt, Wish(_ENDLESS, least), choice)
+    if not whole.text.startswith(said):
+        return speak(prompt, wish, choice)
+    return trim(split(whole.text[len(said) :]), wish)
+
+
+def part(prompt: str) -> tuple[str, str]:
+    """A prompt that ends in the beginning of an answer to its own beginning, as these two."""
+    at = prompt.rfind(_FIRST_WORD)
+    while at > 0:
+        said = prompt[at:]
+        if speak(prompt[:at], Wish(_ENDLESS, count(said)), 0).text.startswith(said):
+            return prompt[:at], said
+        at = prompt.rfind(_FIRST_WORD, 0, at)
+    return prompt, ""
 
 
 def transcribe(digest: str, seconds: float, tokens_max: int) -> Answer:

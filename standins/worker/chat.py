@@ -31,11 +31,14 @@ def read(body: Body, limits: Limits, *, identity: str, created: int) -> Job:
         raise bad_field("list_type", "messages", "Input should be a valid list", messages)
     jobs.check_sampling(body)
     stream, include_usage, continuous = jobs.stream_wishes(body)
+    said = _said(body, messages)
     prompt = "\n".join(_text(message) for message in messages)
     prompt_tokens = answers.count(prompt) + MESSAGE_TOKENS * len(messages)
+    if said is not None:
+        prompt = "\n".join(_text(message) for message in messages[:-1])
     wish = jobs.wish(body, prompt_tokens, limits, default_tokens=limits.max_model_len)
     choices = tuple(
-        Choice(index, prompt, prompt_tokens, _answer(body, prompt, wish, index))
+        Choice(index, prompt, prompt_tokens, _answer(body, prompt, wish, index, said))
         for index in range(jobs.choices_asked(body))
     )
     top = jobs.top_asked(body.get("top_logprobs"))
@@ -197,7 +200,21 @@ def _tool_opening(choice: Choice) -> Body:
     return {"content": None, "tool_calls": [call]}
 
 
-def _answer(body: Body, prompt: str, wish: answers.Wish, index: int) -> Answer:
+def _said(body: Body, messages: list[Body]) -> str | None:
+    """The last message, where the answer is to be its continuation."""
+    if body.get("continue_final_message") is not True:
+        return None
+    if body.get("add_generation_prompt", True) is True:
+        message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+        raise Refusal(message, param=None)
+    return _text(messages[-1]) if messages else None
+
+
+def _answer(
+    body: Body, prompt: str, wish: answers.Wish, index: int, said: str | None = None
+) -> Answer:
+    if said is not None:
+        return answers.go_on(prompt, said, wish, index)
     tool = _forced_tool(body)
     if tool is not None:
         return answers.call_tool(prompt, str(tool.get("name")), tool.get("parameters"))

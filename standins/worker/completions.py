@@ -34,7 +34,8 @@ def read(body: Body, limits: Limits, *, identity: str, created: int) -> Job:
     for text, tokens in prompts:
         wish = jobs.wish(body, tokens, limits, default_tokens=DEFAULT_TOKENS)
         for turn in range(wanted):
-            answer = answers.speak(text, wish, turn)
+            asked, said = answers.part(text)
+            answer = answers.go_on(asked, said, wish, turn)
             shown = text if echo else ""
             choices.append(Choice(len(choices), text, tokens, answer, shown))
     scores = body.get("logprobs")
