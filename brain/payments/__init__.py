@@ -1,5 +1,8 @@
 """The room where money comes in: cards, top-ups, refunds, disputes. This is its door."""
 
+from brain.payments.core import USD, Exchange
+from brain.payments.desk import Desk, PaymentTerms, Processor
+from brain.payments.hints import receive
 from brain.payments.ports import (
     Away,
     Begun,
@@ -26,8 +29,13 @@ from brain.payments.ports import (
     Seen,
     Statement,
 )
+from brain.payments.proofs import PaymentProofs
+from brain.payments.reconcile import reconcile_payments
+from brain.payments.refill import reconcile_refills
+from brain.payments.sweep import sweep_payments
 
 __all__ = [
+    "USD",
     "Away",
     "Begun",
     "Canceller",
@@ -36,6 +44,8 @@ __all__ = [
     "CardSetup",
     "Collector",
     "CredentialsRefused",
+    "Desk",
+    "Exchange",
     "Forged",
     "Hint",
     "HintReader",
@@ -43,8 +53,11 @@ __all__ = [
     "Order",
     "PayerRefused",
     "PaymentError",
+    "PaymentProofs",
     "PaymentRefused",
     "PaymentState",
+    "PaymentTerms",
+    "Processor",
     "RefundOrder",
     "RefundSeen",
     "Refunder",
@@ -52,4 +65,8 @@ __all__ = [
     "ReversalKind",
     "Seen",
     "Statement",
+    "receive",
+    "reconcile_payments",
+    "reconcile_refills",
+    "sweep_payments",
 ]

@@ -237,7 +237,7 @@ class Refunder(Protocol):
 class CardKeeper(Protocol):
     """Customers and their saved cards."""
 
-    async def customer(self, account: AccountId, email: str) -> str:
+    async def customer(self, account: AccountId) -> str:
         """The reference of the customer for this account; made when there is none. Once."""
         ...
 
@@ -257,6 +257,6 @@ class CardKeeper(Protocol):
 class Statement(Protocol):
     """The processor's own books about our balance."""
 
-    async def lines(self, since: datetime, after: str | None, limit: int) -> list[Line]:
-        """Lines made at ``since`` or later, the oldest first, after the line ``after``."""
+    async def lines(self, since: datetime, until: datetime) -> list[Line]:
+        """All lines made at ``since`` or later and before ``until``, the oldest first."""
         ...
