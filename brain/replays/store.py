@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from brain.plumbing import Tx
@@ -62,12 +62,7 @@ async def settle(
     """True when the claim was still this request's."""
     done = await tx.execute(
         update(Replay)
-        .where(
-            Replay.account_id == name.account_id,
-            Replay.key_hash == name.key_hash,
-            Replay.request_id == request_id,
-            Replay.settled_ns.is_(None),
-        )
+        .where(*_claim_of(name, request_id))
         .values(settled_ns=at_ns, expires_ns=expires_ns, sealed=sealed)
         .returning(Replay.request_id)
         .execution_options(synchronize_session=False)
@@ -79,16 +74,21 @@ async def free(tx: Tx, name: Name, request_id: str) -> bool:
     """Drop the claim of a request that no worker began."""
     gone = await tx.execute(
         delete(Replay)
-        .where(
-            Replay.account_id == name.account_id,
-            Replay.key_hash == name.key_hash,
-            Replay.request_id == request_id,
-            Replay.settled_ns.is_(None),
-        )
+        .where(*_claim_of(name, request_id))
         .returning(Replay.request_id)
         .execution_options(synchronize_session=False)
     )
     return gone.one_or_none() is not None
+
+
+def _claim_of(name: Name, request_id: str) -> tuple[ColumnElement[bool], ...]:
+    """While it is this request's, and has no answer."""
+    return (
+        Replay.account_id == name.account_id,
+        Replay.key_hash == name.key_hash,
+        Replay.request_id == request_id,
+        Replay.settled_ns.is_(None),
+    )
 
 
 async def forget(tx: Tx, now_ns: int, limit: int) -> int:
