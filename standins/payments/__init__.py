@@ -1,0 +1,1 @@
+"""Emulated payment processors, each accepted by its own unmodified client."""
