@@ -11,7 +11,10 @@ import brain
 from brain.plumbing import Base
 
 # Rooms keep their tables in models.py; plumbing and edge beside what works on them.
-_TABLE_MODULES = ("models", "idempotency", "audit", "changes", "inbox", "moves", "outbox")
+_TABLE_MODULES = (
+    *("models", "idempotency", "audit", "changes", "inbox", "moves", "outbox"),
+    "documents",
+)
 
 
 def every_table() -> MetaData:

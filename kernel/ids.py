@@ -153,6 +153,12 @@ class PayoutId(Id):
     prefix = "payout"
 
 
+class InvoiceId(Id):
+    """A document: an invoice, a receipt, a credit note."""
+
+    prefix = "inv"
+
+
 class WorkId(Id):
     prefix = "work"
 

@@ -1,6 +1,7 @@
 """Deployments: what an account asked to run, the replicas that run it, what gateways are told."""
 
 from brain.deployments.feed import Feed, Functions, Source
+from brain.deployments.names import Named, deployment_names
 from brain.deployments.notices import tell_owner
 from brain.deployments.own import (
     OwnView,
@@ -36,6 +37,7 @@ from brain.deployments.wishes import Wishes, wishes_of
 __all__ = [
     "Feed",
     "Functions",
+    "Named",
     "NoOwnWork",
     "OwnLaunch",
     "OwnView",
@@ -50,6 +52,7 @@ __all__ = [
     "all_replica_rows",
     "capacity_appeared",
     "create_own",
+    "deployment_names",
     "deployment_row",
     "end_own",
     "lease_changed",

@@ -6,8 +6,18 @@ is its name, what opens it, and what it keeps. Locks: pod, deployment, volume, l
 
 from brain.pods.beats import VolumeWatch
 from brain.pods.claims import PodClaims
+from brain.pods.names import pod_names, volume_names
 from brain.pods.reconcile import reconcile_pods
 from brain.pods.rows import all_pod_rows, pod_row
 from brain.pods.views import Front
 
-__all__ = ["Front", "PodClaims", "VolumeWatch", "all_pod_rows", "pod_row", "reconcile_pods"]
+__all__ = [
+    "Front",
+    "PodClaims",
+    "VolumeWatch",
+    "all_pod_rows",
+    "pod_names",
+    "pod_row",
+    "reconcile_pods",
+    "volume_names",
+]

@@ -46,6 +46,11 @@ async def begin(tx: Tx, name: RateName, value: int, unit: str, at: datetime) -> 
     await tx.execute(row.on_conflict_do_nothing())
 
 
+async def credit_price(tx: Tx, at: datetime) -> int:
+    """Nano-dollars of one credit."""
+    return await rate(tx, RateName.CREDIT_PRICE, at)
+
+
 async def cloud_markup(tx: Tx, at: datetime) -> int:
     """Basis points that a renter pays on top of a cloud's own price."""
     return await rate(tx, RateName.CLOUD_MARKUP, at)

@@ -1,0 +1,61 @@
+"""Prices and packages: read, quoted, and begun from a moment on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from brain import billing
+from brain.plumbing import Ctx, Tx, audit
+from brain.pricing import core, store
+from brain.pricing.core import Judged, Package, Quote, ServicePrice
+from kernel.errors import BadInput, Conflict, NotFound
+from kernel.money import CreditPrice
+
+
+async def credit_price(tx: Tx, at: datetime) -> CreditPrice:
+    """What one credit is worth at ``at``."""
+    return CreditPrice(await billing.credit_price(tx, at))
+
+
+async def quoted(tx: Tx, service: str, units: int, at: datetime) -> Quote:
+    """What so many units of a service cost at ``at``; ``NotFound`` for what has no price."""
+    price = await store.price_of(tx, service, at)
+    if price is None:
+        raise NotFound(f"There is no price for {service[:80]!r}; look at GET /api/v1/prices.")
+    return core.quote(price, units, await credit_price(tx, at))
+
+
+async def below_cost(tx: Tx, at: datetime) -> list[Judged]:
+    """Services that are sold below what their vendors take, or may be."""
+    return core.below_cost(await store.prices(tx, at), await credit_price(tx, at))
+
+
+async def begin_price(ctx: Ctx, actor: str, price: ServicePrice) -> ServicePrice:
+    """From ``starts_at`` on this price counts. Never in the past: what was charged stays right."""
+    async with ctx.db.begin() as tx:
+        _not_past(ctx, price.starts_at)
+        if not await store.add_price(tx, price):
+            raise Conflict(f"{price.service} has a price from that moment on; take a later one.")
+        detail: audit.Detail = {
+            "version": price.version,
+            "milli_credits": price.milli_credits,
+            "per": price.per,
+        }
+        await audit.record(tx, ctx, actor, "pricing.price", price.service, detail)
+    return price
+
+
+async def begin_package(ctx: Ctx, actor: str, package: Package) -> Package:
+    """From ``starts_at`` on the package is sold with this range; 0 to 0 withdraws it."""
+    async with ctx.db.begin() as tx:
+        _not_past(ctx, package.starts_at)
+        if not await store.add_package(tx, package):
+            raise Conflict(f"{package.name} has a range from that moment on; take a later one.")
+        detail = {"credits_min": package.credits_min, "credits_max": package.credits_max}
+        await audit.record(tx, ctx, actor, "pricing.package", package.name, detail)
+    return package
+
+
+def _not_past(ctx: Ctx, starts_at: datetime) -> None:
+    if starts_at < ctx.clock.now():
+        raise BadInput("A price begins now or later, never in the past.", param="starts_at")
