@@ -6,16 +6,16 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import migrations
 from brain.plumbing.db import async_url
+
+if TYPE_CHECKING:  # imported where it is used: every brain asks for the head, few migrate
+    from alembic.config import Config
 
 # Two processes that start at once migrate one after the other.
 _MIGRATION_LOCK = 0x67616E6702
@@ -28,6 +28,8 @@ class DatabaseTooNew(Exception):
 
 def config() -> Config:
     """Alembic's configuration, from the installed migrations package; no file is read."""
+    from alembic.config import Config
+
     made = Config()
     made.set_main_option("script_location", str(Path(migrations.__path__[0])))
     return made
@@ -35,20 +37,18 @@ def config() -> Config:
 
 def head() -> str:
     """The revision that this version of the program needs."""
-    found = ScriptDirectory.from_config(config()).get_current_head()
-    assert found is not None, "there is at least one migration"
-    return found
+    return migrations.known_revisions()[1]
 
 
 def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if connection.scalar(text("SELECT to_regclass('alembic_version')::text")) is None:
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _check_known(revision: str | None) -> None:
-    if revision is None:
-        return
-    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
-    if revision not in known:
+    if revision is not None and revision not in migrations.known_revisions()[0]:
         raise DatabaseTooNew(
             f"The database is at revision {revision[:40]}, which this version does not know:"
             " a newer version has used it. Start that version, or restore an older backup."
@@ -56,6 +56,8 @@ def _check_known(revision: str | None) -> None:
 
 
 def _upgrade(connection: Connection, target: str) -> None:
+    from alembic import command
+
     connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     _check_known(_current(connection))
@@ -65,6 +67,8 @@ def _upgrade(connection: Connection, target: str) -> None:
 
 
 def _downgrade(connection: Connection, target: str) -> None:
+    from alembic import command
+
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     made = config()
     made.attributes["connection"] = connection

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from cli.embedded import child
 from cli.faults import CliError
-from cli.settings import CLONE
 from cli.supervisor.environment import python_module
+from migrations import known_revisions
 
 SECONDS_MAX = 300.0
 CONNECT_SECONDS_MAX = 10.0
-REVISION = re.compile(r"^revision(?:: str)? = \"(\w+)\"", re.MULTILINE)
-DOWN = re.compile(r"^down_revision(?:: [^=]+)? = \"(\w+)\"", re.MULTILINE)
-
-
-def known_revisions(folder: Path = CLONE / "migrations" / "versions") -> tuple[set[str], str]:
-    """All revisions of this copy, and the newest: the one that no other follows."""
-    texts = [path.read_text() for path in sorted(folder.glob("[0-9]*.py"))]
-    revisions = {found[1] for text in texts if (found := REVISION.search(text))}
-    followed = {found[1] for text in texts if (found := DOWN.search(text))}
-    heads = revisions - followed
-    assert len(heads) == 1, f"one newest migration, found {sorted(heads)}"
-    return revisions, heads.pop()
 
 
 async def ensure(database_url: str, environment: Mapping[str, str]) -> str:
