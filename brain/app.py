@@ -44,6 +44,9 @@ from brain.limits import routes as limit_routes
 from brain.marketplace import routes as marketplace_routes
 from brain.offers import Market
 from brain.offers import routes as offer_routes
+from brain.payments import admin_routes as payment_admin_routes
+from brain.payments import hook_routes as payment_hook_routes
+from brain.payments import routes as payment_routes
 from brain.payouts import routes as payout_routes
 from brain.plumbing import Ctx
 from brain.pods import keeping_routes, stray_routes
@@ -106,6 +109,7 @@ def create_app(
     app.state.trust_terms = trust_terms(settings)
     app.state.proof_sources = proof_sources()
     app.state.payout_terms = parts.payout_terms
+    app.state.payments = parts.payments.desk
     app.state.seller = paperwork.seller(settings)
     app.state.agent_updates = parts.updates
     app.state.catalog = parts.catalog
@@ -163,6 +167,9 @@ def _routers() -> tuple[APIRouter, ...]:
         feed_routes.router,
         witness_routes.router,
         earnings_routes.router,
+        payment_routes.router,
+        payment_admin_routes.router,
+        payment_hook_routes.router,
         payout_routes.router,
     )
 

@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from brain.adapters.clouds import CloudSettings
 from brain.adapters.mail import MailSettings
+from brain.adapters.payments.settings import PaymentSettings
 
 JWT_BYTES_MIN = 64
 WEAK_WORDS = ("changeme", "change-me", "secret", "password", "example", "default", "development")
@@ -37,7 +38,7 @@ class UnsafeSettings(Exception):
         self.sentences = sentences
 
 
-class Settings(MailSettings, CloudSettings):
+class Settings(PaymentSettings, MailSettings, CloudSettings):
     """Read from the environment only. Names are law; see .env.example."""
 
     model_config = SettingsConfigDict(

@@ -10,9 +10,21 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from brain import billing, deployments, fleet, offers, payouts, pods, provisioning, trust, witness
+from brain import (
+    billing,
+    deployments,
+    fleet,
+    offers,
+    payments,
+    payouts,
+    pods,
+    provisioning,
+    trust,
+    witness,
+)
 from brain.adapters.clouds import open_clouds
 from brain.adapters.payments.disbursers import open_disbursers
+from brain.adapters.payments.open import Payments, open_payments
 from brain.clouds import Cloud
 from brain.deployments import Feed, tasks
 from brain.edge.idempotency import forget_old
@@ -106,6 +118,7 @@ class Parts:
     agents: fleet.AgentFront
     join_terms: JoinTerms
     payout_terms: payouts.PayoutTerms
+    payments: Payments
     catalog: Catalog
     feed: Feed
     replays: Replays
@@ -122,6 +135,7 @@ class Parts:
         self.wake.close()
         self.identity.passwords.close()
         await self.payout_terms.close()
+        await self.payments.close()
         await self.valkey.aclose()
         await self.ctx.db.close()
 
@@ -176,6 +190,7 @@ def assemble(
             wheels_dir=settings.agent_wheels_dir,
         ),
         payout_terms=payout_terms(settings, made.clock),
+        payments=open_payments(settings, made.clock, public_url=settings.public_brain_url),
         catalog=load_catalog(),
         feed=Feed(made, sources(master_key, gateway_limits(settings))),
         replays=Replays(made, master_key),
@@ -227,6 +242,7 @@ class WorkerParts:
     catalog: Catalog
     clouds: Mapping[str, Cloud]
     payout_terms: payouts.PayoutTerms = field(default_factory=payouts.PayoutTerms)
+    payments: Payments = field(default_factory=Payments)
 
     def ticks(self, halt: Callable[[], bool]) -> Mapping[str, Tick]:
         """Each tick by its task's name; ``halt`` says when to end early."""
@@ -286,6 +302,7 @@ class WorkerParts:
             **self._cloud_ticks(owner, watcher, halt),
             **paper_ticks(ctx, self.settings, halt),
             **payouts.ticks(ctx, self.payout_terms, owner=owner, halt=halt),
+            **payments.ticks(ctx, self.payments.desk, owner=owner, halt=halt),
             tasks.TRUST: self._trust,
         }
 
@@ -331,6 +348,7 @@ class WorkerParts:
         for cloud in self.clouds.values():
             await cloud.close()
         await self.payout_terms.close()
+        await self.payments.close()
         await self.ctx.db.close()
 
 
@@ -345,7 +363,7 @@ def payout_terms(settings: Settings, clock: Clock) -> payouts.PayoutTerms:
 
 def proof_sources() -> tuple[billing.ProofSource, ...]:
     """The rooms whose rows must agree with the books; `ganglion prove` asks them all."""
-    return (payouts.PayoutProofs(),)
+    return (payouts.PayoutProofs(), payments.PaymentProofs())
 
 
 def assemble_worker(settings: Settings) -> WorkerParts:
@@ -358,4 +376,5 @@ def assemble_worker(settings: Settings) -> WorkerParts:
         catalog=load_catalog(),
         clouds=clouds,
         payout_terms=payout_terms(settings, ctx.clock),
+        payments=open_payments(settings, ctx.clock, public_url=settings.public_brain_url),
     )

@@ -31,6 +31,9 @@ WITNESS: Final = "ganglion.witness"
 INVOICES: Final = "ganglion.invoices"
 PAYOUTS: Final = "ganglion.payouts"
 PAYOUT_RUN: Final = "ganglion.payout-run"
+PAYMENTS: Final = "ganglion.payments"
+REFILLS: Final = "ganglion.refills"
+PAYMENT_BOOKS: Final = "ganglion.payment-books"
 
 # Seconds between two ticks of a kind.
 CADENCE_SECONDS: Final[dict[str, float]] = {
@@ -50,6 +53,9 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     INVOICES: 60.0,
     PAYOUTS: 5.0,
     PAYOUT_RUN: 900.0,
+    PAYMENTS: 1.0,
+    REFILLS: 5.0,
+    PAYMENT_BOOKS: 60.0,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5

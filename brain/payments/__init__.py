@@ -33,6 +33,7 @@ from brain.payments.proofs import PaymentProofs
 from brain.payments.reconcile import reconcile_payments
 from brain.payments.refill import reconcile_refills
 from brain.payments.sweep import sweep_payments
+from brain.payments.tasks import ticks
 
 __all__ = [
     "USD",
@@ -69,4 +70,5 @@ __all__ = [
     "reconcile_payments",
     "reconcile_refills",
     "sweep_payments",
+    "ticks",
 ]

@@ -26,11 +26,12 @@ PUBLIC = {
     "/auth/login": "trades a password for a credential",
     "/agent/code": "what anybody may read; a rented machine has nothing but its digest yet",
     "/agent/file": "the same for hosts, with its libraries; who runs it knows its digest",
+    "/payments/done": "thanks whoever comes back from a processor's page; reads nothing",
     "/install": "what a host runs before it is a node; the token that it needs is not in it",
 }
 # Proved by what the body holds (a one-use token, the node's signature), not by a header.
-SIGNED_INSIDE = {"/agent/v1/enroll", "/agent/v1/session", "/agent/v1/rotate"}
-UNDOCUMENTED = re.compile(r"/$|/docs|/openapi.json|/metrics|/internal/|/agent/|/install$")
+SIGNED_INSIDE = {"/agent/v1/enroll", "/agent/v1/session", "/agent/v1/rotate", "/webhooks/stripe"}
+UNDOCUMENTED = re.compile(r"/$|/docs|/openapi.json|/metrics|/internal/|/agent/|/install$|/webhooks/|/payments/done$")
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:

@@ -14,10 +14,9 @@ from kernel.clock import Clock
 METHODS = ("card", "page")
 
 
-def open_stripe(settings: PaymentSettings, clock: Clock) -> tuple[Processor, Api] | None:
-    """Stripe as a processor, and its connection for who closes it; None: it has no key here."""
-    if settings.stripe_api_key is None:
-        return None
+def open_stripe(settings: PaymentSettings, clock: Clock) -> tuple[Processor, Api]:
+    """Stripe as a processor, and its connection for who closes it."""
+    assert settings.stripe_api_key is not None, "the caller looked"
     api = Api(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
     secret = settings.stripe_webhook_secret
     collector = StripeCollector(api)
