@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Text, select, type_coerce, update
 from sqlalchemy.exc import DBAPIError
 
 from brain.fleet import batch, core, leases, quarantine, store
@@ -68,7 +68,9 @@ async def reconcile_leases(ctx: Ctx, *, watcher: LeaseWatcher | None = None) -> 
 async def _liveness(tx: Tx, node_id: NodeId | None = None) -> list[NodeLiveness]:
     """All nodes', or one's."""
     wanted = (
-        select(FleetNode.node_id, NodeBeat.last_seen_ns, FleetNode.silent_since_ns)
+        select(
+            type_coerce(FleetNode.node_id, Text), NodeBeat.last_seen_ns, FleetNode.silent_since_ns
+        )
         .join(NodeBeat, NodeBeat.node_id == FleetNode.node_id)
         .join(Node, Node.node_id == FleetNode.node_id)
         .where(Node.revoked_at.is_(None))
@@ -76,7 +78,7 @@ async def _liveness(tx: Tx, node_id: NodeId | None = None) -> list[NodeLiveness]
     if node_id is not None:
         wanted = wanted.where(FleetNode.node_id == node_id)
     rows = await tx.execute(wanted)
-    return [NodeLiveness(row.node_id, row.last_seen_ns, row.silent_since_ns) for row in rows]
+    return [NodeLiveness(*row) for row in rows]
 
 
 async def _mark_silent(ctx: Ctx, watcher: LeaseWatcher, node_id: NodeId) -> None:
