@@ -93,7 +93,7 @@ class Step:
 
 def pause_seconds(looks: int) -> int:
     """5, 5, 10, 20 ... seconds, never more than 10 minutes."""
-    return min(LOOK_SECONDS_MAX, LOOK_SECONDS_MIN * 2 ** min(max(looks - 1, 0), 10))
+    return min(LOOK_SECONDS_MAX, LOOK_SECONDS_MIN << min(max(looks - 1, 0), 10))
 
 
 def strange(sight: Sight, order: PayoutOrder) -> str:

@@ -152,7 +152,7 @@ async def set_rate(body: CurrencyRateBody, ctx: CtxIn, principal: AdminIn) -> Cu
     async with ctx.db.begin() as tx:
         await billing.set_currency_rate(tx, body.currency, worth, now)
         rate = await billing.currency_rate(tx, body.currency, now)
-        detail = {"currency": body.currency, "nano_per_unit": rate.nano_per_unit}
+        detail: audit.Detail = {"currency": body.currency, "nano_per_unit": rate.nano_per_unit}
         await audit.record(tx, ctx, principal.actor, "currency.rate", body.currency, detail)
     return CurrencyRateView(
         currency=rate.currency, nano_per_unit=rate.nano_per_unit, version=rate.version

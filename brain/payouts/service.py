@@ -103,7 +103,7 @@ async def register(ctx: Ctx, terms: PayoutTerms, account: AccountId, wish: Wish)
     )
     async with ctx.db.begin() as tx:
         await store.save_destination(tx, row)
-        detail = {"method": wish.method, "currency": wish.currency, "automatic": wish.automatic}
+        detail: audit.Detail = {"method": wish.method, "automatic": wish.automatic}
         await audit.record(tx, ctx, account, "payout.destination", account, detail)
     return Registered(row, url)
 
@@ -271,8 +271,8 @@ async def resolve(
         await settle(tx, ctx, row, event, f"{actor}: {reason}"[:300])
         row.due_at = None
         await tx.flush()
-        detail = {"event": event.value, "reason": reason, "reference": reference}
-        await audit.record(tx, ctx, actor, "payout.resolve", id, detail)
+        told: audit.Detail = {"event": event.value, "reason": reason, "reference": reference}
+        await audit.record(tx, ctx, actor, "payout.resolve", id, told)
     return row
 
 

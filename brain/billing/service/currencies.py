@@ -37,11 +37,11 @@ class CurrencyRate:
 
     def minor_of(self, money: Money) -> int:
         """The most minor units that this much money covers."""
-        return money.nano * 10**self.decimals // self.nano_per_unit
+        return money.nano * int(10**self.decimals) // self.nano_per_unit
 
     def money_of(self, minor: int) -> Money:
         """What so many minor units are worth, rounded up to a nano-dollar."""
-        return Money(-(-minor * self.nano_per_unit // 10**self.decimals))
+        return Money(-(-minor * self.nano_per_unit // int(10**self.decimals)))
 
 
 def decimals_of(currency: str) -> int:

@@ -135,7 +135,7 @@ async def provider_lines(
         select(
             JournalTx.kind,
             subject,
-            func.count().label("count"),
+            func.count().label("bookings"),
             func.sum(JournalEntry.amount).label("nano"),
         )
         .join(JournalTx, JournalTx.id == JournalEntry.tx_id)
@@ -143,7 +143,7 @@ async def provider_lines(
         .group_by(JournalTx.kind, subject)
         .order_by(JournalTx.kind, subject)
     )
-    return [ProviderLine(row.kind, row.subject, row.count, int(row.nano)) for row in rows]
+    return [ProviderLine(row.kind, row.subject, row.bookings, int(row.nano)) for row in rows]
 
 
 async def unpaid_at(tx: Tx, provider: AccountId, at: datetime) -> Money:

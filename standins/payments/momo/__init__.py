@@ -1,0 +1,1 @@
+"""MTN MoMo's sandbox: tokens, collections, disbursements, callbacks; ``ganglion stand-in momo``."""
