@@ -35,7 +35,7 @@ format: setup-dev ## write the code as `make check` wants it
 	@.venv/bin/ruff format --quiet .
 	@.venv/bin/ruff check --quiet --fix .
 
-bench: setup-dev ## measure; one line a figure (ONLY=gateway|endurance|front|ledger|planner|heartbeats|start)
+bench: setup-dev ## measure; one line a figure (ONLY=gateway|endurance|aborts|outages|front|ledger|planner|heartbeats|start)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 claims-long: setup-dev ## eight schedulers, 100,000 requests: nothing is claimed twice (REQUESTS=n)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import asyncpg
 
+from bench.aborts import NAMES as ABORTS
 from bench.figure import Figure
 from cli.embedded import Postgres, Valkey
 from cli.supervisor.preflight import raise_open_files
@@ -47,6 +48,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "endurance_rss_growth_mib",
         "endurance_uncounted",
     ),
+    "aborts": (*ABORTS, "abort_p99_ms_worst"),
     "front": (
         "front_request_x_nginx",
         "front_requests_per_s",

@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 KILL_SECONDS_MAX = 10.0
 POLL_SECONDS = 0.05
 MODEL_NAME = "--served-model-name"
-PASSED_ON = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
+PASSED_ON = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "STAND_IN_JOURNAL")
 CODE_ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -12,6 +12,7 @@ from kernel.clock import Clock, SystemClock
 from standins.worker import messages, routes
 from standins.worker.desk import Desk
 from standins.worker.faults import FaultKind
+from standins.worker.journal import Journal
 from standins.worker.manners import encoded
 from standins.worker.options import OnStop, Options, read_options
 from standins.worker.refusals import Refusal, asked_for
@@ -27,6 +28,7 @@ class Worker:
     def __init__(self, options: Options, clock: Clock) -> None:
         self.desk = Desk(options, clock)
         self._options = options
+        self._journal = Journal(options.journal) if options.journal else None
         self._connections: set[asyncio.Task[None]] = set()
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,6 +78,8 @@ class Worker:
             if sent != f"Bearer {self._options.api_key}":
                 await exchange.answer(401, encoded({"error": "Unauthorized"}))
                 return
+        if self._journal is not None:
+            self._journal.began(request.headers.get("x-request-id", ""))
         if not request.path.startswith("/stand-in/"):
             self._meet_fault(exchange)
         await route(self.desk, exchange)

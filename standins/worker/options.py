@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +40,7 @@ class Options:
     remember: int = 0
     upload_bytes_max: int = 25 * 1024 * 1024  # vLLM's for audio
     store_responses: bool = False
+    journal: str = ""
     faults: tuple[Fault, ...] = ()
 
 
@@ -96,5 +98,11 @@ def _add_stand_in_switches(parser: argparse.ArgumentParser) -> None:
         "--store-responses",
         action="store_true",
         help="keep Responses, as vLLM does with VLLM_ENABLE_RESPONSES_API_STORE=1",
+    )
+    parser.add_argument(
+        "--journal",
+        default=os.environ.get("STAND_IN_JOURNAL", ""),
+        metavar="FILE",
+        help="add a line for each request begun that bears an x-request-id (STAND_IN_JOURNAL)",
     )
     parser.add_argument("--faults", default="", metavar="JSON", help="see docs/stand-ins.md")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -223,3 +224,18 @@ async def test_nothing_listens_while_it_loads(stand_in_worker: StartStandIn) -> 
     worker = stand_in_worker("--load-seconds", "0.4")
     assert time.monotonic() - started >= 0.4
     assert httpx.get(f"{worker.url}/health").status_code == 200
+
+
+async def test_the_journal_has_what_was_begun_even_when_it_is_killed(
+    stand_in_worker: StartStandIn, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    worker = stand_in_worker("--journal", str(journal), "--first-token-ms", "60000")
+    body = {"model": worker.model, **PATHS["/v1/completions"]}
+    headers = {"x-request-id": "req_begun"}
+    async with httpx.AsyncClient(base_url=worker.url, headers=headers, timeout=30) as client:
+        call = asyncio.ensure_future(client.post("/v1/completions", json=body))
+        await until(lambda: journal.read_text() == "req_begun\n")
+        worker.process.kill()
+        with pytest.raises(httpx.TransportError):
+            await call
