@@ -10,6 +10,7 @@ from brain.payments.ports import (
     Canceller,
     CardKeeper,
     Collector,
+    Finder,
     HintReader,
     Refunder,
     Statement,
@@ -30,6 +31,7 @@ class Processor:
     methods: tuple[str, ...]
     exchange: Exchange = USD
     canceller: Canceller | None = None
+    finder: Finder | None = None
     reader: HintReader | None = None
     refunder: Refunder | None = None
     keeper: CardKeeper | None = None

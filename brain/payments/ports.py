@@ -210,6 +210,14 @@ class Collector(Protocol):
         ...
 
 
+class Finder(Protocol):
+    """A collector that can look for an order by our own id, when the answer was lost."""
+
+    async def find(self, order: Order) -> str | None:
+        """The reference of what was begun for this order; None: nothing was, so far."""
+        ...
+
+
 class Canceller(Protocol):
     """A collector that can also call off what the payer has not paid yet."""
 

@@ -19,6 +19,7 @@ from brain.payments.desk import Desk, Processor
 from brain.payments.models import TopUp
 from brain.payments.ports import (
     Away,
+    Begun,
     CredentialsRefused,
     Order,
     PayerRefused,
@@ -109,14 +110,14 @@ async def _ask(ctx: Ctx, processor: Processor, row: TopUp, saved: Saved) -> TopU
     if row.called_off and row.asked_at is None:
         await _end(ctx, row.topup_id, TopUpEvent.EXPIRE, "called off", saved)
         return None
-    if core.asked_too_long_ago(store.standing(row), ctx.clock.now()):
-        said = f"the processor never said what became of it: {row.last_error}"
-        await _end(ctx, row.topup_id, TopUpEvent.PARK, said, saved)
-        return None
+    late = core.asked_too_long_ago(store.standing(row), ctx.clock.now())
     await _mark_asked(ctx, row.topup_id)
     await ctx.reach("payments.asked")
     try:
-        begun = await call(processor.collector.begin(_order(row)))
+        begun = await _begun(processor, row, late)
+        if begun is None:
+            await _gave_up(ctx, processor, row, saved)
+            return None
     except (Away, CredentialsRefused) as away:
         await _later(ctx, row.topup_id, away, saved)
         return None
@@ -133,6 +134,25 @@ async def _ask(ctx: Ctx, processor: Processor, row: TopUp, saved: Saved) -> TopU
         found.failures = 0
     await ctx.reach("payments.noted")
     return found
+
+
+async def _begun(processor: Processor, row: TopUp, late: bool) -> Begun | None:
+    """After a failure look first: the call before may have done it. None: it is too late to ask."""
+    if processor.finder is not None and (row.failures or late):
+        reference = await call(processor.finder.find(_order(row)))
+        if reference is not None:
+            return Begun(reference, PaymentState.UNKNOWN)
+    return None if late else await call(processor.collector.begin(_order(row)))
+
+
+async def _gave_up(ctx: Ctx, processor: Processor, row: TopUp, saved: Saved) -> None:
+    """The processor's own lists say that nothing was begun, or there is nobody to ask."""
+    if processor.finder is not None:
+        said = "The payment processor was away for too long; nothing was taken."
+        await _end(ctx, row.topup_id, TopUpEvent.FAIL, said, saved)
+        return
+    said = f"the processor never said what became of it: {row.last_error}"
+    await _end(ctx, row.topup_id, TopUpEvent.PARK, said, saved)
 
 
 async def _mark_asked(ctx: Ctx, topup_id: TopUpId) -> None:

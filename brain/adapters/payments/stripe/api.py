@@ -46,8 +46,8 @@ ASKS_FOR_PAYER = "authentication_required"
 class Api:
     """``client`` is the library's own; use it through :meth:`ask` alone."""
 
-    def __init__(self, key: str, base: str, *, seconds_max: float = SECONDS_MAX) -> None:
-        self._http = stripe.HTTPXClient(timeout=seconds_max)
+    def __init__(self, key: str, base: str, *, http: stripe.HTTPClient | None = None) -> None:
+        self._http = http or stripe.HTTPXClient(timeout=SECONDS_MAX)
         self.client = StripeClient(
             key,
             base_addresses={"api": base},

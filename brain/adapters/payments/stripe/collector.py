@@ -18,6 +18,7 @@ from brain.adapters.payments.stripe.api import (
     translated,
 )
 from brain.payments import (
+    Away,
     Begun,
     Order,
     PaymentRefused,
@@ -32,6 +33,8 @@ from brain.payments import (
 
 SESSION = "cs_"
 LIST_MAX = 100
+PAGES_MAX = 20
+SKEW_SECONDS = 600
 EXPANDED = "latest_charge.balance_transaction"
 TAKEN_BACK = frozenset({"needs_response", "under_review", "lost"})
 OVER = frozenset({"won", "lost", "warning_closed", "prevented"})
@@ -97,6 +100,26 @@ class StripeCollector(Refunder):
             raise translated(error) from error
         state, _ = _state_of(made)
         return Begun(made.id, state, url=_address(made), client_secret=made.client_secret)
+
+    async def find(self, order: Order) -> str | None:
+        """Among what was begun for its customer since the order was written."""
+        client = self._api.client.v1
+        born = order.id.uuid.int >> 80  # milliseconds, as the id itself has them
+        wanted: Any = {"limit": LIST_MAX, "created": {"gte": born // 1000 - SKEW_SECONDS}}
+        if order.customer is not None:
+            wanted["customer"] = order.customer
+        for _ in range(PAGES_MAX):
+            if order.payer is None:
+                page: Any = await self._api.ask(client.checkout.sessions.list_async(wanted))
+            else:
+                page = await self._api.ask(client.payment_intents.list_async(wanted))
+            for one in page.data:
+                if getattr(one.metadata, "topup", None) == str(order.id):
+                    return str(one.id)
+            if not page.has_more:
+                return None
+            wanted["starting_after"] = page.data[-1].id
+        raise Away("Stripe lists too many payments of this customer.")
 
     async def look(self, reference: str) -> Seen:
         """Raises ``Away`` too when Stripe does not know the reference: it never forgets one."""

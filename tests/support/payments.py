@@ -1,0 +1,173 @@
+"""Payments on one stage: the brain's app, an emulated Stripe, Stripe's own library between them.
+
+Both live in this process and share a clock that stands; webhooks go to the app's public route.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import stripe
+from fastapi import FastAPI
+
+from brain import billing
+from brain.adapters.payments.settings import PaymentSettings
+from brain.adapters.payments.stripe import open_stripe
+from brain.app import create_app
+from brain.payments import (
+    Desk,
+    PaymentProofs,
+    PaymentTerms,
+    reconcile_payments,
+    reconcile_refills,
+    sweep_payments,
+)
+from brain.plumbing import Ctx
+from kernel.clock import ManualClock
+from kernel.ids import AccountId
+from standins.payments.stripe import KEY, SECRET, add_webhook, make_app
+from standins.payments.stripe.asgi import App
+from standins.payments.stripe.book import Rules
+from standins.payments.stripe.faults import Fault
+from standins.payments.stripe.hooks import Posting
+from tests.support.brain import Somebody, quick_passwords, running, settings_for_tests, signed_up
+
+HOOK = "http://brain/webhooks/stripe"
+PAYMENTS = "/api/v1/payments"
+
+
+class InProcess(stripe.HTTPXClient):
+    """The library's own client over an app in this process."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(timeout=20)
+        self._client_async = httpx.AsyncClient(transport=httpx.ASGITransport(app))
+
+
+@dataclass
+class Till:
+    """One stage. ``world`` is Stripe's side; ``client`` calls our public API."""
+
+    ctx: Ctx
+    clock: ManualClock
+    world: App
+    app: FastAPI
+    desk: Desk
+    client: httpx.AsyncClient
+    who: Somebody
+
+    @property
+    def account(self) -> AccountId:
+        return AccountId(self.who.account_id)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        answer = await self.client.get(PAYMENTS + path, headers=self.who.headers, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: Any = None, *, key: str = "", status: int = 201) -> Any:
+        headers = self.who.headers | ({"idempotency-key": key} if key else {})
+        answer = await self.client.post(PAYMENTS + path, json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def put(self, path: str, body: Any = None) -> Any:
+        answer = await self.client.put(PAYMENTS + path, json=body, headers=self.who.headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def own(self, verb: str, body: Any) -> Any:
+        """What happens at the stand-in's side, such as a bank's decision."""
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.world), base_url="http://stripe"
+        ) as client:
+            answer = await client.post(f"/_stand-in/{verb}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def save_card(self, name: str = "pm_card_visa") -> str:
+        """What the processor's page does when a person adds a card."""
+        (account,) = (await self.get("/cards"),)
+        assert isinstance(account["cards"], list)
+        customer = await self.customer()
+        api = _library(self.world)
+        asked: Any = {"customer": customer}
+        made = await api.v1.payment_methods.attach_async(name, asked)
+        return made.id
+
+    async def customer(self) -> str:
+        rows = self.world.book.platform.table("customer").values()
+        return next(r["id"] for r in rows if r["metadata"]["account"] == self.who.account_id)
+
+    async def top_up(self, amount: str = "25", **more: Any) -> Any:
+        return await self.post("/topups", {"amount_usd": amount, **more})
+
+    def fail(self, fault: Fault) -> None:
+        self.world.shell.faults.add([fault])
+
+    async def pass_time(self, seconds: float, ctx: Ctx | None = None) -> None:
+        """Time goes on, messages come, every loop runs."""
+        self.clock.advance(seconds)
+        await self.world.deliver()
+        await self.tick(ctx)
+
+    async def tick(self, ctx: Ctx | None = None) -> None:
+        used = ctx or self.ctx
+        await reconcile_refills(used, self.desk, owner="w")
+        await sweep_payments(used, self.desk)
+        await reconcile_payments(used, self.desk, owner="w")
+
+    async def balance(self) -> str:
+        """The account's balance as it is told in public."""
+        path = "/api/v1/billing/balance"
+        answer = await self.client.get(path, headers=self.who.headers)
+        return str(answer.json()["free_usd"])
+
+    async def bookings(self) -> list[tuple[str, str]]:
+        path = "/api/v1/billing/transactions"
+        answer = await self.client.get(path, headers=self.who.headers)
+        return [(one["kind"], one["amount_usd"]) for one in answer.json()["items"]][::-1]
+
+    async def broken(self) -> list[str]:
+        """Laws that do not hold: of the books and of payments."""
+        found = await billing.prove(self.ctx, None, [PaymentProofs()])
+        return [proof.name for proof in found if not proof.holds]
+
+    def charges(self) -> list[int]:
+        """What Stripe took, by charge."""
+        rows = self.world.book.platform.table("charge").values()
+        return [row["amount_captured"] for row in rows if row["captured"]]
+
+
+def _library(world: App) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        KEY, base_addresses={"api": "http://stripe"}, http_client=InProcess(world)
+    )
+
+
+@asynccontextmanager
+async def till(ctx: Ctx, clock: ManualClock, database_url: str, seed: int) -> AsyncIterator[Till]:
+    world = make_app(clock, random.Random(seed), rules=Rules(calls_per_second=0))
+    world.book.url = "http://stripe"
+    settings = PaymentSettings(
+        stripe_api_key=KEY, stripe_webhook_secret=SECRET, stripe_api_base="http://127.0.0.1:1"
+    )
+    processor, api = open_stripe(settings, clock, http=InProcess(world))
+    desk = Desk({processor.name: processor}, PaymentTerms(public_url="http://brain"))
+    app = create_app(settings_for_tests(database_url), ctx=ctx, passwords=quick_passwords())
+    app.state.payments = desk
+    async with running(app) as client:
+
+        async def post(posting: Posting) -> int:
+            answer = await client.post(posting.url, content=posting.body, headers=posting.headers)
+            return answer.status_code
+
+        world.post = post
+        add_webhook(world, HOOK)
+        yield Till(ctx, clock, world, app, desk, client, await signed_up(client))
+    await api.close()
