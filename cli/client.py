@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,6 +85,24 @@ class Brain:
             raise CliError(
                 f"The stream from {self.url} broke: {failed}.", code="transport"
             ) from None
+
+    def save(self, path: str, to: Path, **query: Any) -> int:
+        """Write an answer that is no JSON to a file, as it comes; how many bytes."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        written = 0
+        try:
+            with self._http.stream("GET", path, params=asked) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self._read(answer)
+                with to.open("wb") as file:
+                    for part in answer.iter_bytes():
+                        written += file.write(part)
+        except httpx.TransportError as failed:
+            raise CliError(f"The call to {self.url} failed: {failed}.", code="transport") from None
+        except OSError as problem:
+            raise CliError(f"{to} cannot be written: {problem.strerror}.") from None
+        return written
 
     def patch(self, path: str, body: Any) -> Any:
         return self._call("PATCH", path, body=body)

@@ -14,7 +14,9 @@ from cli.commands import (
     admin,
     bills,
     clouds,
+    credits,
     deployments,
+    invoices,
     keeping,
     logs,
     metrics,
@@ -22,6 +24,7 @@ from cli.commands import (
     nodes,
     offers,
     pods,
+    prices,
     programs,
     provider,
     rollouts,
@@ -65,6 +68,9 @@ app.command(rich_help_panel=ACCOUNT)(account.register)
 app.command(rich_help_panel=ACCOUNT)(account.login)
 app.add_typer(account.keys, name="keys", rich_help_panel=ACCOUNT)
 app.command(rich_help_panel=ACCOUNT)(account.balance)
+app.add_typer(credits.app, name="credits", rich_help_panel=ACCOUNT)
+app.add_typer(invoices.app, name="invoices", rich_help_panel=ACCOUNT)
+app.command(rich_help_panel=ACCOUNT)(prices.prices)
 app.command(rich_help_panel=ACCOUNT)(bills.usage)
 app.command(rich_help_panel=ACCOUNT)(bills.receipt)
 app.command(rich_help_panel=MODELS)(models.catalog)
@@ -91,6 +97,7 @@ app.add_typer(admin.app, name="admin", rich_help_panel=ACCOUNT)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=ACCOUNT)
 # The other number of a group's name, for whoever types that.
 OTHERWISE = (
+    *(("credit", credits.app), ("invoice", invoices.app)),
     *(("key", account.keys), ("deployment", deployments.app), ("secrets", secrets.app)),
     *(("pods", pods.app), ("volumes", keeping.volumes), ("ssh-keys", keeping.keys)),
     *(("registries", keeping.registries), ("node", nodes.app), ("cloud", clouds.app)),

@@ -1,21 +1,34 @@
-"""Routes for people: balance, transactions, and credits granted by an administrator."""
+"""Routes for people: balance, transactions (CSV too), and credits granted by an administrator."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from datetime import UTC
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, StringConstraints
+from starlette.responses import StreamingResponse
 
+from brain.billing.core import table_text
 from brain.billing.core.posting import pending
 from brain.billing.schemas import BalanceOut, CreditsBody, CreditsOut, TransactionOut
 from brain.billing.service.grants import Grant, grant
-from brain.billing.store import holds, journal, rates
+from brain.billing.store import holds, journal, rates, statements
 from brain.billing.store.journal import Line
 from brain.billing.store.rates import RateName
+from brain.billing.store.statements import Wanted
 from brain.edge import Page, PageQuery, get_ctx, page_of, page_query
-from brain.identity import Principal, account_by_email, account_exists, account_user, admin_user
+from brain.identity import (
+    Principal,
+    account_by_email,
+    account_exists,
+    account_user,
+    admin_user,
+    anyone,
+)
 from brain.plumbing import Ctx, audit
-from kernel.errors import NotFound
+from kernel.errors import BadInput, NotFound
 from kernel.ids import AccountId
 from kernel.money import CreditPrice, Money
 
@@ -23,7 +36,11 @@ router = APIRouter(prefix="/api/v1", tags=["billing"])
 
 CtxIn = Annotated[Ctx, Depends(get_ctx)]
 UserIn = Annotated[Principal, Depends(account_user)]
+ReaderIn = Annotated[Principal, Depends(anyone("read"))]
 AdminIn = Annotated[Principal, Depends(admin_user)]
+
+Kind = Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z_]+$")]
+CSV_LINES_AT_ONCE = 1000
 
 
 @router.get("/billing/balance")
@@ -48,16 +65,70 @@ async def balance(principal: UserIn, ctx: CtxIn) -> BalanceOut:
     )
 
 
+def wanted_lines(
+    kind: Annotated[
+        list[Kind] | None,
+        Query(max_length=20, description="Only these, such as purchase or lease_time; repeatable."),
+    ] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Included.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Not included.")] = None,
+) -> Wanted:
+    """FastAPI dependency: which lines of the statement are asked for."""
+    if since is not None and until is not None and until <= since:
+        raise BadInput("The time ends before it begins.", param="until")
+    return Wanted(tuple(kind or ()), since, until)
+
+
 @router.get("/billing/transactions")
 async def transactions(
-    principal: UserIn, ctx: CtxIn, query: Annotated[PageQuery, Depends(page_query)]
+    principal: ReaderIn,
+    ctx: CtxIn,
+    query: Annotated[PageQuery, Depends(page_query)],
+    wanted: Annotated[Wanted, Depends(wanted_lines)],
 ) -> Page[TransactionOut]:
     """The account's statement, newest first."""
     async with ctx.db.begin() as tx:
-        lines = await journal.statement(
-            tx, principal.account_id, before=query.after_one(), limit=query.limit + 1
+        lines = await statements.statement(
+            tx, principal.account_id, wanted, before=query.after_one(), limit=query.limit + 1
         )
     return page_of(lines, query, key=lambda line: line.tx_id, show=_shown)
+
+
+@router.get("/billing/transactions.csv", response_class=StreamingResponse)
+async def transactions_csv(
+    principal: ReaderIn, ctx: CtxIn, wanted: Annotated[Wanted, Depends(wanted_lines)]
+) -> StreamingResponse:
+    """The same as CSV, the whole of it, sent as it is read. No cell is run by a spreadsheet."""
+    return StreamingResponse(
+        _csv(ctx, principal.account_id, wanted),
+        media_type="text/csv; charset=utf-8",
+        headers={"content-disposition": 'attachment; filename="transactions.csv"'},
+    )
+
+
+async def _csv(ctx: Ctx, account: AccountId, wanted: Wanted) -> AsyncIterator[str]:
+    """A page a transaction of the database: a slow reader holds none open."""
+    yield table_text.lines([("transaction_id", "at", "kind", "memo", "amount_usd", "amount_nano")])
+    before: str | None = None
+    while True:
+        async with ctx.db.begin() as tx:
+            page = await statements.statement(
+                tx, account, wanted, before=before, limit=CSV_LINES_AT_ONCE
+            )
+        yield table_text.lines(
+            (
+                line.tx_id,
+                line.at.astimezone(UTC).isoformat(),
+                line.kind,
+                line.memo,
+                table_text.decimal_dollars(line.amount_nano),
+                str(line.amount_nano),
+            )
+            for line in page
+        )
+        if len(page) < CSV_LINES_AT_ONCE:
+            return
+        before = page[-1].tx_id
 
 
 def _shown(line: Line) -> TransactionOut:
