@@ -111,6 +111,8 @@ class Book:
         self.desks: dict[str, Desk] = {"": Desk(self, "")}
         self.hidden: dict[str, Hidden] = {}
         self.secrets: dict[str, str] = {}  # of webhook endpoints
+        self.banks: dict[str, str] = {}  # account numbers of connected accounts
+        self.asked: dict[str, Thing] = {}  # what checkout sessions will make
         self.request: Thing = {"id": None, "idempotency_key": None}
         self.listeners: list[Callable[[Desk, Thing], None]] = []
         self._ahead_ns = 0

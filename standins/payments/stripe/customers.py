@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from standins.payments.stripe.book import Thing
+from typing import Any
+
+from standins.payments.stripe.book import Desk, Thing
 from standins.payments.stripe.call import Call, Routes
 from standins.payments.stripe.forms import Params
 from standins.payments.stripe.methods import detach_from_deleted
@@ -21,17 +23,23 @@ def create(call: Call) -> Thing:
     if method:
         words = "This stand-in attaches payment methods by their own call alone."
         raise invalid(words, "payment_method")
-    customer = call.desk.make(
+    return make_customer(call.desk, **fields)
+
+
+def make_customer(desk: Desk, **fields: Any) -> Thing:
+    empty = dict.fromkeys((*PLAIN, *KEPT))
+    no_settings = dict.fromkeys(("custom_fields", "default_payment_method", "footer"))
+    customer = desk.make(
         "customer",
         "cus",
         balance=0,
         currency=None,
         default_source=None,
         delinquent=False,
-        invoice_prefix=call.book.new_id("x", 8)[2:].upper(),
-        **fields,
+        invoice_prefix=desk.book.new_id("x", 8)[2:].upper(),
+        **({**empty, "metadata": {}, "invoice_settings": no_settings} | fields),
     )
-    call.desk.emit("customer.created", customer)
+    desk.emit("customer.created", customer)
     return customer
 
 

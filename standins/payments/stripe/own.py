@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from standins.clouds.shell import Answer, Request, as_json
-from standins.payments.stripe import attempts, setup
-from standins.payments.stripe.book import Thing
+from standins.payments.stripe import checkout, connect, pages, payouts
+from standins.payments.stripe.call import Call
 from standins.payments.stripe.disputes import REASONS, decide, open_dispute
 from standins.payments.stripe.faults import read_faults
+from standins.payments.stripe.forms import Params
 from standins.payments.stripe.hooks import Forgery, Manners, make_endpoint
 from standins.payments.stripe.methods import change_card
 from standins.payments.stripe.refusals import Refused
@@ -25,6 +26,8 @@ def own(shell: Shell, request: Request) -> Answer:
     """They bear no key: the stand-in is for a desk."""
     place = request.path.removeprefix(OWN) if request.path.startswith(OWN) else ""
     verb, _, rest = place.partition("/")
+    if verb == "pages":
+        return pages.show(shell.book.platform, request.method, rest, request.body)
     route = ROUTES.get((request.method, verb))
     if route is None:
         return as_json({"detail": "no such route of the stand-in"}, 404)
@@ -32,12 +35,15 @@ def own(shell: Shell, request: Request) -> Answer:
         return as_json(route(shell, rest, _body(request)))
     except Refused as refused:
         return as_json({"detail": refused.message}, 409)
-    except (TypeError, ValueError) as wrong:
-        return as_json({"detail": str(wrong)[:300]}, 400)
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        return as_json({"detail": repr(wrong)[:300]}, 400)
 
 
 def _body(request: Request) -> Any:
-    return json.loads(request.body) if request.body else {}
+    body = json.loads(request.body) if request.body else {}
+    if not isinstance(body, dict | list):
+        raise ValueError("the body is a JSON object")
+    return body
 
 
 def state(shell: Shell, rest: str, body: Any) -> object:
@@ -71,18 +77,41 @@ def cards(shell: Shell, rest: str, body: Any) -> object:
 
 def authenticate(shell: Shell, rest: str, body: Any) -> object:
     """What the card's owner does at the bank's page: ``{"pass": true}``."""
-    return _authenticate(shell, rest, passed=bool(body.get("pass", True)))
-
-
-def _authenticate(shell: Shell, wanted: str, *, passed: bool) -> Thing:
     desk = shell.book.platform
-    if wanted.startswith("seti_"):
-        intent = desk.find("setup_intent", wanted)
-        setup.authenticated(desk, intent, passed=passed)
-        return intent
-    intent = desk.find("payment_intent", wanted)
-    attempts.authenticated(desk, intent, passed=passed)
+    kind = "setup_intent" if rest.startswith("seti_") else "payment_intent"
+    intent = desk.find(kind, rest)
+    pages.answer_bank(desk, intent, passed=bool(body.get("pass", True)))
     return intent
+
+
+def pay(shell: Shell, rest: str, body: Any) -> object:
+    """What a person does on a Checkout page: ``{"payment_method": "pm_card_visa"}``."""
+    desk = shell.book.platform
+    session = desk.find("checkout.session", rest)
+    card = str(body.get("payment_method", "pm_card_visa"))
+    checkout.pay(Call(desk, Params({})), session, card, email=body.get("email"))
+    return session
+
+
+def accounts(shell: Shell, rest: str, body: Any) -> object:
+    """``{"onboard": true, "bank": "…"}``, or ``{"disabled_reason": "…", "due": […]}``."""
+    desk = shell.book.platform
+    account = desk.find("account", rest)
+    if body.get("onboard"):
+        connect.onboard(desk, account, bank=str(body.get("bank", "000123456789")))
+    else:
+        due = [str(one) for one in body.get("due", [])]
+        connect.restrict(desk, account, str(body["disabled_reason"]), due)
+    return account
+
+
+def fail_payout(shell: Shell, rest: str, body: Any) -> object:
+    """The bank sends a payout back: ``payouts/ACCOUNT/ID`` with ``{"code": "no_account"}``."""
+    account, _, wanted = rest.rpartition("/")
+    desk = shell.book.desk(account)
+    payout = desk.find("payout", wanted)
+    payouts.fail(desk, payout, str(body.get("code", "no_account")))
+    return payout
 
 
 def disputes(shell: Shell, rest: str, body: Any) -> object:
@@ -150,6 +179,9 @@ ROUTES: dict[tuple[str, str], Own] = {
     ("POST", "clock"): clock,
     ("POST", "cards"): cards,
     ("POST", "authenticate"): authenticate,
+    ("POST", "pay"): pay,
+    ("POST", "accounts"): accounts,
+    ("POST", "payouts"): fail_payout,
     ("POST", "disputes"): disputes,
     ("POST", "faults"): faults,
     ("DELETE", "faults"): no_faults,

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from standins.payments.stripe import (
     charges,
+    checkout,
+    connect,
     customers,
     disputes,
     hooks,
     intents,
     methods,
     money,
+    payouts,
+    refunds,
     setup,
 )
 from standins.payments.stripe.call import Act, Routes
 
 ALL: Routes = {
     **charges.ROUTES,
+    **checkout.ROUTES,
+    **connect.ROUTES,
     **customers.ROUTES,
     **disputes.ROUTES,
     **hooks.ROUTES,
     **intents.ROUTES,
     **methods.ROUTES,
     **money.ROUTES,
+    **payouts.ROUTES,
+    **refunds.ROUTES,
     **setup.ROUTES,
 }
 # What a browser may call, with the publishable key.

@@ -153,7 +153,7 @@ async def _serve(app: App, options: Options, door: socket.socket, stop: asyncio.
         server=SERVER,
         point={
             "STRIPE_API_BASE": app.book.url,
-            "STRIPE_SECRET_KEY": options.key,
+            "STRIPE_API_KEY": options.key,
             "STRIPE_PUBLISHABLE_KEY": app.shell.client_key,
             "STRIPE_WEBHOOK_SECRET": options.webhook_secret,
         },
