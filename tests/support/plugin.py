@@ -17,6 +17,7 @@ from kernel.ids import SeededIds
 from tests.support.shared import RUN_PID
 
 pytest_plugins = [
+    "tests.support.compiled",
     "tests.support.features",
     "tests.support.installation",
     "tests.support.brain",

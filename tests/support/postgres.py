@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import pkgutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,20 +46,58 @@ def database_template(postgres_server: str, run_folder: Path) -> str:
     return TEMPLATE
 
 
+class Keys:
+    """Makes and drops databases, over one connection and from a thread with a loop of its own:
+    a connection for each statement would cost more than the statement."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._connection: asyncpg.Connection | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def say(self, statement: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._say(statement), self._loop).result(120)
+
+    async def _say(self, statement: str) -> None:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self._server)
+        await self._connection.execute(statement)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            asyncio.run_coroutine_threadsafe(self._connection.close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@pytest.fixture(scope="session")
+def database_keys(postgres_server: str) -> Iterator[Keys]:
+    keys = Keys(postgres_server)
+    yield keys
+    keys.close()
+
+
 @pytest.fixture
-def database_url(postgres_server: str, database_template: str, unique_name: str) -> Iterator[str]:
+def database_url(
+    postgres_server: str, database_keys: Keys, database_template: str, unique_name: str
+) -> Iterator[str]:
     """A database of this test's own, with the newest schema; dropped after it."""
-    run_apart(_execute(postgres_server, f"CREATE DATABASE {unique_name} TEMPLATE {TEMPLATE}"))
+    database_keys.say(f"CREATE DATABASE {unique_name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield with_database(postgres_server, unique_name)
-    run_apart(_execute(postgres_server, f"DROP DATABASE {unique_name} WITH (FORCE)"))
+    database_keys.say(f"DROP DATABASE {unique_name} WITH (FORCE)")
 
 
 @pytest.fixture
-def empty_database_url(postgres_server: str, unique_name: str) -> Iterator[str]:
+def empty_database_url(
+    postgres_server: str, database_keys: Keys, unique_name: str
+) -> Iterator[str]:
     """A database of this test's own with nothing in it: for migrations."""
-    run_apart(_execute(postgres_server, f"CREATE DATABASE {unique_name} TEMPLATE template0"))
+    database_keys.say(f"CREATE DATABASE {unique_name} TEMPLATE template0 STRATEGY FILE_COPY")
     yield with_database(postgres_server, unique_name)
-    run_apart(_execute(postgres_server, f"DROP DATABASE {unique_name} WITH (FORCE)"))
+    database_keys.say(f"DROP DATABASE {unique_name} WITH (FORCE)")
 
 
 def with_database(url: str, name: str) -> str:
