@@ -5,6 +5,7 @@ Callbacks only. It ends exactly once, in ``_over``; what a worker was given is s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference import admission, body, errors, verdict, watching
@@ -15,6 +16,7 @@ from inference.limits import Admitted, entry
 from inference.links import Link, Links, Lost
 from inference.meter import Residence, Tokens
 from inference.payment import Payment
+from inference.queued import Queued
 from inference.relay import Relay
 from inference.route import Replica, choose, prefix_of
 from inference.routes import CHAT, Route
@@ -33,7 +35,7 @@ STALE_NS = 5 * NS  # a kept connection that closes later than this after a reque
 
 
 @dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(Queued):
     """``start`` it once with the whole request body."""
 
     _gateway: Gateway
@@ -80,6 +82,13 @@ class Exchange:
             self._fail(error)
             return
         entry.admit(self, account, ask)
+
+    def wrap(self, make: Callable[[Client, Route, str], Client]) -> None:
+        self._client = make(self._client, self._route, self.request_id)
+
+    def anew(self, now_ns: int) -> None:
+        self._started_ns = now_ns
+        self._tried.clear()
 
     def _place(self, account: Account, ask: body.Ask) -> None:
         try:
@@ -253,8 +262,10 @@ class Exchange:
         self._drop_link()
         self._leave(found.end, answer.status or found.error.status)
         most = gateway.settings.gateway_tries_max
-        if self._flowing or not found.again or len(self._tried) >= most:
+        if self._flowing or not found.again:
             self._fail(found.error)
+        elif len(self._tried) >= most:
+            gateway.waiting.join(self, self._dispatch, found.error)
         else:
             gateway.metrics.count("failover")
             self._dispatch(found.error)

@@ -25,6 +25,8 @@ SHARE_MOST = 4.0  # times a replica that is as fast as the others
 _MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: Fibonacci hashing
 _WORD = (1 << 64) - 1
 
+UNBOUNDED = 1 << 30
+AT_ONCE = 2  # times what a worker is made for: it is busy, and others find their place in line
 READY = ReplicaState.READY  # a look into an enum class costs more than all else here
 
 LinksT = TypeVar("LinksT")
@@ -87,10 +89,17 @@ class Replica(Generic[LinksT]):
     pace_ns: float = 0.0  # for each token of an answer, moving average; 0: not known yet
     share: float = 0.0  # of its deployment's requests, beside those of the others
     place: int = 0  # among the hashes of prefixes, the same for every gateway
+    bound: int = UNBOUNDED  # requests of this gateway that it takes at once
+    most: int = UNBOUNDED  # the same for who comes now: 0 while others stand in line
+    full_until_ns: int = 0  # it refused a request for want of room
 
     def __post_init__(self) -> None:
         self.share = float(self.row.gpus)
         self.place = crc32(self.row.replica_id.encode())
+
+    def made_for(self, concurrency: int) -> None:
+        """So many requests at once; 0: nobody said."""
+        self.bound = self.most = concurrency * AT_ONCE or UNBOUNDED
 
     def paced(self, lasted_ns: int, tokens: int) -> None:
         """An answer of so many tokens took so long."""
@@ -120,7 +129,7 @@ def choose(
         replica
         for replica in replicas
         if replica.row.state is READY
-        and not replica.gone
+        and replica.in_flight < replica.most
         and replica.breaker.allows(now_ns)
         and replica.row.replica_id not in tried
     ]

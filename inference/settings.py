@@ -71,8 +71,10 @@ class Settings(BaseSettings):
     gateway_socket_idle_seconds_max: float = Field(default=600, gt=0)
     gateway_socket_total_seconds_max: float = Field(default=3600, gt=0)
 
-    # Requests that wait for a worker that sleeps or starts: how long, how many, how much of them.
+    # Requests that wait for a worker: how long for one that sleeps or starts, how long for one of
+    # those that are all busy (0: not at all); how many, how much of them.
     gateway_wait_seconds_max: float = Field(default=300, ge=0)
+    gateway_queue_seconds_max: float = Field(default=30, ge=0)
     gateway_wait_requests_max: int = Field(default=1000, ge=0)
     gateway_wait_bytes_max: int = Field(default=64 * MIB, ge=0)
 

@@ -161,6 +161,8 @@ class Tables(Generic[LinksT]):
         else:
             self._unlist(known)
             known.row = row
+        for replica in known.replicas:
+            replica.made_for(row.concurrency)
         for listing in self._listings(row, make=True):
             listing.append(known)
 
@@ -183,13 +185,14 @@ class Tables(Generic[LinksT]):
         self.replicas[row.replica_id] = replica
         deployment = self.deployments.get(row.deployment_id)
         if deployment is not None:
+            replica.made_for(deployment.row.concurrency)
             deployment.replicas.append(replica)
 
     def drop_replica(self, replica_id: str, *, superseded: bool = False) -> None:
         replica = self.replicas.pop(replica_id, None)
         if replica is None:
             return
-        replica.gone = True
+        replica.gone, replica.most = True, 0
         self._retire(replica.row, replica.links, superseded)
         deployment = self.deployments.get(replica.row.deployment_id)
         if deployment is not None:

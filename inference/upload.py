@@ -21,6 +21,7 @@ from inference.incoming import too_large
 from inference.links import Link, Links
 from inference.meter import Tokens
 from inference.multipart import KIND, Form, part
+from inference.queued import SPENT
 from inference.route import Replica
 from inference.routes import Route
 from inference.upload_backlog import HELD_BYTES_MAX, Backlog
@@ -29,7 +30,6 @@ from kernel.wire.gateway import KeyRow, SegmentEnd
 
 PACE_BYTES = 64 * 1024  # at least so much in each GATEWAY_BODY_SECONDS_MAX
 HELD_BEATS_MAX = 4  # a second
-SPENT = ""  # a try that cannot be made
 _ENCODE = msgspec.json.Encoder().encode
 
 

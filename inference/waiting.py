@@ -1,13 +1,16 @@
-"""Where requests wait for a worker that is on its way: a deployment that sleeps, or starts.
+"""Where requests wait: for a worker that is on its way (a deployment that sleeps, or starts), or
+for one of those that are all busy.
 
-A request waits without money held and with nothing sent, unless its client asked for comments. It
-leaves when a worker can take it, when its client hangs up, when its time is over, when the gateway
-stops, or when no worker will come. Nothing here runs while nobody waits.
+A request waits with nothing sent, unless its client asked for comments, and without money held,
+unless a worker refused it after that. It leaves when a worker can take it, when its client hangs
+up, when its time is over, when the gateway stops, or when no worker will come. While a line stands
+nobody passes it: to those who come, its workers are shut. Nothing here runs while nobody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,32 +18,46 @@ from inference import admission, verdict
 from inference.answer import Answer
 from inference.client import Client, Write
 from inference.fair_queue import Entry, FairQueue
+from inference.queued import Queued
 from inference.route import choose
 from inference.routes import Route
 from inference.snapshot import Deployment
 from kernel.clock import NS
-from kernel.errors import GanglionError, NoCapacity, Unauthenticated, Unavailable, UpstreamFailed
+from kernel.errors import (
+    GanglionError,
+    LimitReached,
+    NoCapacity,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+)
 
 if TYPE_CHECKING:
-    from inference.exchange import Exchange
     from inference.gateway import Gateway
     from inference.links import Links
 
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.005  # how soon a place that is free is seen
+LOOK_TICKS = 10  # how seldom each request in line is looked at
 COMMENT = b": waiting\n\n"
 COMMENT_NS = 5 * NS
-AT_ONCE = 2  # times what a worker is made for: it is busy, and others find their place in line
+TURNS_MAX = 20  # of one request, which workers refused again and again
+TURNS_KEPT = 10_000  # requests that are remembered for it
+PAUSE_NS = NS // 4  # at least, for a worker that refused for want of room; at most:
+PAUSE_NS_MAX = 5 * NS
 
 
 class Waiter:
     """A request in line. ``again`` with what was ``given`` sends it on its way once more."""
 
-    __slots__ = ("again", "exchange", "given", "told_ns")
+    __slots__ = ("again", "given", "late_ns", "told_ns", "turns", "wait_ns", "who")
 
-    def __init__(self, exchange: Exchange, again: Callable[..., None], given: tuple[Any, ...]):
-        self.exchange = exchange
+    def __init__(self, who: Queued, again: Callable[..., None], given: tuple[Any, ...]):
+        self.who = who
         self.again = again
         self.given = given
+        self.wait_ns = 0
+        self.late_ns = 0  # when its time is over
+        self.turns = 0  # how often it had one
         self.told_ns = 0  # when its client had a comment; 0: it wants none
 
 
@@ -53,49 +70,64 @@ class WaitingRoom:
         self._queue: FairQueue[Waiter] = FairQueue(
             settings.gateway_wait_requests_max, settings.gateway_wait_bytes_max
         )
-        self._wait_ns = round(settings.gateway_wait_seconds_max * NS)
+        self._cold_ns = round(settings.gateway_wait_seconds_max * NS)
+        self._full_ns = round(settings.gateway_queue_seconds_max * NS)
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
+        self._shut: set[str] = set()  # deployments that take nobody who is not in line
+        self._turns: OrderedDict[str, tuple[int, int]] = OrderedDict()  # of who may come back
         self.noticed: Callable[[], None] = lambda: None
 
     def join(
         self,
-        exchange: Exchange,
+        who: Queued,
         again: Callable[..., None],
         lacking: GanglionError | None = None,
         *given: Any,
     ) -> None:
-        """No worker can take it now: it waits for one that is on its way, else it fails.
+        """No worker can take it now: it waits for one, else it fails.
 
-        With ``lacking`` (what its last try failed by), or with money held, it does not wait.
+        It waits for one that is on its way, as long as nothing was tried (``lacking`` is what its
+        last try failed by) and no money is held; and where all are busy, or say that they are.
         """
-        deployment = exchange._deployment
-        assert deployment is not None, "it was resolved"
-        if lacking is not None or exchange._payment is not None or not _comes(deployment):
-            exchange._fail(lacking or verdict.nobody())
+        deployment, now_ns = who.deployment, self._gateway.now_ns()
+        cold = lacking is None and not who.funded and _comes(deployment)
+        if not cold and not self._full(who, lacking):
+            who.refuse(lacking or verdict.nobody())
             return
         if self._gateway.draining:
-            exchange._fail(_going())
+            who.refuse(_going())
             return
-        waiter = Waiter(exchange, again, given)
-        entry = Entry(
-            deployment.row.deployment_id,
-            exchange._key.account_id,
-            len(exchange._body),
-            self._gateway.now_ns(),
-            waiter,
+        waiter = Waiter(who, again, given)
+        waiter.wait_ns = self._cold_ns if cold else self._full_ns
+        waiter.late_ns = now_ns + waiter.wait_ns
+        if lacking is not None:
+            _pause(deployment, who.tried, lacking, now_ns)
+        if who.request_id in self._turns:
+            waiter.late_ns, waiter.turns = self._turns.pop(who.request_id)
+            if waiter.turns > TURNS_MAX or now_ns > waiter.late_ns:
+                who.refuse(lacking or verdict.nobody())
+                return
+        self._stand(
+            Entry(deployment.row.deployment_id, who.key.account_id, who.size, now_ns, waiter)
         )
+
+    def _stand(self, entry: Entry[Waiter]) -> None:
+        waiter = entry.item
         first = not self._queue.length(entry.place)
         for out in self._queue.add(entry):
-            out.item.exchange._fail(_full())
-        if exchange._over:
+            out.item.who.refuse(_crowded())
+        if waiter.who.over:
             return
+        self._shut.add(entry.place)
+        _shut(waiter.who.deployment)
         self._gateway.metrics.count("waited")
         if self._timer is None:
             self._later()
         if first:
             self.noticed()
-        if _streams(exchange) and _wants_comments(exchange._client):
-            exchange._client = Awake(exchange._client, exchange._route, exchange.request_id)
+        if waiter.who.wants_comments:
+            waiter.who.wrap(Awake)
             waiter.told_ns = entry.since_ns
 
     def waiting(self, deployment_id: str) -> int:
@@ -104,66 +136,94 @@ class WaitingRoom:
     def gauges(self) -> dict[str, float]:
         return {"waiting": self._queue.count, "waiting_bytes": self._queue.size}
 
+    def _full(self, who: Queued, lacking: GanglionError | None) -> bool:
+        """Are its workers busy, and no more than that?"""
+        deployment = who.deployment
+        if not deployment.row.concurrency or not self._full_ns:
+            return False
+        ready = [replica for replica in deployment.replicas if replica.ready]
+        if lacking is not None:  # what workers say that have no room
+            busy = isinstance(lacking, LimitReached | Unavailable)
+            return busy and who.repeatable and bool(ready)
+        if deployment.row.deployment_id in self._shut:
+            return bool(ready)
+        return any(replica.in_flight >= replica.bound for replica in ready)
+
     def _later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         now_ns = self._gateway.now_ns()
-        for entry in self._queue.entries():
-            self._look(entry, now_ns)
-        for place in self._queue.places():
-            self._release(place)
-        if self._queue.count and self._timer is None:
+        self._ticks += 1
+        if self._ticks % LOOK_TICKS == 0 or self._gateway.draining:
+            for entry in self._queue.entries():
+                self._look(entry, now_ns)
+        for place in list(self._shut):
+            self._release(place, now_ns)
+        if (self._queue.count or self._shut) and self._timer is None:
             self._later()
 
     def _look(self, entry: Entry[Waiter], now_ns: int) -> None:
         """Should it go on waiting? If so, and its client wants to hear so: say it."""
-        waiter, late_ns = entry.item, entry.since_ns + self._wait_ns
-        if waiter.exchange._over:
+        waiter = entry.item
+        if waiter.who.over:
             self._queue.remove(entry)
         elif self._gateway.draining:
             self._refuse(entry, _going())
-        elif now_ns > late_ns:
-            self._refuse(entry, _late(self._wait_ns // NS))
+        elif now_ns > waiter.late_ns:
+            self._refuse(entry, _late(waiter.who.deployment, waiter.wait_ns // NS))
         elif waiter.told_ns and now_ns - waiter.told_ns > COMMENT_NS:
             waiter.told_ns = now_ns
-            waiter.exchange._client.piece(COMMENT)
+            waiter.who.say(COMMENT)
 
-    def _release(self, place: str) -> None:
+    def _release(self, place: str, now_ns: int) -> None:
         """Give the workers of a deployment as many as they take, from account after account."""
-        gateway = self._gateway
-        deployment = gateway.tables.deployments.get(place)
-        if deployment is None or not _comes(deployment, among_ready=True):
+        deployment = self._gateway.tables.deployments.get(place)
+        if deployment is None or not _any_comes(deployment):
             while (entry := self._queue.take(place)) is not None:
-                entry.item.exchange._fail(verdict.nobody())
+                entry.item.who.refuse(verdict.nobody())
+        elif self._queue.length(place):
+            free = _open(deployment, now_ns)
+            while free > 0 and choose(deployment.replicas, now_ns) is not None:
+                entry = self._queue.take(place)
+                if entry is None:
+                    break
+                self._go(entry, now_ns)
+                free -= 1
+        if self._queue.length(place) and deployment is not None:
+            _shut(deployment)
             return
-        free = _room(deployment)
-        while free > 0 and choose(deployment.replicas, gateway.tick_ns) is not None:
-            entry = self._queue.take(place)
-            if entry is None:
-                return
-            self._go(entry)
-            free -= 1
+        self._shut.discard(place)
+        if deployment is not None:
+            _open(deployment, 0)
 
-    def _go(self, entry: Entry[Waiter]) -> None:
+    def _go(self, entry: Entry[Waiter], now_ns: int) -> None:
         """Its key and its account may have changed while it waited."""
-        gateway, exchange = self._gateway, entry.item.exchange
-        if exchange._over:
+        gateway, who = self._gateway, entry.item.who
+        if who.over:
             return
         try:
-            if gateway.tables.keys.get(exchange._key.digest) is None:
+            if gateway.tables.keys.get(who.key.digest) is None:
                 raise Unauthenticated("This API key was revoked.", code="invalid_api_key")
-            admission.account_of(gateway.tables, exchange._key)
+            admission.account_of(gateway.tables, who.key)
         except GanglionError as error:
-            exchange._fail(error)
+            who.refuse(error)
             return
-        exchange._started_ns = gateway.now_ns()  # how fast a worker is, is measured from here
+        who.anew(now_ns)
+        self._remember(who.request_id, entry.item, now_ns)
         entry.item.again(*entry.item.given)
+
+    def _remember(self, request_id: str, waiter: Waiter, now_ns: int) -> None:
+        """A worker may refuse it, and its time goes on then."""
+        turns = self._turns
+        turns[request_id] = waiter.late_ns, waiter.turns + 1
+        while turns and (len(turns) > TURNS_KEPT or next(iter(turns.values()))[0] < now_ns):
+            turns.popitem(last=False)
 
     def _refuse(self, entry: Entry[Waiter], error: GanglionError) -> None:
         if self._queue.remove(entry):
-            entry.item.exchange._fail(error)
+            entry.item.who.refuse(error)
 
 
 class Awake(Client):
@@ -205,43 +265,60 @@ class Awake(Client):
         self._client.cut()
 
 
-def _comes(deployment: Deployment[Links], *, among_ready: bool = False) -> bool:
-    """Is a worker of it on its way? ``among_ready``: or there already."""
-    if not deployment.row.waits:
-        return False
-    return among_ready or not any(replica.ready for replica in deployment.replicas)
+def _comes(deployment: Deployment[Links]) -> bool:
+    """Is a worker of it on its way, and none there?"""
+    return deployment.row.waits and not any(replica.ready for replica in deployment.replicas)
 
 
-def _room(deployment: Deployment[Links]) -> int:
-    """How many requests its workers take now; one at least, as the line has to move."""
-    most = deployment.row.concurrency * AT_ONCE or 1 << 30
-    return max(sum(most - one.in_flight for one in deployment.replicas if one.ready), 1)
+def _any_comes(deployment: Deployment[Links]) -> bool:
+    """Is one there, or on its way?"""
+    return deployment.row.waits or any(replica.ready for replica in deployment.replicas)
 
 
-def _streams(exchange: Exchange) -> bool:
-    ask = exchange._ask
-    return ask is not None and bool(ask.stream) and not exchange._route.binary
+def _shut(deployment: Deployment[Links]) -> None:
+    """Who comes finds no worker, and stands in line."""
+    for replica in deployment.replicas:
+        replica.most = 0
 
 
-def _wants_comments(client: Client) -> bool:
-    """Of clients, only connections can be asked to."""
-    asked: Callable[[], bool] = getattr(client, "wants_comments", bool)
-    return asked()
+def _open(deployment: Deployment[Links], now_ns: int) -> int:
+    """Let each take what it is made for, but those that have just refused something. Returns how
+    many requests that is."""
+    free = 0
+    for replica in deployment.replicas:
+        if now_ns and replica.full_until_ns > now_ns:
+            replica.most = 0
+        else:
+            replica.most = replica.bound
+            free += max(replica.bound - replica.in_flight, 0) if replica.ready else 0
+    return free
+
+
+def _pause(
+    deployment: Deployment[Links], tried: tuple[str, ...], lacking: GanglionError, now_ns: int
+) -> None:
+    """These have no room: they are asked again after what they said, within limits."""
+    pause_ns = min(max((lacking.retry_after or 0) * NS, PAUSE_NS), PAUSE_NS_MAX)
+    for replica in deployment.replicas:
+        if replica.row.replica_id in tried:
+            replica.full_until_ns = now_ns + pause_ns
 
 
 def _going() -> GanglionError:
     return Unavailable("This gateway is shutting down; try again.", retry_after=1)
 
 
-def _late(seconds: int) -> GanglionError:
+def _late(deployment: Deployment[Links], seconds: int) -> GanglionError:
+    busy = any(replica.ready for replica in deployment.replicas)
+    what = "had room" if busy else "was ready"
     return NoCapacity(
-        f"No worker of this model was ready within {seconds} s; try again.",
+        f"No worker of this model {what} within {seconds} s; try again.",
         code="wait_over",
         retry_after=10,
     )
 
 
-def _full() -> GanglionError:
+def _crowded() -> GanglionError:
     return NoCapacity(
         "As many requests as may wait for a worker wait already; try again later.",
         code="queue_full",

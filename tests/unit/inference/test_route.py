@@ -34,7 +34,7 @@ def test_a_replica_with_more_gpus_takes_more() -> None:
 def test_draining_gone_and_tried_replicas_are_left_out() -> None:
     draining = replica(1, state=ReplicaState.DRAINING)
     gone = replica(2)
-    gone.gone = True
+    gone.most = 0
     tried = replica(3)
     assert choose([draining, gone, tried], 0, [tried.row.replica_id]) is None
 
