@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-long test-fast check format bench bench-peers claims-long fleet-long sim sim-long sim-crash-long parts adapter features clean help \
+.PHONY: run demo test test-long test-fast check format bench bench-peers truth-long claims-long fleet-long sim sim-long sim-crash-long parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -37,6 +37,10 @@ format: setup-dev ## write the code as `make check` wants it
 
 bench: setup-dev ## measure; one line a figure (ONLY=gateway|endurance|aborts|outages|front|ledger|planner|heartbeats|start)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+truth-long: setup-dev ## a whole installation under SIGKILLs: the books have every request, once (REQUESTS=n SEED=k KILLS=m BREAK=name)
+	@$(PY) -m bench.truth --requests $(or $(REQUESTS),1000000) --seed $(or $(SEED),1) \
+	    $(if $(KILLS),--kills $(KILLS)) $(if $(BREAK),--break $(BREAK)) $(ARGS)
 
 claims-long: setup-dev ## eight schedulers, 100,000 requests: nothing is claimed twice (REQUESTS=n)
 	@$(PY) -m bench.schedulers --requests $(or $(REQUESTS),100000)
