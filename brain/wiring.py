@@ -251,7 +251,6 @@ class WorkerParts:
         watcher = DeploymentWatch(ctx)
         ttl = self.settings.lease_ttl_seconds
         market = offers.Market(ctx, ModelsNear())
-
         vault = vault_of(self.settings)
 
         async def reconcile() -> object:

@@ -18,7 +18,7 @@ from cli.embedded.valkey import QueueUnusable
 from cli.embedded.valkey import program as valkey_program
 from cli.faults import CliError
 from cli.settings import RunnerSettings
-from cli.supervisor import gpus, preflight, schema
+from cli.supervisor import gpus, margins, preflight, schema
 from cli.supervisor.home import Home
 from cli.supervisor.preflight import Listener
 
@@ -46,7 +46,12 @@ def examine(settings: RunnerSettings) -> list[Finding]:
     if not running:
         found += _ports(settings)
     found += [_database(settings), _queue(settings), _gpus(), _docker(), *_brain_settings()]
+    found += _prices(settings.database_url or _embedded(home, running))
     return found
+
+
+def _embedded(home: Home, running: bool) -> str:
+    return str(home.state().get("embedded_database_url", "")) if running else ""
 
 
 def _python() -> Finding:
@@ -139,6 +144,20 @@ def _queue(settings: RunnerSettings) -> Finding:
             "Valkey", "fault", f"REDIS_URL does not answer: {type(problem).__name__}.", "Check it."
         )
     return Finding("Valkey", "ok", "REDIS_URL answers")
+
+
+def _prices(database_url: str) -> Iterator[Finding]:
+    """Services that are sold below their vendor's cost, one line each."""
+    if not database_url:
+        return
+    sentences = asyncio.run(margins.losing(database_url))
+    if sentences is None:
+        yield Finding("prices", "note", "The price list cannot be read.", "ganglion up")
+        return
+    if not sentences:
+        yield Finding("prices", "ok", "no service is sold below its vendor's cost")
+    for sentence in sentences:
+        yield Finding("prices", "note", sentence, "POST /api/v1/admin/prices begins a new price.")
 
 
 def _gpus() -> Finding:
