@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from brain.adapters.clouds import CloudSettings
 from brain.adapters.mail import MailSettings
+from brain.adapters.payments.momo import MomoSettings
 from brain.adapters.payments.settings import PaymentSettings
 
 JWT_BYTES_MIN = 64
@@ -38,7 +39,7 @@ class UnsafeSettings(Exception):
         self.sentences = sentences
 
 
-class Settings(PaymentSettings, MailSettings, CloudSettings):
+class Settings(MomoSettings, PaymentSettings, MailSettings, CloudSettings):
     """Read from the environment only. Names are law; see .env.example."""
 
     model_config = SettingsConfigDict(

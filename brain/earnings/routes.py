@@ -46,6 +46,7 @@ async def earnings(
     own = principal.account_id
     async with ctx.db.begin() as tx:
         whole = await billing.earned(tx, own, now_ns - matures * NS)
+        owed = await billing.payable(tx, own, now_ns - matures * NS)
         parts = await billing.earned_by_day(tx, own, since_ns)
         nodes = await fleet.nodes_of_account(tx, own)
         ids = [part.lease_id for part in parts if part.lease_id is not None]
@@ -63,6 +64,10 @@ async def earnings(
         matured_nano=whole.matured_nano,
         matured_usd=str(Money(whole.matured_nano)),
         unpaid_nano=whole.unpaid_nano,
+        payable_nano=owed.payable_nano,
+        payable_usd=str(Money(owed.payable_nano)),
+        under_way_nano=owed.under_way_nano,
+        under_way_usd=str(Money(owed.under_way_nano)),
         matures_after_seconds=matures,
         days=days,
         by_node=shown,

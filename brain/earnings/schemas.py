@@ -27,9 +27,13 @@ class EarningsView(BaseModel):
 
     pending_nano: int = Field(description="Of bills that are too young to be paid out.")
     pending_usd: str
-    matured_nano: int = Field(description="May be paid out.")
+    matured_nano: int = Field(description="Of older ones, paid out or not.")
     matured_usd: str
     unpaid_nano: int = Field(description="The ledger's line: pending and matured, less payouts.")
+    payable_nano: int = Field(description="Matured and not paid out: what a payout would be.")
+    payable_usd: str
+    under_way_nano: int = Field(description="Of payouts that are not settled yet.")
+    under_way_usd: str
     matures_after_seconds: int
     days: int
     by_node: list[EarnedNodeView]

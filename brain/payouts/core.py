@@ -117,7 +117,7 @@ def judge(facts: Facts, sight: Sight, order: PayoutOrder, repeat_seconds: int | 
             return Step(PayoutEvent.PAY, "the processor paid it")
         said = sight.reason or "without a reason"
         return Step(PayoutEvent.FAIL, f"the processor did not pay it: {said}"[:300])
-    if sight.state is PaymentSight.PENDING and facts.state is not PayoutState.SUBMITTED:
+    if sight.state is PaymentSight.PENDING and facts.state is PayoutState.SUBMITTING:
         return Step(PayoutEvent.ACCEPT, "the processor has it", again_seconds=LOOK_SECONDS_MIN)
     if sight.state is PaymentSight.ABSENT and facts.state is PayoutState.SUBMITTING:
         if repeat_seconds is None or facts.called_seconds < repeat_seconds:

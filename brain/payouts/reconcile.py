@@ -170,7 +170,7 @@ async def _keep(
     if step.event is PayoutEvent.LOSE:
         log.error("payout_unknown", payout_id=id, reason=step.reason)
     elif step.event is not None:
-        log.info("payout", payout_id=id, event=step.event.value, reason=step.reason)
+        log.info("payout_moved", payout_id=id, move=step.event.value, reason=step.reason)
 
 
 async def _own(tx: Tx, id: PayoutId, token: str) -> Payout:

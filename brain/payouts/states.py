@@ -39,7 +39,6 @@ PAYOUT: Machine[PayoutState, PayoutEvent] = Machine(
         (S.SUBMITTED, E.PAY): S.PAID,
         (S.SUBMITTED, E.FAIL): S.FAILED,
         (S.SUBMITTED, E.LOSE): S.UNKNOWN,
-        (S.UNKNOWN, E.ACCEPT): S.SUBMITTED,
         (S.UNKNOWN, E.PAY): S.PAID,
         (S.UNKNOWN, E.FAIL): S.FAILED,
     },

@@ -35,7 +35,8 @@ def earnings(
         {
             "pending": f"{found['pending_usd']} (matures after {matures} days)",
             "matured": found["matured_usd"],
-            "not paid out": f"${found['unpaid_nano'] / 1e9:.6f}",
+            "payable now": found["payable_usd"],
+            "on its way": found["under_way_usd"],
         }
     )
     table(
