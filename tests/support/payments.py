@@ -27,15 +27,24 @@ from brain.payments import (
     reconcile_refills,
     sweep_payments,
 )
+from brain.payments.service import TopUpWish, open_topup, payer_for
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
-from kernel.ids import AccountId
+from kernel.ids import AccountId, TopUpId
+from kernel.money import Money
 from standins.payments.stripe import KEY, SECRET, add_webhook, make_app
 from standins.payments.stripe.asgi import App
 from standins.payments.stripe.book import Rules
 from standins.payments.stripe.faults import Fault
 from standins.payments.stripe.hooks import Posting
-from tests.support.brain import Somebody, quick_passwords, running, settings_for_tests, signed_up
+from tests.support.brain import (
+    Somebody,
+    logged_in,
+    quick_passwords,
+    running,
+    settings_for_tests,
+    signed_up,
+)
 
 HOOK = "http://brain/webhooks/stripe"
 PAYMENTS = "/api/v1/payments"
@@ -92,13 +101,17 @@ class Till:
 
     async def save_card(self, name: str = "pm_card_visa") -> str:
         """What the processor's page does when a person adds a card."""
-        (account,) = (await self.get("/cards"),)
-        assert isinstance(account["cards"], list)
+        await self.get("/cards")
         customer = await self.customer()
-        api = _library(self.world)
         asked: Any = {"customer": customer}
-        made = await api.v1.payment_methods.attach_async(name, asked)
+        made = await self.library().v1.payment_methods.attach_async(name, asked)
         return made.id
+
+    async def pay_page(self, url: str, card: str = "pm_card_visa") -> None:
+        """What a person does on the processor's page."""
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.world)) as client:
+            answer = await client.post(url, data={"card": card})
+        assert answer.status_code < 400, answer.text
 
     async def customer(self) -> str:
         rows = self.world.book.platform.table("customer").values()
@@ -107,12 +120,30 @@ class Till:
     async def top_up(self, amount: str = "25", **more: Any) -> Any:
         return await self.post("/topups", {"amount_usd": amount, **more})
 
+    async def write_down(self, amount: str = "25") -> TopUpId:
+        """A top-up that only its row knows of yet."""
+        wish = TopUpWish(self.account, Money.usd(amount), "card")
+        payer = await payer_for(self.ctx, self.desk, wish)
+        async with self.ctx.db.begin() as tx:
+            return (await open_topup(tx, self.ctx, self.desk, wish, payer)).topup_id
+
+    async def topup(self, made: Any) -> Any:
+        return await self.get(f"/topups/{made['topup_id']}")
+
+    def library(self) -> stripe.StripeClient:
+        """Stripe's library as somebody else uses it, at Stripe's own pages for one."""
+        return stripe.StripeClient(
+            KEY, base_addresses={"api": "http://stripe"}, http_client=InProcess(self.world)
+        )
+
     def fail(self, fault: Fault) -> None:
         self.world.shell.faults.add([fault])
 
     async def pass_time(self, seconds: float, ctx: Ctx | None = None) -> None:
         """Time goes on, messages come, every loop runs."""
         self.clock.advance(seconds)
+        if seconds >= 3600:  # the log-in ends some day
+            self.who = await logged_in(self.client, self.who.email, self.who.account_id)
         await self.world.deliver()
         await self.tick(ctx)
 
@@ -144,12 +175,6 @@ class Till:
         return [row["amount_captured"] for row in rows if row["captured"]]
 
 
-def _library(world: App) -> stripe.StripeClient:
-    return stripe.StripeClient(
-        KEY, base_addresses={"api": "http://stripe"}, http_client=InProcess(world)
-    )
-
-
 @asynccontextmanager
 async def till(ctx: Ctx, clock: ManualClock, database_url: str, seed: int) -> AsyncIterator[Till]:
     world = make_app(clock, random.Random(seed), rules=Rules(calls_per_second=0))
@@ -159,7 +184,11 @@ async def till(ctx: Ctx, clock: ManualClock, database_url: str, seed: int) -> As
     )
     processor, api = open_stripe(settings, clock, http=InProcess(world))
     desk = Desk({processor.name: processor}, PaymentTerms(public_url="http://brain"))
-    app = create_app(settings_for_tests(database_url), ctx=ctx, passwords=quick_passwords())
+    app = create_app(
+        settings_for_tests(database_url, access_token_seconds=86_400),
+        ctx=ctx,
+        passwords=quick_passwords(),
+    )
     app.state.payments = desk
     async with running(app) as client:
 
