@@ -11,6 +11,7 @@ from inference.client import Write
 from inference.extras import Running
 from inference.gateway import Gateway
 from inference.incoming import Request, shape_of
+from inference.later import LateWriter
 from kernel.errors import GanglionError
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -74,17 +75,23 @@ class Outlet:
     def piece(self, content: bytes) -> None:
         if self._chunked_out:
             content = b"%x\r\n%b\r\n" % (len(content), content)
+            self._gateway.later.flush()  # a chunk of this stream may be among what waits
         if self._transport is not None:
             self._transport.write(content)
 
     def chunks(self) -> Write | None:
-        return self._transport.write if self._chunked_out and self._transport else None
+        if not self._chunked_out or self._transport is None:
+            return None
+        return LateWriter(self._gateway.later, self._transport).write
 
     def last(self, content: bytes) -> None:
         """The end of an answer that has begun."""
         if not self._chunked_out:
             self._write(content)
-        elif content:
+            self._ended(self._keeps())
+            return
+        self._gateway.later.flush()
+        if content:
             self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
         else:
             self._write(LAST_CHUNK)
