@@ -23,6 +23,7 @@ from cli.commands import (
     models,
     nodes,
     offers,
+    payments,
     pods,
     prices,
     programs,
@@ -68,6 +69,10 @@ app.command(rich_help_panel=ACCOUNT)(account.register)
 app.command(rich_help_panel=ACCOUNT)(account.login)
 app.add_typer(account.keys, name="keys", rich_help_panel=ACCOUNT)
 app.command(rich_help_panel=ACCOUNT)(account.balance)
+app.command(rich_help_panel=ACCOUNT)(payments.topup)
+app.add_typer(payments.topups, name="topups", rich_help_panel=ACCOUNT)
+app.add_typer(payments.cards, name="cards", rich_help_panel=ACCOUNT)
+app.add_typer(payments.refill, name="refill", rich_help_panel=ACCOUNT)
 app.add_typer(credits.app, name="credits", rich_help_panel=ACCOUNT)
 app.add_typer(invoices.app, name="invoices", rich_help_panel=ACCOUNT)
 app.command(rich_help_panel=ACCOUNT)(prices.prices)

@@ -20,12 +20,15 @@ STATE_COLOURS = {
     "ok": "green",
     "running": "green",
     "kept": "green",
+    "paid": "green",
     "pending": "yellow",
     "waiting": "yellow",
     "claimed": "yellow",
     "loading": "yellow",
     "starting": "yellow",
     "new": "yellow",
+    "needs_payer": "yellow",
+    "processing": "yellow",
     "draining": "cyan",
     "stopping": "cyan",
     "terminating": "cyan",
@@ -37,6 +40,7 @@ STATE_COLOURS = {
     "failed": "red",
     "broken": "red",
     "lost": "red",
+    "parked": "red",
     "revoked": "red",
 }
 

@@ -234,8 +234,9 @@ def _amount(row: TopUp) -> str:
 
 def show_refill(row: AutoRefill | None) -> RefillOut:
     if row is None:
-        body = RefillBody(enabled=False)
-        return RefillOut(**body.model_dump(exclude={"card"}), card="", card_label="", said="off")
+        told = RefillBody(enabled=False).model_dump(exclude={"card", "enabled"})
+        shown = {name: str(Money.usd(usd)) for name, usd in told.items()}
+        return RefillOut(enabled=False, **shown, card="", card_label="", said="off")
     return RefillOut(
         enabled=row.enabled,
         threshold_usd=str(Money(row.threshold_nano)),
