@@ -354,7 +354,9 @@ class WorkerParts:
 def payout_terms(settings: Settings, clock: Clock) -> payouts.PayoutTerms:
     """Who pays providers, how often, and what of."""
     return payouts.PayoutTerms(
-        disbursers=open_disbursers(settings, clock),
+        disbursers=open_disbursers(
+            settings, settings, clock, public_url=settings.public_brain_url
+        ),
         every=payouts.Every(settings.payout_period),
         matures_seconds=settings.earnings_mature_seconds,
     )
