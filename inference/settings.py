@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     gateway_wait_requests_max: int = Field(default=1000, ge=0)
     gateway_wait_bytes_max: int = Field(default=64 * MIB, ge=0)
 
+    # How often a worker of a deployment that follows its load is asked how full it is; 0: never.
+    gateway_worker_metrics_seconds: float = Field(default=5, ge=0, le=600)
+
     # How long a request joins one with the same Idempotency-Key; whether each is traced.
     gateway_replay_wait_seconds: float = Field(default=30, ge=0, le=600)
     gateway_trace_always: bool = False

@@ -12,6 +12,7 @@ import structlog
 from inference.brain import Brain
 from inference.changes import Log
 from inference.gateway import Gateway
+from inference.gauges import Gauges
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError
 from kernel.wire.gateway import Load, LoadReport, Segment
@@ -38,6 +39,7 @@ class Signals:
         self._brain = brain
         self._clock = clock
         self._seen: dict[str, Seen] = {}
+        self._gauges = Gauges(clock, gateway.settings.gateway_worker_metrics_seconds)
         self._noticed = asyncio.Event()
         self._told_ns = clock.monotonic_ns()
         self._log: Log = structlog.get_logger("inference.signals")
@@ -78,7 +80,8 @@ class Signals:
                 seen.tokens += segment.completion_tokens
 
     def look(self) -> None:
-        """What is in flight just now."""
+        """What is in flight just now; whose turn it is to say how full it is."""
+        self._gauges.look(self._gateway.tables.deployments.values())
         for deployment in self._gateway.tables.deployments.values():
             if deployment.row.scaled:
                 seen = self._seen.setdefault(deployment.row.deployment_id, Seen())
@@ -103,11 +106,14 @@ class Signals:
             deployment = tables.deployments.get(deployment_id)
             if deployment is None or not deployment.row.scaled:
                 continue
+            caches, queued = self._gauges.need(deployment)
             load = Load(
                 deployment_id,
                 in_flight=seen.in_flight / max(seen.looks, 1),
                 waiting=self._gateway.waiting.waiting(deployment_id),
                 tokens_per_second=seen.tokens / seconds,
+                caches=round(caches, 3),
+                queued=queued,
             )
             idle = not (deployment.replicas or load.in_flight or load.waiting)
             self._seen[deployment_id] = Seen(idle_told=idle)

@@ -151,6 +151,8 @@ class DeploymentLoad(Base):
     in_flight: Mapped[float] = mapped_column(Double)
     waiting: Mapped[int] = mapped_column(BigInteger)
     tokens_per_second: Mapped[float] = mapped_column(Double)
+    caches: Mapped[float] = mapped_column(Double, server_default="0")
+    queued: Mapped[int] = mapped_column(BigInteger, server_default="0")
     seen_ns: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -81,13 +81,15 @@ async def reported(ctx: Ctx, report: LoadReport) -> bool:
             "in_flight": load.in_flight,
             "waiting": load.waiting,
             "tokens_per_second": load.tokens_per_second,
+            "caches": load.caches,
+            "queued": load.queued,
             "seen_ns": now_ns,
         }
         for load in sorted(report.loads, key=lambda load: load.deployment_id)
     ]
     if rows:
         statement = insert(DeploymentLoad).values(rows)
-        fresh = ("in_flight", "waiting", "tokens_per_second", "seen_ns")
+        fresh = [name for name in rows[0] if name not in ("boot_id", "deployment_id")]
         async with ctx.db.begin() as tx:
             await tx.execute(
                 statement.on_conflict_do_update(
@@ -147,7 +149,17 @@ async def _told(tx: Tx, deployment_id: DeploymentId, now_ns: int) -> list[Told]:
     found = await tx.scalars(
         select(DeploymentLoad).where(of_it).execution_options(populate_existing=True)
     )
-    return [Told(one.in_flight, one.waiting, one.tokens_per_second, one.seen_ns) for one in found]
+    return [
+        Told(
+            one.in_flight,
+            one.waiting,
+            one.tokens_per_second,
+            one.seen_ns,
+            caches=one.caches,
+            queued=one.queued,
+        )
+        for one in found
+    ]
 
 
 def _memory(kept: dict[str, Any]) -> Memory:

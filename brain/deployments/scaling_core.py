@@ -3,7 +3,8 @@
 As Kubernetes' HorizontalPodAutoscaler has it: ``ceil(load / target)``, or what there is while the
 ratio of load to capacity is within 10 % of 1; up at once, down to the most that was recommended
 within a stabilisation window. Beside it: to zero after an idle time, and from zero on a request
-that waits.
+that waits. Long prompts fill a worker's KV cache while it has few requests: what workers say of
+their caches is a second load, and the one that needs more replicas counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from math import ceil
 from kernel.clock import NS
 
 TOLERANCE = 0.1
+CACHE_TARGET = 0.8  # of a worker's KV cache; beyond it requests begin to wait for room
 FRESH_NS = 5 * NS  # a gateway tells each second
 FORGOTTEN_NS = 120 * NS  # a gateway that is silent for so long is gone, as for drains
 
@@ -38,6 +40,8 @@ class Told:
     waiting: int
     tokens_per_second: float
     seen_ns: int
+    caches: float = 0.0  # that are in use, or would be; all gateways see the same workers
+    queued: int = 0  # in the workers' own queues
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,16 @@ def decide(
     waiting = sum(one.waiting for one in fresh)
     load = in_flight + waiting
     busy_ns = now_ns if load or silent else max(memory.busy_ns, since_ns)
-    wanted = min(max(recommend(load, replicas, terms.target), terms.least, 1), terms.most)
+    caches = max((one.caches for one in fresh), default=0.0)
+    by_cache = recommend(caches, replicas, CACHE_TARGET)
+    needed = max(recommend(load, replicas, terms.target), by_cache)
+    wanted = min(max(needed, terms.least, 1), terms.most)
     if silent:  # what it has in flight is not known: no time to take anything away
         wanted = max(wanted, min(replicas, terms.most))
     speed = sum(one.tokens_per_second for one in fresh)
     says = f"{in_flight:.1f} in flight + {waiting} waiting over {terms.target} each"
     says += f", {speed:.0f} tokens/s" if speed else ""
+    says += _of_caches(fresh, caches) if by_cache else ""
     oldest_ns = now_ns - terms.down_seconds * NS
     kept = [(at, count) for at, count in memory.recommended if at > oldest_ns and count > wanted]
     now_kept = Memory((*kept, (now_ns, wanted)), busy_ns)
@@ -95,11 +103,17 @@ def decide(
     return Verdict(replicas, f"{says}: {replicas} stay", now_kept)
 
 
-def recommend(load: float, replicas: int, target: int) -> int:
+def recommend(load: float, replicas: int, target: float) -> int:
     """Replicas for so many requests; what there is while that is near enough."""
     if replicas and abs(load / (replicas * target) - 1) <= TOLERANCE:
         return replicas
     return ceil(load / target)
+
+
+def _of_caches(fresh: Sequence[Told], caches: float) -> str:
+    queued = max(one.queued for one in fresh)
+    behind = f" ({queued} queued there)" if queued else ""
+    return f", KV caches of {caches:.2f} workers{behind} over {CACHE_TARGET:g} each"
 
 
 def _silent(one: Told, now_ns: int) -> bool:

@@ -265,6 +265,10 @@ class Load(Struct, forbid_unknown_fields=True, omit_defaults=True):
     in_flight: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     waiting: Count = 0  # requests that have no worker
     tokens_per_second: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    # As its workers say: KV caches that are in use, summed over them, and more where requests
+    # queue for one; requests in the workers' own queues. All gateways see the same workers.
+    caches: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    queued: Count = 0
 
 
 class LoadReport(Struct, forbid_unknown_fields=True):

@@ -32,7 +32,7 @@ class Engine:
     """The part that takes time. ``stop`` ends all that runs, as a killed engine core does."""
 
     def __init__(self, options: Options, clock: Clock) -> None:
-        self.book = Book(options.model, options.max_num_seqs)
+        self.book = Book(options.model, options.max_num_seqs, options.kv_cache_tokens)
         self._options = options
         self._clock = clock
         self._seats = asyncio.Semaphore(options.max_num_seqs)
@@ -76,7 +76,8 @@ class Engine:
             async with self.seat(lambda: self._open(exchange, job)):
                 self.book.prompt_tokens += job.prompt_tokens
                 pace = Pace(self, self._options, self._clock, len(job.choices))
-                await self._answer(exchange, job, speech, pace)
+                with self.book.caching(job.prompt_tokens + job.completion_tokens):
+                    await self._answer(exchange, job, speech, pace)
                 reasons = tuple(choice.answer.finish_reason for choice in job.choices)
                 self.book.finish(pace.timing(arrived_ns), pace.made, reasons)
         except Refusal as refusal:

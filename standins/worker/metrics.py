@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 ABORTS_KEPT = 1000
@@ -72,8 +74,9 @@ class Histogram:
 class Book:
     """All counts of one worker."""
 
-    def __init__(self, model: str, seats: int) -> None:
+    def __init__(self, model: str, seats: int, cache_tokens: int = 0) -> None:
         self.running = 0
+        self.cached_tokens = 0  # of what runs, its whole answers among them
         self.waiting = 0
         self.started = 0
         self.finished = 0
@@ -84,6 +87,7 @@ class Book:
         self.generation_tokens = 0
         self.aborts: deque[Abort] = deque(maxlen=ABORTS_KEPT)
         self._seats = seats
+        self._cache_tokens = cache_tokens
         self._ends = dict.fromkeys(FINISHED, 0)
         self._histograms = {name: Histogram(edges) for name, edges in HISTOGRAMS.items()}
         quoted = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -126,6 +130,21 @@ class Book:
             "aborts": [asdict(abort) for abort in self.aborts],
         }
 
+    @contextmanager
+    def caching(self, tokens: int) -> Iterator[None]:
+        """A request is in the KV cache."""
+        self.cached_tokens += tokens
+        try:
+            yield
+        finally:
+            self.cached_tokens -= tokens
+
+    @property
+    def cache_use(self) -> float:
+        if self._cache_tokens:
+            return min(self.cached_tokens / self._cache_tokens, 1.0)
+        return min(self.running / self._seats, 1.0)
+
     def text(self) -> str:
         """The Prometheus page."""
         labels = f'engine="0",{self._model}'
@@ -133,7 +152,7 @@ class Book:
         for name, value in (
             ("num_requests_running", self.running),
             ("num_requests_waiting", self.waiting),
-            ("kv_cache_usage_perc", min(self.running / self._seats, 1.0)),
+            ("kv_cache_usage_perc", self.cache_use),
         ):
             lines += [f"# TYPE vllm:{name} gauge", f"vllm:{name}{{{labels}}} {float(value)}"]
         for name, value in (

@@ -29,6 +29,7 @@ class Options:
     host: str = "127.0.0.1"
     max_model_len: int = 4096
     max_num_seqs: int = 256
+    kv_cache_tokens: int = 0  # room for so many; 0 = as many as the seats, however long
     max_num_queued_reqs: int = 0  # 0 = no bound, as vLLM's default
     api_key: str = ""
     shutdown_timeout: float = 0.0
@@ -68,6 +69,7 @@ def _add_engine_switches(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-model-len", type=int, default=4096, metavar="TOKENS")
     parser.add_argument("--max-num-seqs", type=int, default=256, help="run at once; more wait")
     parser.add_argument("--max-num-queued-reqs", type=int, default=0, help="wait at once; then 503")
+    parser.add_argument("--kv-cache-tokens", type=int, default=0, help="of its KV cache, as told")
     parser.add_argument("--api-key", default="", help="asked for on /v1/* only")
     parser.add_argument("--shutdown-timeout", type=float, default=0.0, metavar="SECONDS")
 

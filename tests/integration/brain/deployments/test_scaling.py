@@ -153,3 +153,20 @@ async def test_the_last_decision_is_told(house: House) -> None:
         assert row is not None
         said = scaling.said((await service.whole(tx, row)).deployment)
     assert said == "2.0 in flight + 0 waiting over 4 each: 1 stay"
+
+
+@pytest.mark.feature("D6")
+async def test_long_prompts_that_fill_its_caches_make_it_grow(house: House) -> None:
+    """A load shape with two requests in flight all the time, of which the caches have enough."""
+    await house.node(gpus=4)
+    made = await house.ready(scaling=QUICK)
+    grown = []
+    for caches in (0.3, 1.6, 1.6, 0.3, 0.3, 0.3):
+        for _ in range(5):
+            load = Load(made, in_flight=2, caches=caches, queued=1 if caches > 1 else 0)
+            await scaling.reported(house.ctx, LoadReport("boot", [load]))
+            await house.settle(rounds=1)
+        grown.append([one.state for one in await house.replicas(made)].count("ready"))
+    assert (grown[0], grown[2], grown[-1]) == (1, 2, 1)
+    reason = next(why for what, why in await decisions(house, made) if what == "scaled up")
+    assert "KV caches of 1.60 workers (1 queued there) over 0.8 each: 1 to 2" in reason

@@ -110,3 +110,30 @@ def test_it_keeps_its_bounds_and_forgets(seed: int) -> None:
         assert verdict.replicas or not waiting
         assert len(verdict.memory.recommended) <= terms.most
         memory, replicas = verdict.memory, verdict.replicas
+
+
+@pytest.mark.feature("D6")
+def test_full_caches_make_it_grow_though_little_is_in_flight() -> None:
+    full = Told(2, 0, 0.0, NOW, caches=1.5, queued=3)
+    verdict = ask(full, replicas=1)
+    assert verdict.replicas == 2
+    assert verdict.reason == (
+        "2.0 in flight + 0 waiting over 10 each, KV caches of 1.50 workers (3 queued there)"
+        " over 0.8 each: 1 to 2 (most 8)"
+    )
+
+
+@pytest.mark.feature("D6")
+def test_gateways_that_see_the_same_workers_do_not_count_twice() -> None:
+    seen = Told(1, 0, 0.0, NOW, caches=1.5)
+    assert ask(seen, seen, seen, replicas=1).replicas == 2
+
+
+def test_the_load_that_needs_more_counts() -> None:
+    assert ask(Told(40, 0, 0.0, NOW, caches=0.2), replicas=4).replicas == 4
+    assert ask(Told(5, 0, 0.0, NOW, caches=2.4), replicas=3).replicas == 3
+
+
+def test_what_a_gateway_told_of_caches_long_ago_is_forgotten() -> None:
+    old = Told(0, 0, 0.0, NOW - 10 * NS, caches=8.0)
+    assert ask(old, told(1), replicas=1).replicas == 1
