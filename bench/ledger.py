@@ -209,7 +209,7 @@ def _segment(
     start = now_ns - 60 * NS + chance.randrange(54 * NS)
     return Segment(
         key=segment_key(request, 0, 0),
-        day="2026-01-01",
+        day=ctx.clock.now().date().isoformat(),
         boot_id=BOOT,
         request_id=request,
         account_id=str(account),

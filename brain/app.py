@@ -201,7 +201,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await parts.start()
     _log.info("brain_started", environment=parts.settings.environment.value)
     try:
-        yield
+        async with billing_routes.receiving(app):
+            yield
     finally:
         await parts.close()
         _log.info("brain_stopped")

@@ -161,6 +161,12 @@ class Settings(MomoSettings, PaymentSettings, MailSettings, CloudSettings):
     log_bytes_per_lease: int = Field(
         default=4 << 20, ge=64 << 10, le=1 << 30, description="Bytes that are kept of one."
     )
+    usage_days: int = Field(
+        default=180,
+        ge=35,
+        le=4000,
+        description="Usage is kept so many days, then its partition is dropped; bills stay.",
+    )
     log_days: int = Field(
         default=7, ge=1, le=365, description="A lease's log is kept so long after its last line."
     )

@@ -74,4 +74,5 @@ def meter_policy(settings: Settings) -> billing.MeterPolicy:
         window_seconds=settings.meter_window_seconds,
         close_seconds_max=settings.meter_window_close_seconds_max,
         installation_id=settings.installation_id,
+        usage_days=settings.usage_days,
     )

@@ -307,6 +307,7 @@ class WorkerParts:
 
     async def _tidy(self) -> object:
         now = self.ctx.clock.now()
+        await billing.tend_days(self.ctx, meter_policy(self.settings))
         await forget_old_replays(self.ctx)
         async with self.ctx.db.begin() as tx:
             await forget_old(tx, now=now)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kernel.money import TICKS_PER_GPU_NS
 
@@ -84,8 +85,7 @@ class Sharing:
         self.weight += by
 
 
-@dataclass(frozen=True, order=True)
-class Span:
+class Span(NamedTuple):
     """Residence of one request on [start_ns, end_ns) with a weight."""
 
     key: str
@@ -110,21 +110,39 @@ def share_window(gpus: int, start_ns: int, end_ns: int, spans: Iterable[Span]) -
     A key given twice counts once (the first in sorted order). Sums:
     ``sum(by_key) + rounding == busy <= gpus * (end_ns - start_ns) * 2**20``.
     """
+    given = list(spans)
+    if len({span.key for span in given}) < len(given):
+        given = list({span.key: span for span in sorted(given, reverse=True)}.values())
     events: list[tuple[int, int, str, int]] = []
-    seen: set[str] = set()
-    for span in sorted(spans):
-        start, end = max(span.start_ns, start_ns), min(span.end_ns, end_ns)
-        if end <= start or span.key in seen:
-            continue
-        seen.add(span.key)
-        events.append((start, 1, span.key, span.weight))
-        events.append((end, 0, span.key, span.weight))
+    for key, begun, ended, weight in given:
+        assert weight >= 1, "a weight is at least 1"
+        start, end = max(begun, start_ns), min(ended, end_ns)
+        if end > start:
+            events.append((start, 1, key, weight))
+            events.append((end, 0, key, weight))
     events.sort()  # at one instant, leaving comes before entering
-    sharing = Sharing(gpus=gpus, now_ns=start_ns)
+    return _swept(gpus * TICKS_PER_GPU_NS, events)
+
+
+def _swept(ticks_per_ns: int, events: list[tuple[int, int, str, int]]) -> Shares:
+    """``Sharing`` over events in order, its steps written out: settlement sweeps millions."""
+    entered: dict[str, int] = {}
     by_key: dict[str, int] = {}
+    now = virtual = remainder = rounding = busy = whole = 0
     for at_ns, entering, key, weight in events:
+        if at_ns > now:
+            if whole:
+                ticks = (at_ns - now) * ticks_per_ns
+                busy += ticks
+                step, remainder = divmod(ticks + remainder, whole)
+                virtual += step
+            now = at_ns
+        rounding += remainder
+        remainder = 0
         if entering:
-            sharing.enter(key, at_ns, weight)
+            entered[key] = virtual
+            whole += weight
         else:
-            by_key[key] = sharing.leave(key, at_ns)
-    return Shares(by_key, sharing.busy, sharing.rounding + sharing.remainder)
+            by_key[key] = weight * (virtual - entered[key])
+            whole -= weight
+    return Shares(by_key, busy, rounding)

@@ -23,6 +23,7 @@ from brain.billing.service.currencies import (
     currency_rate,
     set_currency_rate,
 )
+from brain.billing.service.days import tend_days
 from brain.billing.service.earned import Earned, EarnedDay, earned, earned_by_day
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import (
@@ -132,12 +133,12 @@ __all__ = [
     "mark_document",
     "mark_use",
     "owed_providers",
+    "paper_posted",
     "payable",
     "payout_asked",
     "payout_minimum",
     "payout_paid",
     "payout_returned",
-    "paper_posted",
     "post",
     "post_in",
     "prove",
@@ -155,8 +156,9 @@ __all__ = [
     "storage_cost",
     "storage_price",
     "taken_up",
+    "tend_days",
     "transfer",
-    "unpaid_at",
     "unmarked",
+    "unpaid_at",
     "unwitnessed_leases",
 ]

@@ -23,14 +23,17 @@ from sqlalchemy import (
     Numeric,
     SmallInteger,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from brain.billing.chain_models import JournalBatch, JournalOpen, JournalSeal
 from brain.plumbing import Base, IdColumn
 from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId, ReplicaId, TxId, VolumeId
+
+# Tables beside these, named here so that whoever imports this module knows them all.
+BESIDE = (JournalBatch, JournalOpen, JournalSeal)
 
 # Sums of GPU-ns over a platform, and anything in 2**-20 GPU-ns, outgrow a bigint.
 WIDE = Numeric(40, 0)
@@ -49,46 +52,6 @@ class JournalTx(Base):
     memo: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(STAMP)
     batch: Mapped[int | None] = mapped_column(BigInteger)
-
-
-class JournalBatch(Base):
-    """Transactions that were posted in one call, as a link of its session's chain: ``hash`` covers
-    them, their entries and ``previous``. Immutable but for ``seal``, which is set once."""
-
-    __tablename__ = "journal_batch"
-    __table_args__ = (
-        UniqueConstraint("chain", "number"),
-        Index("ix_journal_batch_unsealed", "id", postgresql_where=text("seal IS NULL")),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    chain: Mapped[str] = mapped_column(Text)
-    number: Mapped[int] = mapped_column(BigInteger)
-    previous: Mapped[str] = mapped_column(Text)
-    hash: Mapped[str] = mapped_column(Text)
-    txs: Mapped[int] = mapped_column(Integer)
-    at: Mapped[datetime] = mapped_column(STAMP)
-    seal: Mapped[int | None] = mapped_column(BigInteger)
-
-
-class JournalSeal(Base):
-    """One hash over every batch since the seal before it, and over that seal. Immutable."""
-
-    __tablename__ = "journal_seal"
-
-    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    previous: Mapped[str] = mapped_column(Text)
-    hash: Mapped[str] = mapped_column(Text)
-    batches: Mapped[int] = mapped_column(BigInteger)
-    at: Mapped[datetime] = mapped_column(STAMP)
-
-
-class JournalOpen(Base):
-    """A transaction that a statement left unbalanced: its sums are looked at when it commits."""
-
-    __tablename__ = "journal_open"
-
-    tx_id: Mapped[TxId] = mapped_column(IdColumn(TxId), primary_key=True)
 
 
 class JournalEntry(Base):
@@ -228,14 +191,9 @@ class UsageSegment(Base):
 
     __tablename__ = "usage_segment"
     __table_args__ = (
-        Index("ix_usage_segment_open", "lease_id", postgresql_where=text("NOT folded")),
         Index("ix_usage_segment_lease", "lease_id", "end_ns"),
         Index("ix_usage_segment_account", "account_id", "request_id"),
-        Index(
-            "ix_usage_segment_slice",
-            "slice_id",
-            postgresql_where=text("NOT folded AND slice_id IS NOT NULL"),
-        ),
+        {"postgresql_partition_by": "RANGE (day)"},
     )
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)
@@ -269,6 +227,30 @@ class UsageSegment(Base):
     waived_units: Mapped[Decimal] = mapped_column(Numeric(60, 0))
     waived_to: Mapped[str | None] = mapped_column(Text)
     folded: Mapped[bool] = mapped_column(Boolean)
+
+
+class UsageWaiting(Base):
+    """One for each segment that is not folded: what settlement finds its work by."""
+
+    __tablename__ = "usage_waiting"
+    __table_args__ = (
+        Index("ix_usage_waiting_slice", "slice_id", postgresql_where=text("slice_id IS NOT NULL")),
+    )
+
+    lease_id: Mapped[LeaseId] = mapped_column(IdColumn(LeaseId), primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    slice_id: Mapped[str | None] = mapped_column(Text)
+
+
+class UsageDropped(Base):
+    """What the usage of days that are kept no longer gave each lease."""
+
+    __tablename__ = "usage_dropped"
+
+    lease_id: Mapped[LeaseId] = mapped_column(IdColumn(LeaseId), primary_key=True)
+    ticks: Mapped[Decimal] = mapped_column(WIDE)
+    segments: Mapped[int] = mapped_column(BigInteger)
 
 
 class ParkedSegment(Base):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from brain.billing.core.lease import Lease
 from brain.billing.core.posting import CEILING, REFUNDS
@@ -18,8 +19,7 @@ from kernel.money import CARRY_DIVISOR, TICKS_PER_GPU_NS
 Attempt = tuple[str, int]
 
 
-@dataclass(frozen=True)
-class Prior:
+class Prior(NamedTuple):
     """What posted windows gave an attempt before: its ticks, and the tokens of its pieces."""
 
     ticks: int = 0
@@ -27,8 +27,10 @@ class Prior:
     completion_tokens: int = 0
 
 
-@dataclass(frozen=True)
-class Waiver:
+NOTHING = Prior()
+
+
+class Waiver(NamedTuple):
     """Units taken off an attempt's bill, booked to ``account`` with the final piece ``key``."""
 
     key: str
@@ -76,26 +78,42 @@ def shares_by_account(
     mine: dict[Attempt, int] = {}
     for key, ticks in window.ticks.items():
         piece = pieces[key]
-        share = shares.setdefault(piece.account, Share())
+        share = shares.get(piece.account)
+        if share is None:
+            share = shares[piece.account] = Share()
         share.ticks += ticks
         share.requests.add(piece.request)
-        if piece.slice_id is not None:
-            share.by_slice[piece.slice_id] = share.by_slice.get(piece.slice_id, 0) + ticks
+        slice_id = piece.slice_id
+        if slice_id is not None:
+            share.by_slice[slice_id] = share.by_slice.get(slice_id, 0) + ticks
         attempt = (piece.request, piece.attempt)
         mine[attempt] = mine.get(attempt, 0) + ticks
     for piece in window.ended:
-        attempt = (piece.request, piece.attempt)
-        share = shares.setdefault(piece.account, Share())
-        before = history.get(attempt, Prior())
-        now = mine.get(attempt, 0)
-        share.waivers.extend(waivers(lease, piece, before, now))
-        if lease.pooled and piece.failed:
-            share.refunded_ticks += now
-            share.earlier_refunded_ticks += before.ticks
-    for attempt, ticks in mine.items():
-        old = history.get(attempt, Prior())
-        history[attempt] = Prior(old.ticks + ticks, old.prompt_tokens, old.completion_tokens)
+        if piece.account not in shares:
+            shares[piece.account] = Share()
+        if lease.waives or (lease.pooled and piece.failed):
+            _end(lease, shares[piece.account], piece, history, mine)
+    if lease.pooled:
+        for attempt, ticks in mine.items():
+            old = history.get(attempt, NOTHING)
+            history[attempt] = Prior(old.ticks + ticks, old.prompt_tokens, old.completion_tokens)
     return shares
+
+
+def _end(
+    lease: Lease,
+    share: Share,
+    final: Piece,
+    history: dict[Attempt, Prior],
+    mine: Mapping[Attempt, int],
+) -> None:
+    """What the end of an attempt takes off its account's bill."""
+    attempt = (final.request, final.attempt)
+    before, now = history.get(attempt, NOTHING), mine.get(attempt, 0)
+    share.waivers.extend(waivers(lease, final, before, now))
+    if final.failed:
+        share.refunded_ticks += now
+        share.earlier_refunded_ticks += before.ticks
 
 
 def waivers(lease: Lease, final: Piece, before: Prior, ticks: int) -> list[Waiver]:

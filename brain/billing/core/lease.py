@@ -96,6 +96,12 @@ class Lease:
         return self.terms.mode == LeaseMode.POOL
 
     @property
+    def waives(self) -> bool:
+        """May a published ceiling take something off a bill?"""
+        terms = self.terms
+        return self.pooled and bool(terms.ceiling_prompt_nano or terms.ceiling_completion_nano)
+
+    @property
     def load_from_ns(self) -> int | None:
         """When billable time began, if it did: the worker began to load."""
         return self.loading_ns if self.loading_ns is not None else self.ready_ns

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from brain.billing.core.lease import Lease
 from kernel.gpu_time import Span, share_window
@@ -23,8 +24,9 @@ from kernel.wire.gateway import SegmentEnd
 Interval = tuple[int, int]
 
 
-@dataclass(frozen=True, order=True)
-class Piece:
+class Piece(NamedTuple):
+    """A segment that waits. A tuple: settlement makes one for each of very many rows."""
+
     key: str
     account: AccountId
     request: str
@@ -40,6 +42,7 @@ class Piece:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     tokens_estimated: bool = False  # so much was counted; there may be more
+    lone: bool = False  # its attempt has no other piece, and nothing of it is posted
 
 
 def refunded(end: str, status: int) -> bool:
@@ -62,7 +65,7 @@ class Window:
     ended: tuple[Piece, ...]  # finals that lie in this window
 
 
-@dataclass
+@dataclass(slots=True)
 class Folding:
     """What one settlement adds to a segment's row."""
 
@@ -134,10 +137,12 @@ def _book_late(
     lease: Lease, pieces: Sequence[Piece], limits: Interval, seen: list[Interval], out: Settlement
 ) -> None:
     covered: list[Interval] = []
+    settled = lease.settled_ns
     for interval in sorted(seen):
         claim(covered, interval)
-    for piece in sorted(pieces):
-        late_end = min(piece.end_ns, lease.settled_ns)
+    # What ends after that and has nothing before it is not late.
+    for piece in sorted(p for p in pieces if p.open_ns < settled or p.end_ns <= settled):
+        late_end = min(piece.end_ns, settled)
         if piece.open_ns > late_end or (piece.open_ns == late_end and piece.end_ns > late_end):
             continue
         if lease.closed_ns is None and clipped_end(late_end, limits) > out.evidence_ns:
@@ -206,15 +211,18 @@ def _close(
 ) -> None:
     start, end = window
     low, high = max(start, limits[0]), min(end, limits[1])
-    spans = []
+    spans, foldings = [], out.foldings
     for piece in inside:
+        key = piece.key
         opened, closed = max(piece.open_ns, start), min(piece.end_ns, end)
-        kept = (max(opened, low), min(closed, high))
-        folding = out.foldings.setdefault(piece.key, Folding(closed))
+        first, last = max(opened, low), min(closed, high)
+        folding = foldings.get(key)
+        if folding is None:
+            folding = foldings[key] = Folding(closed)
         folding.open_ns = closed
-        folding.outside_ns += (closed - opened) - max(0, kept[1] - kept[0])
-        if kept[1] > kept[0]:
-            spans.append(Span(piece.key, kept[0], kept[1], piece.weight))
+        folding.outside_ns += (closed - opened) - max(0, last - first)
+        if last > first:
+            spans.append(Span(key, first, last, piece.weight))
     shares = share_window(lease.terms.gpus, start, end, spans)
     for key, ticks in shares.by_key.items():
         out.foldings[key].ticks += ticks

@@ -6,6 +6,8 @@ from fastapi import APIRouter
 
 from brain.billing.routes import account, gateway, receipts
 
+receiving = gateway.receiving  # held by the web process while it serves
+
 router = APIRouter()
 router.include_router(gateway.router)
 router.include_router(account.router)

@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def _receiving(app: FastAPI) -> AsyncIterator[None]:
+async def receiving(app: FastAPI) -> AsyncIterator[None]:
     """While this process serves, say once a second that the brain can receive and write."""
     stopping = asyncio.Event()
     task = asyncio.create_task(_beat(app.state.ctx, stopping))
@@ -59,7 +59,6 @@ router = APIRouter(
     tags=["internal"],
     dependencies=[Depends(gateway_link)],
     include_in_schema=False,
-    lifespan=_receiving,
 )
 
 CtxIn = Annotated[Ctx, Depends(get_ctx)]
@@ -78,7 +77,9 @@ async def slices(request: Request, ctx: CtxIn) -> Response:
 
 @router.post("/usage")
 async def usage(request: Request, ctx: CtxIn) -> Response:
-    return _answer(await service.usage_reported(ctx, await _body(request, UsageBatch)))
+    return _answer(
+        await service.usage_reported(ctx, await _body(request, UsageBatch), policy_of(request))
+    )
 
 
 def policy_of(request: Request) -> MeterPolicy:
@@ -90,6 +91,7 @@ def policy_of(request: Request) -> MeterPolicy:
         window_seconds=settings.meter_window_seconds,
         close_seconds_max=settings.meter_window_close_seconds_max,
         installation_id=settings.installation_id,
+        usage_days=settings.usage_days,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import date
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from brain.billing.store import gateways, holds, journal, segments
+from brain.billing.store import days, gateways, holds, journal, segments
 from brain.billing.store.segments import Mapped
 from brain.plumbing import Ctx, Tx
 from kernel.clock import NS
@@ -39,6 +39,7 @@ class MeterPolicy:
     window_seconds: int = 10
     close_seconds_max: int = 120
     installation_id: str = "unnamed"
+    usage_days: int = 180  # usage of older days is dropped, and refused
     pieces_max: int = 20_000  # what one settlement of a lease loads, unless a window has more
 
     @property
@@ -122,18 +123,24 @@ async def _slice(tx: Tx, id: HoldId, asked: SliceRequest) -> SliceAnswer | None:
     return SliceAnswer(slice_id=id, granted_nano=row.amount)
 
 
-async def usage_reported(ctx: Ctx, batch: UsageBatch) -> UsageAnswer:
+async def usage_reported(
+    ctx: Ctx, batch: UsageBatch, policy: MeterPolicy | None = None
+) -> UsageAnswer:
     """Take in a batch; returns after the commit, so the gateway may then forget it.
 
     May be repeated, in any order: a segment counts once by its key. What cannot be counted is
     parked with its reason. ``Conflict`` (unknown_boot) asks the gateway to say hello again.
     """
+    kept = (policy or MeterPolicy()).usage_days
+    today = ctx.clock.now().date()
+    wanted = {day for s in batch.segments if (day := _day(s.day)) is not None}
+    await days.ensure(ctx, (day for day in wanted if days.taken(day, today, kept)))
     async with ctx.db.begin() as tx:
         now = ctx.clock.now_ns()
         boot = await gateways.lock_boot(tx, batch.boot_id)
         if boot is None:
             raise Conflict("This gateway boot is not known; say hello first.", code="unknown_boot")
-        accepted = await _take_in(tx, ctx, batch.segments, now)
+        accepted = await _take_in(tx, ctx, batch.segments, now, kept)
         sent_ns = batch.sent_monotonic_ns + boot.offset_ns
         if _states(batch) and sent_ns >= boot.stated_ns:
             await gateways.watermarks(
@@ -159,12 +166,22 @@ def _states(batch: UsageBatch) -> bool:
     return bool(batch.watermarks) or not (batch.segments or batch.closed_boots)
 
 
-async def _take_in(tx: Tx, ctx: Ctx, reported: list[Segment], now_ns: int) -> int:
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+async def _take_in(tx: Tx, ctx: Ctx, reported: list[Segment], now_ns: int, kept_days: int) -> int:
+    today = ctx.clock.now().date()
     offsets = await gateways.offsets(tx, sorted({s.boot_id for s in reported}))
     epochs = await segments.epochs(tx, sorted({s.lease_id for s in reported}))
     counted, parked = [], []
     for segment in reported:
         mapped = _map(segment, offsets, epochs)
+        if isinstance(mapped, Mapped) and not days.taken(mapped.day, today, kept_days):
+            mapped = "its day is gone"
         if isinstance(mapped, str):
             parked.append((segment, mapped))
         else:

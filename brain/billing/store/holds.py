@@ -147,7 +147,7 @@ _RELEASABLE = text(
     SELECT h.id, h.account_id FROM hold h LEFT JOIN gateway_boot g ON g.boot_id = h.boot_id
     WHERE h.state = 'open' AND h.purpose = 'slice'
       AND (h.returned_ns IS NOT NULL OR h.deadline_ns <= :now OR g.boot_id IS NULL OR g.closed)
-      AND NOT EXISTS (SELECT 1 FROM usage_segment s WHERE s.slice_id = h.id AND NOT s.folded)
+      AND NOT EXISTS (SELECT 1 FROM usage_waiting w WHERE w.slice_id = h.id)
     ORDER BY h.id LIMIT :limit
     """
 )

@@ -30,7 +30,7 @@ _EVIDENCE = text(
 
 _DUE = text(
     """
-    SELECT lease_id FROM usage_segment WHERE NOT folded AND lease_id > :after
+    SELECT lease_id FROM usage_waiting WHERE lease_id > :after
     UNION
     SELECT lease_id FROM meter_lease WHERE NOT finished AND lease_id > :after
        AND (closed_ns IS NOT NULL OR (ready_ns IS NOT NULL AND settled_ns < :stale))

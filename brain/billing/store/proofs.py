@@ -55,6 +55,15 @@ _PROOFS: tuple[tuple[str, str, str], ...] = (
         """,
     ),
     (
+        "waiting",
+        "each segment that is not folded waits to be, and no other does",
+        """
+        SELECT count(*), count(*) FILTER (WHERE s.key IS NULL OR w.key IS NULL)
+        FROM (SELECT day, key FROM usage_segment WHERE NOT folded) s
+        FULL JOIN usage_waiting w ON w.day = s.day AND w.key = s.key
+        """,
+    ),
+    (
         "storage",
         "what each stretch of a volume was charged is what was posted for it",
         """
@@ -73,12 +82,13 @@ _LEASE_PROOFS: tuple[tuple[str, str, str], ...] = (
         "the folded usage of each lease is what its windows shared out, and what was posted",
         """
         SELECT count(*), count(*) FILTER (
-            WHERE coalesce(s.ticks, 0) <> coalesce(w.ticks, 0)
+            WHERE coalesce(s.ticks, 0) + coalesce(d.ticks, 0) <> coalesce(w.ticks, 0)
                OR coalesce(w.posted, 0) <> -coalesce(e.amount, 0)
                OR coalesce(w.busy, 0) + l.late_ns <> l.busy_ready_ns + l.busy_drain_ns)
         FROM meter_lease l
         LEFT JOIN (SELECT lease_id, sum(settled_ticks) AS ticks FROM usage_segment GROUP BY 1) s
           ON s.lease_id = l.lease_id
+        LEFT JOIN usage_dropped d ON d.lease_id = l.lease_id  -- days that are kept no longer
         LEFT JOIN (SELECT lease_id, sum(shared_ticks) AS ticks, sum(posted_ns) AS posted,
                           sum(busy_ns) AS busy FROM meter_window GROUP BY 1) w
           ON w.lease_id = l.lease_id

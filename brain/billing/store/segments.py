@@ -8,42 +8,44 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Numeric, Text, bindparam, func, select, text, true
+from sqlalchemy import Numeric, Text, and_, bindparam, func, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from brain.billing.core.charge import Attempt, Prior, Waiver
+from brain.billing.core.pause import collector_paused
 from brain.billing.core.window import Folding, Interval, Piece, refunded
-from brain.billing.models import MeterLease, ParkedSegment, UsageSegment
+from brain.billing.models import MeterLease, ParkedSegment, UsageSegment, UsageWaiting
 from brain.plumbing import Tx
-from kernel.ids import DeploymentId, LeaseId
+from kernel.ids import AccountId, DeploymentId, LeaseId
 from kernel.wire.gateway import Segment, SegmentEnd
 
 _APPEND = text(
     """
-    INSERT INTO usage_segment
-    SELECT * FROM jsonb_populate_recordset(NULL::usage_segment, CAST(:rows AS jsonb))
-    ON CONFLICT DO NOTHING RETURNING key
+    WITH born AS (
+        INSERT INTO usage_segment
+        SELECT * FROM jsonb_populate_recordset(NULL::usage_segment, CAST(:rows AS jsonb))
+        ON CONFLICT DO NOTHING RETURNING lease_id, key, day, slice_id
+    )
+    INSERT INTO usage_waiting (lease_id, key, day, slice_id) SELECT * FROM born RETURNING key
     """
 )
 
-_FOLD = text(
-    """
-    UPDATE usage_segment s SET open_ns = f.open, settled_ticks = s.settled_ticks + f.ticks,
-        late_ticks = s.late_ticks + f.late, outside_ns = s.outside_ns + f.outside,
-        late_until_ns = coalesce(f.late_until, s.late_until_ns), folded = f.open >= s.end_ns
-    FROM unnest(:days, :keys, :opens, :ticks, :lates, :outsides, :untils)
-         AS f(day, key, open, ticks, late, outside, late_until)
-    WHERE s.day = f.day::date AND s.key = f.key
-    """
-).bindparams(
-    bindparam("days", type_=ARRAY(Text)),
-    bindparam("keys", type_=ARRAY(Text)),
-    bindparam("opens", type_=ARRAY(BigInteger)),
-    bindparam("ticks", type_=ARRAY(Numeric(40, 0))),
-    bindparam("lates", type_=ARRAY(Numeric(40, 0))),
-    bindparam("outsides", type_=ARRAY(BigInteger)),
-    bindparam("untils", type_=ARRAY(BigInteger)),
-)
+# One statement a day, so that each looks into one partition. Sums of ticks may outgrow a bigint;
+# where they do not, that is the cheaper way to send them.
+_FOLD = """
+UPDATE usage_segment s SET open_ns = f.open, settled_ticks = s.settled_ticks + f.ticks,
+    late_ticks = s.late_ticks + f.late, outside_ns = s.outside_ns + f.outside,
+    late_until_ns = coalesce(f.late_until, s.late_until_ns), folded = f.open >= s.end_ns
+FROM unnest($2::text[], $3::bigint[], $4::{wide}[], $5::{wide}[], $6::bigint[], $7::bigint[])
+     AS f(key, open, ticks, late, outside, late_until)
+WHERE s.day = $1::date AND s.key = f.key
+"""
+_SERVED = """
+DELETE FROM usage_waiting w USING unnest($2::text[]) AS f(key)
+WHERE w.lease_id = $1 AND w.key = f.key AND w.day = $3::date
+"""
+_FOLD_BIGINT, _FOLD_NUMERIC = _FOLD.format(wide="bigint"), _FOLD.format(wide="numeric")
+_BIGINT_MAX = 2**63 - 1
 
 _WAIVE = text(
     """
@@ -57,6 +59,15 @@ _WAIVE = text(
     bindparam("units", type_=ARRAY(Numeric(60, 0))),
     bindparam("accounts", type_=ARRAY(Text)),
 )
+
+_UNFOLDED = """
+SELECT day, key, account_id, request_id, attempt, start_ns, end_ns, open_ns, weight, ending, status,
+       s.slice_id, prompt_tokens, completion_tokens, tokens_estimated, number
+FROM usage_waiting w JOIN usage_segment s USING (day, key)
+WHERE w.lease_id = $1 AND start_ns <= $2
+ORDER BY start_ns LIMIT $3
+"""
+_DONE, _OPEN = SegmentEnd.DONE.value, SegmentEnd.OPEN.value
 
 _HISTORY = text(
     """
@@ -152,40 +163,26 @@ async def unfolded(
     tx: Tx, lease: LeaseId, *, limit: int | None = None, until_ns: int | None = None
 ) -> list[tuple[date, Piece]]:
     """This lease's segments that wait, oldest first, each with its day: at most ``limit``, or
-    those that begin at ``until_ns`` or before. Columns, not objects: there may be many."""
-    columns = UsageSegment.__table__.c
-    begun = [columns.start_ns <= until_ns] if until_ns is not None else []
-    rows = await tx.execute(
-        select(
-            columns.day,
-            columns.key,
-            columns.account_id,
-            columns.request_id,
-            columns.attempt,
-            columns.start_ns,
-            columns.end_ns,
-            columns.open_ns,
-            columns.weight,
-            columns.ending,
-            columns.status,
-            columns.slice_id,
-            columns.prompt_tokens,
-            columns.completion_tokens,
-            columns.tokens_estimated,
-        )
-        .where(columns.lease_id == lease, ~columns.folded, *begun)
-        .order_by(columns.start_ns, columns.key)
-        .limit(limit)
+    those that begin at ``until_ns`` or before. Read as the driver gives them: there may be many."""
+    connection = await tx.connection()
+    rows = await connection.exec_driver_sql(
+        _UNFOLDED, (str(lease), 2**63 - 1 if until_ns is None else until_ns, limit)
     )
-    return [(row.day, _piece(row)) for row in rows]
+    known: dict[str, AccountId] = {}
+    with collector_paused():
+        return [(row[0], _piece(row, known)) for row in rows]
 
 
 async def alive_until(tx: Tx, lease: LeaseId) -> int:
     """The last end of a segment that waits and that the worker answered to the end."""
     found = await tx.scalar(
-        select(func.max(UsageSegment.end_ns)).where(
-            UsageSegment.lease_id == lease,
-            ~UsageSegment.folded,
+        select(func.max(UsageSegment.end_ns))
+        .join(
+            UsageWaiting,
+            and_(UsageWaiting.key == UsageSegment.key, UsageWaiting.day == UsageSegment.day),
+        )
+        .where(
+            UsageWaiting.lease_id == lease,
             UsageSegment.ending == SegmentEnd.DONE.value,
             UsageSegment.status < 500,
         )
@@ -193,23 +190,29 @@ async def alive_until(tx: Tx, lease: LeaseId) -> int:
     return int(found or 0)
 
 
-def _piece(row: Any) -> Piece:
+def _piece(row: Sequence[Any], known: dict[str, AccountId]) -> Piece:
+    (_, key, account, request, attempt, start, end, open_ns, weight) = row[:9]
+    (ending, status, slice_id, prompt, completion, estimated, number) = row[9:]
+    if account not in known:
+        known[account] = AccountId(account)
+    done, final = ending == _DONE, ending != _OPEN
     return Piece(
-        key=row.key,
-        account=row.account_id,
-        request=row.request_id,
-        attempt=row.attempt,
-        start_ns=row.start_ns,
-        end_ns=row.end_ns,
-        open_ns=row.open_ns,
-        weight=row.weight,
-        final=row.ending != SegmentEnd.OPEN.value,
-        alive=row.ending == SegmentEnd.DONE.value and row.status < 500,
-        failed=refunded(row.ending, row.status),
-        slice_id=row.slice_id,
-        prompt_tokens=row.prompt_tokens,
-        completion_tokens=row.completion_tokens,
-        tokens_estimated=row.tokens_estimated,
+        key,
+        known[account],
+        request,
+        attempt,
+        start,
+        end,
+        open_ns,
+        weight,
+        final,
+        done and status < 500,
+        not done and refunded(ending, status),
+        slice_id,
+        prompt,
+        completion,
+        estimated,
+        final and number == 0 and open_ns == start,
     )
 
 
@@ -227,40 +230,62 @@ async def accounted(tx: Tx, lease: LeaseId, low_ns: int, high_ns: int) -> list[I
 
 
 async def history(tx: Tx, lease: LeaseId, ended: Sequence[Piece]) -> dict[Attempt, Prior]:
-    """What posted windows gave the attempts of these pieces before."""
-    if not ended:
-        return {}
+    """What posted windows gave the attempts of these pieces before, and their tokens."""
+    with collector_paused():
+        found = {
+            (p.request, p.attempt): Prior(0, p.prompt_tokens, p.completion_tokens)
+            for p in ended
+            if p.lone
+        }
+    asked = [piece for piece in ended if not piece.lone]
+    if not asked:
+        return found
     rows = await tx.execute(
         _HISTORY,
         {
             "lease": lease,
-            "accounts": [piece.account for piece in ended],
-            "requests": [piece.request for piece in ended],
+            "accounts": [piece.account for piece in asked],
+            "requests": [piece.request for piece in asked],
         },
     )
-    return {
-        (row.request_id, row.attempt): Prior(int(row.ticks), int(row.prompt), int(row.completion))
-        for row in rows
-    }
+    for row in rows:
+        prior = Prior(int(row.ticks), int(row.prompt), int(row.completion))
+        found[(row.request_id, row.attempt)] = prior
+    return found
 
 
-async def fold(tx: Tx, days: Mapping[str, date], foldings: Mapping[str, Folding]) -> None:
+async def fold(
+    tx: Tx,
+    lease: LeaseId,
+    days: Mapping[str, date],
+    pieces: Mapping[str, Piece],
+    foldings: Mapping[str, Folding],
+) -> None:
     """Save what a settlement gave: the flag, never a cursor, says what is done."""
-    if not foldings:
+    by_day: dict[date, list[str]] = {}
+    for key in foldings:
+        by_day.setdefault(days[key], []).append(key)
+    if not by_day:
         return
-    keys = sorted(foldings)
-    await tx.execute(
-        _FOLD,
-        {
-            "days": [days[k].isoformat() for k in keys],
-            "keys": keys,
-            "opens": [foldings[k].open_ns for k in keys],
-            "ticks": [foldings[k].ticks for k in keys],
-            "lates": [foldings[k].late_ticks for k in keys],
-            "outsides": [foldings[k].outside_ns for k in keys],
-            "untils": [foldings[k].late_until_ns for k in keys],
-        },
-    )
+    connection = await tx.connection()
+    for day, keys in sorted(by_day.items()):
+        mine = [foldings[key] for key in keys]
+        ticks, late = [f.ticks for f in mine], [f.late_ticks for f in mine]
+        narrow = max(*ticks, *late) <= _BIGINT_MAX
+        await connection.exec_driver_sql(
+            _FOLD_BIGINT if narrow else _FOLD_NUMERIC,
+            (
+                day,
+                keys,
+                [f.open_ns for f in mine],
+                ticks,
+                late,
+                [f.outside_ns for f in mine],
+                [f.late_until_ns for f in mine],
+            ),
+        )
+        done = [key for key in keys if foldings[key].open_ns >= pieces[key].end_ns]
+        await connection.exec_driver_sql(_SERVED, (str(lease), done, day))
 
 
 async def waive(tx: Tx, days: Mapping[str, date], waivers: Sequence[Waiver]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
@@ -129,7 +129,7 @@ class Books:
         self._keep(writing)
         self.windows += [(w.start_ns, w.end_ns) for w in result.windows]
         for key, folding in result.foldings.items():
-            self.pieces[key] = replace(self.pieces[key], open_ns=folding.open_ns)
+            self.pieces[key] = self.pieces[key]._replace(open_ns=folding.open_ns)
             self.ticks[key] = self.ticks.get(key, 0) + folding.ticks
             self.late_ticks[key] = self.late_ticks.get(key, 0) + folding.late_ticks
 

@@ -191,7 +191,7 @@ def test_nothing_is_settled_beyond_the_evidence_of_life(given: list[Piece]) -> N
 @LAW
 @given(pieces(), st.integers(0, END))
 def test_one_more_tenant_never_raises_anothers_share(given: list[Piece], start: int) -> None:
-    more = replace(given[0], key="z", request="z", start_ns=start, open_ns=start, end_ns=END)
+    more = given[0]._replace(key="z", request="z", start_ns=start, open_ns=start, end_ns=END)
     without, along = settled_at_once(1, given), settled_at_once(1, [*given, more])
     slack = 4 * len(given) + 2 * END // WINDOW + 4
     for piece in given:
