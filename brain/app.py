@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -15,7 +15,6 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from brain import health, pages, paperwork
@@ -122,7 +121,7 @@ def create_app(
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
     problems.install(app)
-    app.router.routes.extend(_routes())
+    app.router.routes.extend(_whole().routes)
     app.mount("/docs/files", pages.DOCS_FILES)
     _add_middleware(app, parts)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -130,12 +129,12 @@ def create_app(
 
 
 @cache
-def _routes() -> Sequence[BaseRoute]:
+def _whole() -> APIRouter:
     """Every room's routes, prepared once a process at their first request, whatever app asks."""
     whole = APIRouter()
     for router in _routers():
         whole.include_router(router)
-    return whole.routes
+    return whole
 
 
 def _routers() -> tuple[APIRouter, ...]:
@@ -201,7 +200,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await parts.start()
     _log.info("brain_started", environment=parts.settings.environment.value)
     try:
-        async with billing_routes.receiving(app):
+        async with _whole().lifespan_context(app), billing_routes.receiving(app):
             yield
     finally:
         await parts.close()
