@@ -66,6 +66,9 @@ class Follower:
         """Apply lines until the stream ends or the copies differ."""
         gateway = self._gateway
         async for line in self._brain.changes(gateway.boot_id, gateway.link_listener.url):
+            if line.blind:  # a key that is not known here may be a new one
+                gateway.connected = False
+                continue
             gateway.heard()
             if line.digest is not None and line.digest != gateway.tables.digest():
                 self._log.warning("snapshot_differs")

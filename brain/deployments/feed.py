@@ -32,6 +32,7 @@ DIGEST_SECONDS = 30
 QUEUE_MAX = 2000  # lines that a slow gateway may lag behind before it is let go
 LOADS_MAX = 200  # more marks than this at once: read the whole instead
 LISTEN_AGAIN_SECONDS = 1.0
+READ_SECONDS_MAX = 5.0  # then the database counts as away
 
 FOR_GATEWAYS = frozenset({"key", "account", "deployment", "replica"})
 FOR_FRONTS = frozenset({"pod"})
@@ -99,6 +100,7 @@ class Feed:
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self._closed = False
+        self._blind = False  # the last reading failed: what is told may be old
 
     async def start(self) -> None:
         """Begin to listen and to read. Returns at once; may be repeated."""
@@ -164,17 +166,19 @@ class Feed:
             if not self._subscribers:
                 self._cursor = None  # the copy may age; the next subscriber reads the whole
                 continue
-            now_ns = clock.monotonic_ns()
+            now_ns, was_blind = clock.monotonic_ns(), self._blind
             try:
                 whole = now_ns - digest_ns >= DIGEST_SECONDS * NS
-                async with self._turn:
+                async with asyncio.timeout(READ_SECONDS_MAX), self._turn:
                     await (self._tell_digest() if whole else self._read())
                 digest_ns = now_ns if whole else digest_ns
+                self._blind = False
             except Exception as failure:  # the next round tries again; the copy stays right
                 log.warning("changes_unread", failure=type(failure).__name__, exc_info=failure)
-            if now_ns - beat_ns >= BEAT_SECONDS * NS:
+                self._blind = True
+            if self._blind != was_blind or now_ns - beat_ns >= BEAT_SECONDS * NS:
                 beat_ns = now_ns
-                self._tell(ChangeLine(beat=True))
+                self._tell(ChangeLine(blind=True) if self._blind else ChangeLine(beat=True))
 
     async def _read(self) -> None:
         """Bring the copy up to date and tell the differences."""

@@ -139,7 +139,8 @@ class ChangeLine(Struct, omit_defaults=True):
     """One NDJSON line: exactly one of the members is set. ``drop_*`` name ids that are gone.
 
     ``digest`` is :func:`snapshot_digest` of the whole; a gateway that differs asks anew.
-    ``beat`` is a keep-alive.
+    ``beat`` is a keep-alive: what was told is what there is. ``blind`` is one as well, of a brain
+    that cannot read its database just now: what was told may be old.
     """
 
     snapshot: Snapshot | None = None
@@ -155,6 +156,7 @@ class ChangeLine(Struct, omit_defaults=True):
     drop_pod: str | None = None
     digest: str | None = None
     beat: bool = False
+    blind: bool = False
 
 
 class Hello(Struct, forbid_unknown_fields=True):

@@ -292,6 +292,26 @@ async def test_without_the_brain_known_keys_go_on_and_unknown_ones_wait(
         await until(lambda: len(brain.segments) >= 2)
 
 
+@pytest.mark.feature("O4", "A9")
+async def test_while_the_brain_is_blind_an_unknown_key_may_be_a_new_one(
+    start_gateway: StartGateway,
+) -> None:
+    async with (
+        scripted_worker([answer(PLAIN)]) as worker,
+        brain_double(snapshot(worker.port)) as brain,
+    ):
+        gateway = start(start_gateway, brain)
+        await ready(gateway)
+        for line, status in ((ChangeLine(blind=True), 503), (ChangeLine(beat=True), 401)):
+            brain.tell(line)
+
+            async def told(status: int = status) -> bool:
+                return (await post(gateway, "gk_unknown")).status == status
+
+            await until(told, seconds=2)
+            assert (await post(gateway)).status == 200
+
+
 async def test_a_draining_replica_finishes_and_takes_nothing_new(
     start_gateway: StartGateway,
 ) -> None:

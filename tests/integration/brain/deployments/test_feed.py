@@ -233,3 +233,18 @@ async def test_a_replica_is_told_with_the_key_that_its_agent_proves_links_with(
         keys = fleet.LinkKeys(fleet.session_secret(SECRET))
         assert row.link.key == keys.of(row.lease_id, row.epoch)
         assert row.link.key not in repr(row)
+
+
+@pytest.mark.feature("O4")
+async def test_a_database_that_is_away_is_told_at_once_and_its_return_as_well(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> object:
+        raise OSError("the database is away")
+
+    async with listening(house) as (_, subscriber, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(feed, "marks_since", away)
+            assert (await hear(subscriber, 2)).blind
+        async with asyncio.timeout(2):
+            assert (await subscriber.lines.get()).beat
