@@ -24,6 +24,7 @@ from cli.commands import (
     nodes,
     offers,
     payments,
+    payouts,
     pods,
     prices,
     programs,
@@ -75,6 +76,8 @@ app.add_typer(payments.cards, name="cards", rich_help_panel=ACCOUNT)
 app.add_typer(payments.refill, name="refill", rich_help_panel=ACCOUNT)
 app.add_typer(credits.app, name="credits", rich_help_panel=ACCOUNT)
 app.add_typer(invoices.app, name="invoices", rich_help_panel=ACCOUNT)
+app.add_typer(payouts.app, name="payouts", rich_help_panel=ACCOUNT)
+admin.app.add_typer(payouts.admin, name="payouts")
 app.command(rich_help_panel=ACCOUNT)(prices.prices)
 app.command(rich_help_panel=ACCOUNT)(bills.usage)
 app.command(rich_help_panel=ACCOUNT)(bills.receipt)

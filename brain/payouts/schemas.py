@@ -100,6 +100,7 @@ class StatementView(BaseModel):
     since: datetime
     until: datetime
     opening_nano: int
+    opening_usd: str
     lines: list[StatementLineView]
     closing_nano: int
     closing_usd: str
@@ -165,6 +166,7 @@ def show_statement(period: str, found: Statement) -> StatementView:
         since=found.period.since,
         until=found.period.until,
         opening_nano=found.opening.nano,
+        opening_usd=plain(found.opening),
         lines=[
             StatementLineView(
                 what=line.what,

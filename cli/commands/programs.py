@@ -44,12 +44,16 @@ def stand_in(context: typer.Context) -> None:
         from standins.payments.stripe.serve import main as stripe
 
         sys.exit(stripe(list(context.args[1:])))
+    if name == "momo":
+        from standins.payments.momo.app import main as momo
+
+        sys.exit(momo(list(context.args[1:])))
     from standins.clouds.serve import CLOUDS
     from standins.clouds.serve import main as cloud
 
     if name not in CLOUDS:
         raise CliError(
-            "Name a stand-in: " + ", ".join(("worker", "image", "stripe", *CLOUDS)) + ".",
+            "Name a stand-in: " + ", ".join(("worker", "image", "stripe", "momo", *CLOUDS)) + ".",
             "Such as: ganglion stand-in worker --port 9000 --model ganglion/stand-in",
         )
     sys.exit(cloud(list(context.args)))
