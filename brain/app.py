@@ -55,6 +55,7 @@ from brain.provisioning import routes as provisioning_routes
 from brain.replays import routes as replay_routes
 from brain.secrets import routes as secret_routes
 from brain.settings import Environment, Settings, UnsafeSettings, load
+from brain.spending import routes as spending_routes
 from brain.terms import pod_front, trust_terms
 from brain.trust import routes as trust_routes
 from brain.wiring import ModelsNear, Parts, assemble, proof_sources
@@ -110,6 +111,7 @@ def create_app(
     app.state.payout_terms = parts.payout_terms
     app.state.payments = parts.payments.desk
     app.state.seller = paperwork.seller(settings)
+    app.state.costs = paperwork.recorder(settings, parts.ctx)
     app.state.agent_updates = parts.updates
     app.state.catalog = parts.catalog
     app.state.feed = parts.feed
@@ -149,6 +151,7 @@ def _routers() -> tuple[APIRouter, ...]:
         billing_routes.router,
         invoice_routes.router,
         price_routes.router,
+        spending_routes.router,
         replay_routes.router,
         marketplace_routes.router,
         trust_routes.router,
@@ -197,12 +200,14 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
+    app.state.costs.start()
     await parts.start()
     _log.info("brain_started", environment=parts.settings.environment.value)
     try:
         async with _whole().lifespan_context(app), billing_routes.receiving(app):
             yield
     finally:
+        await app.state.costs.close()
         await parts.close()
         _log.info("brain_stopped")
 

@@ -1,14 +1,22 @@
-"""What a process does on paper: documents each month; who signs them."""
+"""What a process does on paper: documents each month, letters to owners, records of costs."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 
-from brain import invoices
+from brain import invoices, notices, spending
+from brain.adapters.mail import open_mailer
+from brain.costs import Recorder
 from brain.deployments import tasks
 from brain.invoices import Seller
 from brain.plumbing import Ctx
 from brain.settings import Settings
+from brain.spending import WarnTerms
+from kernel.money import Money
 
 Tick = Callable[[], Awaitable[object]]
 
@@ -19,10 +27,31 @@ def seller(settings: Settings) -> Seller:
     return Seller(settings.seller_name, address, settings.seller_tax_id)
 
 
+def recorder(settings: Settings, ctx: Ctx) -> Recorder:
+    """What this process's costs are recorded by; hashes are of this installation alone."""
+    master_key = bytes.fromhex(settings.master_key.get_secret_value())
+    key = hmac.new(master_key, b"accounts among costs", hashlib.sha256).digest()
+    return Recorder(ctx, key, enabled=settings.cost_tracking_enabled)
+
+
+def warn_terms(settings: Settings) -> WarnTerms:
+    """When owners are warned, and what they are told."""
+    line = Money.usd(str(settings.low_balance_usd))
+    return WarnTerms(line_nano=line.nano, grace_days=settings.volume_grace_days)
+
+
 def ticks(ctx: Ctx, settings: Settings, halt: Callable[[], bool]) -> Mapping[str, Tick]:
     """Each tick by its task's name."""
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    mailer = open_mailer(settings)
 
     async def months() -> object:
         return await invoices.invoice_months(ctx, seller(settings), halt=halt)
 
-    return {tasks.INVOICES: months}
+    async def warn() -> object:
+        return await spending.warn_due(ctx, warn_terms(settings))
+
+    async def mail() -> object:
+        return await notices.deliver_mail(ctx, mailer, owner=owner)
+
+    return {tasks.INVOICES: months, tasks.WARN: warn, tasks.MAIL: mail}

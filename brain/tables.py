@@ -13,7 +13,7 @@ from brain.plumbing import Base
 # Rooms keep their tables in models.py; plumbing and edge beside what works on them.
 _TABLE_MODULES = (
     *("models", "idempotency", "audit", "changes", "inbox", "moves", "outbox"),
-    "documents",
+    *("documents", "caps"),
 )
 
 

@@ -159,6 +159,12 @@ class InvoiceId(Id):
     prefix = "inv"
 
 
+class CostId(Id):
+    """One cost that was recorded."""
+
+    prefix = "cost"
+
+
 class WorkId(Id):
     prefix = "work"
 

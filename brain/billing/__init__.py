@@ -1,5 +1,6 @@
 """The money room: ledger, holds, the meter's settlement, receipts and proofs. This is its door."""
 
+from brain.billing.caps import Limited, Span, limited, set_limits
 from brain.billing.core.credit import Credit
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
 from brain.billing.core.posting import PURCHASES, Asset, Entry, Posting, transfer
@@ -91,6 +92,7 @@ __all__ = [
     "LeaseMode",
     "LeaseOutcome",
     "LeaseTerms",
+    "Limited",
     "MeterPolicy",
     "Metered",
     "Parties",
@@ -99,6 +101,7 @@ __all__ = [
     "Proof",
     "ProofSource",
     "ProviderLine",
+    "Span",
     "Stored",
     "Unmarked",
     "UseKind",
@@ -129,6 +132,7 @@ __all__ = [
     "lease_payers",
     "lease_price",
     "lease_witnessed",
+    "limited",
     "lock_balances",
     "mark_document",
     "mark_use",
@@ -148,6 +152,7 @@ __all__ = [
     "release_due",
     "request_began",
     "set_currency_rate",
+    "set_limits",
     "settle_due",
     "spending",
     "stop_account",

@@ -29,6 +29,8 @@ TRUST: Final = "ganglion.trust"
 HISTORY: Final = "ganglion.history"
 WITNESS: Final = "ganglion.witness"
 INVOICES: Final = "ganglion.invoices"
+WARN: Final = "ganglion.warn"
+MAIL: Final = "ganglion.mail"
 PAYOUTS: Final = "ganglion.payouts"
 PAYOUT_RUN: Final = "ganglion.payout-run"
 PAYMENTS: Final = "ganglion.payments"
@@ -51,6 +53,8 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     HISTORY: 15.0,
     WITNESS: 30.0,
     INVOICES: 60.0,
+    WARN: 5.0,
+    MAIL: 3.0,
     PAYOUTS: 5.0,
     PAYOUT_RUN: 900.0,
     PAYMENTS: 1.0,

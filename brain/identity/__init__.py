@@ -13,7 +13,13 @@ from brain.identity.principal import (
     service_key,
 )
 from brain.identity.service import NewUser, Registered, ensure_admin, register
-from brain.identity.store import account_by_email, account_exists, all_key_rows, key_row
+from brain.identity.store import (
+    account_by_email,
+    account_exists,
+    addresses_of,
+    all_key_rows,
+    key_row,
+)
 from brain.identity.tokens import Tokens
 
 __all__ = [
@@ -30,6 +36,7 @@ __all__ = [
     "account_by_email",
     "account_exists",
     "account_user",
+    "addresses_of",
     "admin_user",
     "all_key_rows",
     "anyone",

@@ -14,6 +14,7 @@ from kernel.ids import AccountId, KeyId, UserId
 from kernel.wire.gateway import KeyRow
 
 LAST_USE_STEP = timedelta(seconds=60)
+ADDRESSES_MAX = 20  # of an account that a notice goes to
 
 
 async def user_by_email(tx: Tx, email: str) -> User | None:
@@ -100,6 +101,17 @@ async def all_key_rows(tx: Tx) -> list[KeyRow]:
     """Every key that is not revoked. (Gateways judge expiry by their own clock.)"""
     found = await tx.scalars(select(ApiKey).where(ApiKey.revoked_at.is_(None)))
     return [as_key_row(one) for one in found]
+
+
+async def addresses_of(tx: Tx, account_id: AccountId) -> list[str]:
+    """Where the account's users are written to."""
+    found = await tx.scalars(
+        select(User.email)
+        .where(User.account_id == account_id, User.disabled_at.is_(None))
+        .order_by(User.id)
+        .limit(ADDRESSES_MAX)
+    )
+    return list(found)
 
 
 async def account_by_email(tx: Tx, email: str) -> AccountId | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 
@@ -19,4 +22,28 @@ class MailSettings(BaseSettings):
     )
     seller_tax_id: str = Field(
         default="", max_length=100, description="The seller's tax number on invoices."
+    )
+    smtp_host: str = Field(
+        default="", max_length=253, description="Server that mail goes out by; empty: to the log."
+    )
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Its port.")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="starttls, tls from the first byte, or none."
+    )
+    smtp_user: str = Field(
+        default="", max_length=200, description="Who logs in there; empty: nobody."
+    )
+    smtp_password: SecretStr | None = Field(default=None, description="With which password.")
+    mail_from: str = Field(
+        default="", max_length=254, description="Sender of mail; empty: ganglion@SMTP_HOST."
+    )
+    low_balance_usd: Decimal = Field(
+        default=Decimal(5),
+        ge=0,
+        le=10**6,
+        decimal_places=2,
+        description="Accounts that set no alert of their own are warned below it; 0: never.",
+    )
+    cost_tracking_enabled: bool = Field(
+        default=True, description="Record what work costs us; off: what is recorded stays."
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from brain.billing import caps
 from brain.billing.core import books
 from brain.billing.core.lease import COVER_NS, COVER_NS_MIN, POST_NS, Lease
 from brain.billing.core.posting import Asset
@@ -96,22 +97,29 @@ async def _accrue(tx: Tx, ctx: Ctx, id: LeaseId) -> int:
         lease = writing.lease
         await tx.flush()
         await stop_overdrawn(tx, ctx, {lease.terms.payer})
-    if lease.hold_id is not None and not await _covered(tx, lease, lease.hold_id):
-        reason = "its credit does not cover the next minute of a running lease"
-        await stop_account(tx, ctx, lease.terms.payer, reason)
+    if lease.hold_id is not None:
+        reason = await _uncovered(tx, ctx, lease, lease.hold_id)
+        if reason is not None:
+            await stop_account(tx, ctx, lease.terms.payer, reason)
     return 1
 
 
-async def _covered(tx: Tx, lease: Lease, hold: HoldId) -> bool:
+async def _uncovered(tx: Tx, ctx: Ctx, lease: Lease, hold: HoldId) -> str | None:
+    """Why the lease cannot go on; None where its hold is raised, or is enough."""
     row = await holds.get(tx, hold)
     assert row is not None, "a lease's hold is never deleted"
     rest, wanted = _open_part(row), need(lease)
     if rest >= wanted.least:
-        return True
+        return None
     payer = lease.terms.payer
-    if await holds.extend(tx, hold, payer, wanted.wanted - rest):
-        return True
-    return await holds.extend(tx, hold, payer, wanted.least - rest)
+    limit = await caps.tightest(tx, payer, ctx.clock.now())
+    for more in (wanted.wanted - rest, wanted.least - rest):
+        within = limit is None or more <= limit.left_nano
+        if within and await holds.extend(tx, hold, payer, more):
+            return None
+    if limit is not None and wanted.least - rest > limit.left_nano:
+        return f"its spending limit of the {limit.span} is reached"
+    return "its credit does not cover the next minute of a running lease"
 
 
 def _open_part(row: Hold) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+from brain.billing import caps
 from brain.billing.store import days, gateways, holds, journal, segments
 from brain.billing.store.segments import Mapped
 from brain.plumbing import Ctx, Tx
@@ -84,7 +85,13 @@ async def slice_asked(ctx: Ctx, asked: SliceRequest) -> SliceAnswer:
             known = await _slice(tx, id, asked)
             if known is not None:
                 return known
-            granted = await holds.open_hold(tx, _opening(ctx, id, account, asked))
+            limit = await caps.tightest(tx, account, ctx.clock.now())
+            if limit is not None and limit.left_nano < asked.need_nano:
+                raise OutOfCredit(limit.sentence(), code="spending_limit")
+            opening = _opening(ctx, id, account, asked)
+            if limit is not None:
+                opening = replace(opening, want_nano=min(opening.want_nano, limit.left_nano))
+            granted = await holds.open_hold(tx, opening)
     except IntegrityError:  # the same request came twice at once, and the other was first
         granted = None
     async with ctx.db.begin() as tx:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from brain.billing import caps
 from brain.billing.core.lease import (
     COVER_NS,
     COVER_NS_MIN,
@@ -44,11 +45,18 @@ async def _cover(tx: Tx, terms: LeaseTerms, hold: HoldId) -> None:
     await journal.lock_only(tx, [(terms.payer, Asset.USD)])
     rate = HourlyRate(terms.renter_rate_nano * terms.gpus)
     least = rate.ceiling_for_ns(COVER_NS_MIN)
+    want = rate.ceiling_for_ns(COVER_NS).nano
+    at = datetime.fromtimestamp(terms.opened_ns // NS, UTC)
+    limit = await caps.tightest(tx, terms.payer, at)
+    if limit is not None:
+        if limit.left_nano < least.nano:
+            raise OutOfCredit(limit.sentence(), code="spending_limit")
+        want = min(want, limit.left_nano)
     opening = holds.Opening(
         id=hold,
         account=terms.payer,
         purpose="lease",
-        want_nano=rate.ceiling_for_ns(COVER_NS).nano,
+        want_nano=want,
         need_nano=least.nano,
         now_ns=terms.opened_ns,
         deadline_ns=FOREVER_NS,

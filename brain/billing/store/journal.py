@@ -186,12 +186,16 @@ async def save_carries(tx: Tx, carries: dict[str, int]) -> None:
         await tx.execute(_CARRY, {"accounts": names, "carries": [carries[n] for n in names]})
 
 
+# Kinds that make up what was bought: a refund or a dispute takes it back, and may be returned.
+BOUGHT = ("purchase", "refund", "refund_returned", "dispute", "dispute_returned")
+
+
 async def purchased(tx: Tx, account: AccountId) -> int:
-    """Nano-dollars that the account ever bought."""
+    """Nano-dollars that the account ever bought, less what went back to its payer."""
     amount = await tx.scalar(
         select(func.coalesce(func.sum(JournalEntry.amount), 0))
         .join(JournalTx, JournalTx.id == JournalEntry.tx_id)
-        .where(JournalEntry.ledger_account == account, JournalTx.kind == "purchase")
+        .where(JournalEntry.ledger_account == account, JournalTx.kind.in_(BOUGHT))
     )
     return int(amount or 0)
 

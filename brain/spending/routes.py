@@ -1,0 +1,72 @@
+"""HTTP of spending: an account's own limits and warnings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from brain import billing
+from brain.billing import Limited, Span
+from brain.edge import get_ctx
+from brain.identity import Principal, account_user, anyone
+from brain.plumbing import Ctx, audit
+from brain.spending import store
+from brain.spending.schemas import AlertBody, AlertView, LimitsBody, LimitView
+from kernel.money import Money
+
+router = APIRouter(prefix="/api/v1/billing", tags=["billing"])
+
+CtxIn = Annotated[Ctx, Depends(get_ctx)]
+UserIn = Annotated[Principal, Depends(account_user)]
+ReaderIn = Annotated[Principal, Depends(anyone("read"))]
+
+
+@router.get("/limits")
+async def limits(principal: ReaderIn, ctx: CtxIn) -> list[LimitView]:
+    """The account's limits, what is spent of each, and what is left."""
+    async with ctx.db.begin() as tx:
+        found = await billing.limited(tx, principal.account_id, ctx.clock.now())
+    return [_shown(one) for one in found]
+
+
+@router.put("/limits")
+async def set_limits(body: LimitsBody, principal: UserIn, ctx: CtxIn) -> list[LimitView]:
+    """Set both limits. What runs beyond a lower one is stopped when its cover is renewed."""
+    account = principal.account_id
+    async with ctx.db.begin() as tx:
+        wanted = {Span.DAY: body.day_nano, Span.MONTH: body.month_nano}
+        await billing.set_limits(tx, account, wanted)
+        found = await billing.limited(tx, account, ctx.clock.now())
+        detail: audit.Detail = {span.value: nano for span, nano in wanted.items()}
+        await audit.record(tx, ctx, principal.actor, "spending.limits", account, detail)
+    return [_shown(one) for one in found]
+
+
+def _shown(one: Limited) -> LimitView:
+    return LimitView(
+        span=one.span.value,
+        limit_nano=one.limit_nano,
+        spent_nano=one.spent_nano,
+        held_nano=one.held_nano,
+        left_nano=one.left_nano,
+        left_usd=str(Money(one.left_nano)),
+    )
+
+
+@router.get("/alerts")
+async def alerts(principal: ReaderIn, ctx: CtxIn) -> AlertView:
+    """Below which balance a warning is mailed, and to whom."""
+    async with ctx.db.begin() as tx:
+        row = await store.alert(tx, principal.account_id)
+        return AlertView(threshold_nano=row.threshold_nano, email=row.email, below=row.below)
+
+
+@router.put("/alerts")
+async def set_alerts(body: AlertBody, principal: UserIn, ctx: CtxIn) -> AlertView:
+    """Say below which balance, and where, a warning is mailed: once a crossing."""
+    account = principal.account_id
+    async with ctx.db.begin() as tx:
+        await store.set_alert(tx, account, threshold_nano=body.threshold_nano, email=body.email)
+        await audit.record(tx, ctx, principal.actor, "spending.alerts", account)
+    return await alerts(principal, ctx)
