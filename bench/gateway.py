@@ -1,7 +1,7 @@
 """The gateway beside nginx, vllm-router and litellm, in one run, rounds interleaved, medians.
 
-All of the gateway's real work is on: key look-up, admission, replica choice, metering, and the
-durable spool (run from a snapshot file; an account's own deployment, so no escrow slice).
+All of the gateway's real work is on: key look-up, admission, the key's limits (requests and tokens a minute, requests at
+once), replica choice, metering, and the durable spool (run from a snapshot file; an account's own deployment, so no escrow slice).
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def snapshot(port: int) -> dict[str, object]:
                 "key_id": "key_" + "a" * 32,
                 "digest": hashlib.sha256(KEY.encode()).hexdigest(),
                 "account_id": account,
+                "requests_per_minute": 100_000_000,
+                "tokens_per_minute": 100_000_000_000,
+                "requests_at_once": 100_000,
             }
         ],
         "accounts": [{"account_id": account, "cache_salt": "salt"}],

@@ -24,10 +24,12 @@ def admit(exchange: Exchange, account: Account, ask: Ask) -> None:
         return
     need = gate.need(ask, len(exchange._body), exchange._weight) if gate.tokens else 0
     found = gate.enter(need)
-    if found is not None:
-        _entered(exchange, account, ask, found)
-    else:
+    if found is None:
         limits.wait(gate, need, partial(_entered, exchange, account, ask))
+        return
+    exchange.terms = gate.terms()
+    exchange._admitted = found
+    exchange._place(account, ask)
 
 
 def _entered(exchange: Exchange, account: Account, ask: Ask, found: Admitted | Refused) -> None:

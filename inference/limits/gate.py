@@ -21,6 +21,7 @@ class Gate:
         "_lone",
         "_pass",
         "_texts",
+        "_tokens_most",
         "account",
         "key",
         "open",
@@ -48,14 +49,14 @@ class Gate:
         self._pass = Admitted(self, 0)
         self._lone = requests[0] if len(self.parts) == len(requests) == 1 else None
         self._texts: dict[int, str] = {}
+        self._tokens_most = min((meter.limit for meter in tokens), default=0)
 
     def need(self, ask: Ask, body_bytes: int, weight: int) -> int:
         """How many tokens to set aside until the answer tells; at most what could ever be had."""
-        if not self.tokens:
-            return 0
         most = ask.tokens_max
-        answer = (COMPLETION_TOKENS if most is None else most) * weight
-        return min(body_bytes // BYTES_PER_TOKEN + answer, *(m.limit for m in self.tokens))
+        answer = COMPLETION_TOKENS if most is None else most
+        found = body_bytes // BYTES_PER_TOKEN + answer * weight
+        return found if found < self._tokens_most else self._tokens_most
 
     def quick(self) -> str | None:
         """Where one limit of requests is all there is: take one. The lines of ``terms``."""
@@ -90,8 +91,8 @@ class Gate:
         for meter in self.tokens:
             meter.left -= need
         for slot in self.slots:
-            slot.used += 1
-            slot.peak = max(slot.peak, slot.used)
+            used = slot.used = slot.used + 1
+            slot.peak = used if used > slot.peak else slot.peak
         return Admitted(self, need)
 
     def refused_for_ns(self, need: int, now_ns: int) -> tuple[Meter | Slots, int] | None:
@@ -155,13 +156,18 @@ class Refused:
 
 def _lines(what: str, meters: tuple[Meter, ...]) -> str:
     meter = meters[0]
-    if len(meters) > 1 and meters[1].remaining < meter.remaining:
-        meter = meters[1]
     limit, left = meter.limit, meter.remaining
-    return (
-        f"\r\nx-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: {left}"
-        f"\r\nx-ratelimit-reset-{what}: {duration((limit - left) * 60_000 // limit)}"
-    )
+    if len(meters) > 1 and (other := meters[1].remaining) < left:
+        limit, left = meters[1].limit, other
+    begins, resets = _words(what, limit)
+    return f"{begins}{left}{resets}{duration((limit - left) * 60_000 // limit)}"
+
+
+@lru_cache(4096)
+def _words(what: str, limit: int) -> tuple[str, str]:
+    """What stands before the two figures that change with each request."""
+    begins = f"\r\nx-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: "
+    return begins, f"\r\nx-ratelimit-reset-{what}: "
 
 
 @lru_cache(4096)

@@ -57,7 +57,9 @@ class Meter:
     @property
     def remaining(self) -> int:
         found = self.told + self.left
-        return 0 if found < 0 else min(found, self.limit)
+        if found < 0:
+            return 0
+        return found if found < self.limit else self.limit
 
     def refused_for_ns(self, need: int, now_ns: int) -> int | None:
         """How long there is certainly nothing; ``None`` while the brain may still deal some."""
