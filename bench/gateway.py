@@ -1,7 +1,7 @@
 """The gateway beside nginx, vllm-router and litellm, in one run, rounds interleaved, medians.
 
-All of the gateway's real work is on: key look-up, admission, the key's limits (requests and tokens a
-minute, requests at once), replica choice, metering, and the durable spool (run from a snapshot
+All of the gateway's real work is on: key look-up, admission, the key's limits (requests and tokens
+a minute, requests at once), replica choice, metering, and the durable spool (run from a snapshot
 file; an account's own deployment, so no escrow slice).
 """
 
