@@ -19,6 +19,7 @@ import asyncpg
 
 from bench.aborts import NAMES as ABORTS
 from bench.figure import Figure
+from bench.outages import NAMES as OUTAGES
 from cli.embedded import Postgres, Valkey
 from cli.supervisor.preflight import raise_open_files
 
@@ -49,6 +50,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "endurance_uncounted",
     ),
     "aborts": (*ABORTS, "abort_p99_ms_worst"),
+    "outages": OUTAGES,
     "front": (
         "front_request_x_nginx",
         "front_requests_per_s",

@@ -1,27 +1,85 @@
-"""Kills of parts of a whole installation under load: the books have each request, once."""
+"""A whole installation with three gateway processes, harmed: the books have each request, once;
+stores that are away are not felt; money is not spent twice. At full size: make truth-long,
+make bench ONLY=outages.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
+from bench import outages
 from bench.truth import Asked, run
+from bench.truth_place import Place, place
+from tests.support.wait import until
 
 SEED = int(os.environ.get("GANGLION_TEST_SEED", "1"))
-FEW = ("crew", "brain", "postgres", "stand-in")  # all of them: make truth-long
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation"), pytest.mark.feature("G5")]
+FEW = ("crew", "brain", "postgres", "stand-in")  # all parts: make truth-long
+AWAY_SECONDS = 3
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 
 
-async def test_kills_lose_double_and_invent_nothing() -> None:
-    found = await run(Asked(requests=1000, seed=SEED, kills=len(FEW), clients=16, parts=FEW))
+@pytest.fixture(scope="module")
+def here() -> Iterator[Place]:
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        try:
+            yield runner.run(stack.enter_async_context(place()))
+        finally:
+            runner.run(stack.aclose())
+
+
+@pytest.mark.feature("G5")
+async def test_kills_lose_double_and_invent_nothing(here: Place) -> None:
+    asked = Asked(requests=1000, seed=SEED, kills=len(FEW), clients=16, parts=FEW)
+    found = await run(asked, here)
     print("\n".join(found.lines()))
     assert not found.wrong(), f"seed {SEED}: {found.lines()}"
     assert set(found.kills) == set(FEW)
+    await until(here.serves, 60)
+
+
+@pytest.mark.feature("O4")
+async def test_nobody_notices_that_valkey_stands_still(here: Place) -> None:
+    async with outages.valkey_paused(here):
+        seen = await outages.steady(here, AWAY_SECONDS)
+    assert seen.statuses[200] > 50
+    assert seen.failures == 0, seen.statuses
+
+
+@pytest.mark.feature("O4", "A9")
+async def test_without_postgresql_known_keys_are_served_and_others_wait(here: Place) -> None:
+    async with outages.postgres_away(here):
+        known, unknown = await asyncio.gather(
+            outages.steady(here, AWAY_SECONDS), outages.strangers(here, AWAY_SECONDS)
+        )
+    assert known.statuses[200] > 50
+    assert known.failures == 0, known.statuses
+    assert set(unknown.statuses) == {503}
+    await until(here.serves, 60)
+
+
+@pytest.mark.feature("I3")
+async def test_a_revoked_key_is_refused_by_every_process_within_a_second(here: Place) -> None:
+    assert await outages.refused_after(here) < 1
+
+
+@pytest.mark.feature("G5")
+async def test_with_money_for_k_of_many_at_most_k_reach_a_worker(here: Place) -> None:
+    afforded, reached, answers = await outages.thousand_at_once(here, parallel=200)
+    assert 0 < reached <= afforded
+    assert set(answers) == {200, 402}
 
 
 @pytest.mark.long
+@pytest.mark.feature("G5")
 @pytest.mark.parametrize("broken", ["forgetful", "twice", "early"])
 async def test_a_planted_fault_is_found(broken: str) -> None:
-    found = await run(Asked(requests=6000, seed=SEED, kills=16, clients=32, planted=broken))
+    asked = Asked(requests=6000, seed=SEED, kills=16, clients=32, planted=broken)
+    async with place(broken) as harmed:
+        found = await run(asked, harmed)
     assert found.found.wrong(), f"seed {SEED}: {found.lines()}"
