@@ -65,6 +65,8 @@ PARTS: dict[str, tuple[str, ...]] = {
         "ledger_debits_x_row",
         "ledger_debits_hot_per_s",
         "ledger_debits_1000_per_s",
+        "ledger_debit_p50_ms_64",
+        "ledger_debit_p99_ms_64",
         "fold_segments_per_s",
     ),
     "planner": (

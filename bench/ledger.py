@@ -1,12 +1,13 @@
-"""Debits a second through the group commit, beside one SELECT ... FOR UPDATE conversation each, and
-usage segments folded a second. Both write the same journal, with its guards, durably."""
+"""Debits a second through the group commit, beside one SELECT ... FOR UPDATE conversation each, how
+long one of 64 callers waits, and usage segments folded a second. Both write the same journal, with
+its guards, durably."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter
 
 import asyncpg
@@ -57,33 +58,66 @@ Debit = Callable[[str], Awaitable[object]]
 
 
 async def figures(url: str, redis_url: str) -> list[Figure]:
-    """Interleaved rounds on one database; the proofs of the books must hold at the end."""
+    """Interleaved rounds; the proofs of the books must hold at the end. The peer's rows lie in a
+    database of their own: they are no link of the journal's chain."""
     await migrate.upgrade(url)
-    ctx = system_ctx(url)
+    ctx, peer = system_ctx(url), await _peer_ctx(url)
     hot, many = ["bench:hot"], [f"bench:{n:04d}" for n in range(1_000)]
     rows: list[float] = []
     hots: list[float] = []
     spreads: list[float] = []
     folds: list[float] = []
+    waits: list[float] = []
     policy = MeterPolicy()
     offset_ns = (await hello(ctx, Hello(BOOT, "bench", 120 * NS), policy)).offset_ns
     try:
         for seed in range(ROUNDS):
-            rows.append(await row_debits_per_s(url, ctx, hot, seed))
+            rows.append(await row_debits_per_s(peer, hot, seed))
             hots.append(await debits_per_s(_grouped(ctx), hot, CALLERS, seed))
             spreads.append(await debits_per_s(_grouped(ctx), many, CALLERS, seed))
+            waits += await _waits_at_64(ctx, hot, seed)
             folds.append(await fold_per_s(ctx, offset_ns, seed))
         broken = [proof.name for proof in await prove(ctx) if not proof.holds]
     finally:
         await ctx.db.close()
+        await peer.db.close()
     assert not broken, f"the books do not hold: {broken}"
     ratio = median(h / r for h, r in zip(hots, rows, strict=True))
     return [
         Figure("ledger_debits_x_row", ratio, "x"),
         Figure("ledger_debits_hot_per_s", median(hots), "1/s"),
         Figure("ledger_debits_1000_per_s", median(spreads), "1/s"),
+        Figure("ledger_debit_p50_ms_64", 1000 * quantiles(waits, n=100)[49], "ms"),
+        Figure("ledger_debit_p99_ms_64", 1000 * quantiles(waits, n=100)[98], "ms"),
         Figure("fold_segments_per_s", median(folds), "1/s"),
     ]
+
+
+PEER = "bench_ledger_row"
+
+
+async def _peer_ctx(url: str) -> Ctx:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE DATABASE {PEER}")
+    await connection.close()
+    head, _, query = url.partition("?")
+    made = f"{head.rpartition('/')[0]}/{PEER}?{query}"
+    await migrate.upgrade(made)
+    return system_ctx(made)
+
+
+async def _waits_at_64(ctx: Ctx, accounts: list[str], seed: int) -> list[float]:
+    """How long each debit of 64 callers waited for its commit, in seconds."""
+    waits: list[float] = []
+    debit = _grouped(ctx)
+
+    async def timed(account: str) -> None:
+        start = perf_counter()
+        await debit(account)
+        waits.append(perf_counter() - start)
+
+    await debits_per_s(timed, accounts, 64, seed)
+    return waits
 
 
 def _grouped(ctx: Ctx) -> Debit:
@@ -111,9 +145,10 @@ async def debits_per_s(debit: Debit, accounts: list[str], callers: int, seed: in
     return done / (perf_counter() - start)
 
 
-async def row_debits_per_s(url: str, ctx: Ctx, accounts: list[str], seed: int) -> float:
+async def row_debits_per_s(ctx: Ctx, accounts: list[str], seed: int) -> float:
     """The peer: read the balance for update, write the entries and balances, commit; one by one."""
     await debits_per_s(_grouped(ctx), accounts, 1, seed)  # its rows exist
+    url = ctx.db.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     pool = await asyncpg.create_pool(url, min_size=CONVERSATIONS, max_size=CONVERSATIONS)
 
     async def debit(account: str) -> object:

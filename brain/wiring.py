@@ -302,7 +302,7 @@ class WorkerParts:
             **paper_ticks(ctx, self.settings, halt),
             **payouts.ticks(ctx, self.payout_terms, owner=owner, halt=halt),
             **payments.ticks(ctx, self.payments.desk, owner=owner, halt=halt),
-            tasks.TRUST: self._trust,
+            **self._looks(),
         }
 
     async def _tidy(self) -> object:
@@ -312,6 +312,12 @@ class WorkerParts:
         async with self.ctx.db.begin() as tx:
             await forget_old(tx, now=now)
             return await fleet.forget_logs(tx, now - timedelta(days=self.settings.log_days))
+
+    def _looks(self) -> Mapping[str, Tick]:
+        return {tasks.TRUST: self._trust, tasks.PROVE: self._prove}
+
+    async def _prove(self) -> object:
+        return await billing.prove_due(self.ctx, proof_sources())
 
     async def _trust(self) -> object:
         return await trust.look(self.ctx, trust_terms(self.settings), OwnersOfWork(self.ctx))
@@ -355,9 +361,7 @@ class WorkerParts:
 def payout_terms(settings: Settings, clock: Clock) -> payouts.PayoutTerms:
     """Who pays providers, how often, and what of."""
     return payouts.PayoutTerms(
-        disbursers=open_disbursers(
-            settings, settings, clock, public_url=settings.public_brain_url
-        ),
+        disbursers=open_disbursers(settings, settings, clock, public_url=settings.public_brain_url),
         every=payouts.Every(settings.payout_period),
         matures_seconds=settings.earnings_mature_seconds,
     )

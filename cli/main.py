@@ -13,6 +13,7 @@ from cli.commands import (
     account,
     admin,
     bills,
+    books,
     clouds,
     credits,
     deployments,
@@ -81,6 +82,7 @@ admin.app.add_typer(payouts.admin, name="payouts")
 app.command(rich_help_panel=ACCOUNT)(prices.prices)
 app.command(rich_help_panel=ACCOUNT)(bills.usage)
 app.command(rich_help_panel=ACCOUNT)(bills.receipt)
+app.command(rich_help_panel=ACCOUNT)(books.prove)
 app.command(rich_help_panel=MODELS)(models.catalog)
 app.command(rich_help_panel=MODELS)(offers.offers)
 app.command(rich_help_panel=MODELS)(deployments.deploy)

@@ -54,7 +54,7 @@ from brain.billing.service.leases import (
 )
 from brain.billing.service.papers import after_paper, paper_posted
 from brain.billing.service.payers import Parties, lease_parties, lease_payers
-from brain.billing.service.proofs import prove
+from brain.billing.service.proofs import proof_states, prove, prove_due
 from brain.billing.service.provider_money import (
     Payable,
     ProviderLine,
@@ -67,6 +67,7 @@ from brain.billing.service.provider_money import (
     provider_lines,
     unpaid_at,
 )
+from brain.billing.service.reversals import reverse
 from brain.billing.service.settle import settle_due
 from brain.billing.service.storage import storage_accrued, storage_cost, storage_price
 from brain.billing.store.journal import BalanceView, balances
@@ -145,12 +146,15 @@ __all__ = [
     "payout_returned",
     "post",
     "post_in",
+    "proof_states",
     "prove",
+    "prove_due",
     "proven",
     "provider_lines",
     "purchased_credits",
     "release_due",
     "request_began",
+    "reverse",
     "set_currency_rate",
     "set_limits",
     "settle_due",

@@ -1,4 +1,4 @@
-"""Tables of the journal's chain: batches that are linked, seals over them, what leans meanwhile."""
+"""Tables of the chain over the journal and of its proofs: links, seals, what leans, alarms."""
 
 from __future__ import annotations
 
@@ -51,3 +51,16 @@ class JournalOpen(Base):
     __tablename__ = "journal_open"
 
     tx_id: Mapped[TxId] = mapped_column(IdColumn(TxId), primary_key=True)
+
+
+class ProofState(Base):
+    """What a proof last gave, and since when it is broken: the alarm's own row."""
+
+    __tablename__ = "proof_state"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    law: Mapped[str] = mapped_column(Text)
+    count: Mapped[int] = mapped_column(BigInteger)
+    broken: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(STAMP)
+    broken_since: Mapped[datetime | None] = mapped_column(STAMP)

@@ -28,12 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from brain.billing.chain_models import JournalBatch, JournalOpen, JournalSeal
+from brain.billing.chain_models import JournalBatch, JournalOpen, JournalSeal, ProofState
 from brain.plumbing import Base, IdColumn
 from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId, ReplicaId, TxId, VolumeId
 
 # Tables beside these, named here so that whoever imports this module knows them all.
-BESIDE = (JournalBatch, JournalOpen, JournalSeal)
+BESIDE = (JournalBatch, JournalOpen, JournalSeal, ProofState)
 
 # Sums of GPU-ns over a platform, and anything in 2**-20 GPU-ns, outgrow a bigint.
 WIDE = Numeric(40, 0)

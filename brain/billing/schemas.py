@@ -79,9 +79,31 @@ class UsageOut(BaseModel):
     settled: bool
 
 
+class SealOut(BaseModel):
+    number: int
+    hash: str
+
+
+class ReverseBody(Body):
+    reason: Line
+
+
+class ReversedOut(BaseModel):
+    transaction_id: str
+    reversal_id: str
+
+
 class ProofOut(BaseModel):
     name: str
     law: str
     count: int
     broken: int
     holds: bool
+
+
+class BooksOut(BaseModel):
+    """``holds``: every proof does. ``seal``: the newest over the journal's batches."""
+
+    holds: bool
+    proofs: list[ProofOut]
+    seal: SealOut | None

@@ -29,6 +29,7 @@ TRUST: Final = "ganglion.trust"
 HISTORY: Final = "ganglion.history"
 WITNESS: Final = "ganglion.witness"
 INVOICES: Final = "ganglion.invoices"
+PROVE: Final = "ganglion.prove"
 WARN: Final = "ganglion.warn"
 MAIL: Final = "ganglion.mail"
 PAYOUTS: Final = "ganglion.payouts"
@@ -53,6 +54,7 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     HISTORY: 15.0,
     WITNESS: 30.0,
     INVOICES: 60.0,
+    PROVE: 600.0,
     WARN: 5.0,
     MAIL: 3.0,
     PAYOUTS: 5.0,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from brain import fleet
+from brain import billing, fleet
 from brain.plumbing import Ctx
 from brain.plumbing.queues import queues
 from kernel.clock import NS
@@ -39,6 +39,11 @@ class FleetGauges:
             ("ganglion_gpus", "GPUs of nodes that are not revoked, by state.", ("state",)),
             ("ganglion_leases", "Leases that are not closed, by state.", ("state",)),
             ("ganglion_beat_age_seconds_max", "Age of the oldest beat of nodes not silent.", ()),
+            (
+                "ganglion_proof_broken",
+                "What breaks a law of the books; 0: it holds.",
+                ("proof",),
+            ),
             ("ganglion_queue_due", "Rows that are due for a reconciler.", ("queue",)),
             ("ganglion_queue_age_seconds", "For how long the oldest of them is due.", ("queue",)),
         ):
@@ -52,6 +57,7 @@ class FleetGauges:
         async with ctx.db.begin() as tx:
             found = await fleet.figures(tx, ctx.clock.now_ns())
             waiting = await queues(tx, ctx.clock.now())
+            proofs = await billing.proof_states(tx)
         for name, counts in (
             ("ganglion_nodes", found.nodes),
             ("ganglion_gpus", found.gpus),
@@ -60,6 +66,8 @@ class FleetGauges:
             for state, count in counts.items():
                 self._gauges[name].labels(state).set(count)
         self._gauges["ganglion_beat_age_seconds_max"].set(found.beat_age_seconds_max)
+        for proof in proofs:
+            self._gauges["ganglion_proof_broken"].labels(proof.name).set(proof.broken)
         for queue in waiting:
             self._gauges["ganglion_queue_due"].labels(queue.name).set(queue.due)
             self._gauges["ganglion_queue_age_seconds"].labels(queue.name).set(queue.age_seconds)

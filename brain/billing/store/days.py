@@ -6,7 +6,6 @@ so that the proofs still close over it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Final
@@ -108,7 +107,6 @@ async def drop_before(ctx: Ctx, first: date) -> list[date]:
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) != "55P03":  # the lock was not to be had
                 raise
-        await asyncio.sleep(0)
     return dropped
 
 

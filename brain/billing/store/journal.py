@@ -257,3 +257,16 @@ async def entries_of(tx: Tx, keys: Sequence[str]) -> list[dict[str, Any]]:
         )
         shown["entries"].append({"account": row[5], "asset": row[6], "amount": row[7]})
     return list(found.values())
+
+
+async def whole(tx: Tx, id: TxId) -> tuple[str, list[tuple[str, str, int]]] | None:
+    """A transaction's kind and its entries (account, asset, amount), in order."""
+    kind = await tx.scalar(select(JournalTx.kind).where(JournalTx.id == id))
+    if kind is None:
+        return None
+    rows = await tx.execute(
+        select(JournalEntry.ledger_account, JournalEntry.asset, JournalEntry.amount)
+        .where(JournalEntry.tx_id == id)
+        .order_by(JournalEntry.line)
+    )
+    return kind, [(row[0], row[1], int(row[2])) for row in rows]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import text
 
 from brain.billing.core.proof import Proof
+from brain.billing.store import seals
 from brain.plumbing import Tx
 from kernel.ids import AccountId
 
@@ -22,6 +23,8 @@ _PROOFS: tuple[tuple[str, str, str], ...] = (
         FROM (SELECT sum(amount) AS total FROM journal_entry GROUP BY tx_id, asset) t
         """,
     ),
+    ("journal_chain", seals.CHAIN_LAW, seals.CHAIN),
+    ("journal_seals", seals.SEALS_LAW, seals.SEALS),
     (
         "balances",
         "each balance is the sum of its entries",

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from brain.billing import Grant, grant
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, HoldId
@@ -233,3 +234,31 @@ async def test_the_books_of_a_new_installation_hold(
     assert all(proof["holds"] for proof in found)
     async with ctx.db.begin() as tx:
         assert await tx.scalar(text("SELECT count(*) FROM rate")) >= 4
+
+
+@pytest.mark.feature("G3")
+async def test_an_administrator_sees_every_proof_and_the_newest_seal(
+    brain: httpx.AsyncClient, admin: Somebody, stage: Stage
+) -> None:
+    await stage.rich()
+    found = (await brain.get("/api/v1/admin/proofs", headers=admin.headers)).json()
+    assert found["holds"]
+    assert {"journal_chain", "balances"} <= {proof["name"] for proof in found["proofs"]}
+    assert (found["seal"]["number"], len(found["seal"]["hash"])) == (1, 64)
+    somebody = await signed_up(brain)
+    assert (await brain.get("/api/v1/admin/proofs", headers=somebody.headers)).status_code == 403
+
+
+@pytest.mark.feature("G3")
+async def test_an_administrator_reverses_a_transaction_once(
+    brain: httpx.AsyncClient, admin: Somebody, stage: Stage
+) -> None:
+    account = stage.account()
+    given = await grant(stage.ctx, Grant(account, "promo", "gift", "k", credits=10))
+    path, body = f"/api/v1/admin/transactions/{given}/reverse", {"reason": "by mistake"}
+    made = [await brain.post(path, json=body, headers=admin.headers) for _ in range(2)]
+    assert [one.status_code for one in made] == [201, 201]
+    assert made[0].json() == made[1].json()
+    assert await stage.posted(account) == 0
+    path = "/api/v1/admin/transactions/nonsense/reverse"
+    assert (await brain.post(path, json=body, headers=admin.headers)).status_code == 404
