@@ -54,4 +54,12 @@ def ticks(ctx: Ctx, settings: Settings, halt: Callable[[], bool]) -> Mapping[str
     async def mail() -> object:
         return await notices.deliver_mail(ctx, mailer, owner=owner)
 
-    return {tasks.INVOICES: months, tasks.WARN: warn, tasks.MAIL: mail}
+    async def keys() -> object:
+        return await spending.watch_keys(ctx)
+
+    return {
+        tasks.INVOICES: months,
+        tasks.WARN: warn,
+        tasks.MAIL: mail,
+        tasks.KEY_LIMITS: keys,
+    }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from brain import billing, deployments, fleet, identity, pods
+from brain import billing, deployments, fleet, identity, pods, spending
 from brain.deployments import Functions, Source
 from brain.plumbing import Tx
 from kernel.ids import AccountId, KeyId
@@ -98,18 +98,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class KeySource:
-    """Keys as gateways know them: with their own limits, else with the installation's."""
+    """Keys as gateways know them: with their own limits, else with the installation's, and
+    whether a limit on their spending is reached."""
 
     limits: Limits
 
     async def one(self, tx: Tx, entity_id: str) -> KeyRow | None:
         row = await identity.key_row(tx, KeyId(entity_id))
-        return None if row is None else self._limited(row)
+        if row is None:
+            return None
+        return self._limited(row, await spending.keys_reached(tx, KeyId(entity_id)))
 
     async def all(self, tx: Tx) -> Sequence[KeyRow]:
-        return [self._limited(row) for row in await identity.all_key_rows(tx)]
+        reached = await spending.keys_reached(tx)
+        return [self._limited(row, reached) for row in await identity.all_key_rows(tx)]
 
-    def _limited(self, row: KeyRow) -> KeyRow:
+    def _limited(self, row: KeyRow, reached: Mapping[KeyId, str]) -> KeyRow:
+        said = reached.get(KeyId(row.key_id))
+        if said is not None:
+            row = msgspec.structs.replace(row, refused=said)
         most = self.limits.key_requests_per_minute
         if row.requests_per_minute or not most:
             return row

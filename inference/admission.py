@@ -11,7 +11,7 @@ from inference.route import READY, Replica
 from inference.slices import out_of_credit
 from inference.snapshot import Account, Deployment, Tables
 from kernel.clock import NS
-from kernel.errors import Forbidden, NoCapacity, Unauthenticated, Unavailable
+from kernel.errors import Forbidden, NoCapacity, OutOfCredit, Unauthenticated, Unavailable
 from kernel.money import CARRY_DIVISOR, HOUR_NS
 from kernel.wire.gateway import DeploymentRow, KeyRow
 
@@ -52,7 +52,9 @@ def authorise(
 
 
 def account_of(tables: Tables[LinksT], key: KeyRow) -> Account:
-    """The key's account, when it may spend."""
+    """The key's account, when it and the key may spend."""
+    if key.refused:
+        raise OutOfCredit(key.refused, code="spending_limit")
     account = tables.accounts.get(key.account_id)
     if account is None:
         raise Unavailable("This account is not known here yet; try again.", retry_after=1)

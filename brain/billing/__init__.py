@@ -73,6 +73,7 @@ from brain.billing.service.storage import storage_accrued, storage_cost, storage
 from brain.billing.store.journal import BalanceView, balances
 from brain.billing.store.journal import lock as lock_balances
 from brain.billing.store.journal import post_all as post_in
+from brain.billing.store.key_use import key_use
 from brain.billing.store.proofs import proven
 from brain.billing.store.rates import cloud_markup, credit_price
 
@@ -123,6 +124,7 @@ __all__ = [
     "gateway_boot",
     "grant",
     "in_flight",
+    "key_use",
     "last_used_ns",
     "lease_closed",
     "lease_credited",

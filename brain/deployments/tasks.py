@@ -32,6 +32,7 @@ INVOICES: Final = "ganglion.invoices"
 PROVE: Final = "ganglion.prove"
 WARN: Final = "ganglion.warn"
 MAIL: Final = "ganglion.mail"
+KEY_LIMITS: Final = "ganglion.key-limits"
 PAYOUTS: Final = "ganglion.payouts"
 PAYOUT_RUN: Final = "ganglion.payout-run"
 PAYMENTS: Final = "ganglion.payments"
@@ -57,6 +58,7 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     PROVE: 600.0,
     WARN: 5.0,
     MAIL: 3.0,
+    KEY_LIMITS: 5.0,
     PAYOUTS: 5.0,
     PAYOUT_RUN: 900.0,
     PAYMENTS: 1.0,

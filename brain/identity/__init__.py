@@ -18,6 +18,7 @@ from brain.identity.store import (
     account_exists,
     addresses_of,
     all_key_rows,
+    key_of_account,
     key_row,
 )
 from brain.identity.tokens import Tokens
@@ -42,6 +43,7 @@ __all__ = [
     "anyone",
     "ensure_admin",
     "gateway_link",
+    "key_of_account",
     "key_row",
     "register",
     "service_key",

@@ -9,10 +9,12 @@ from fastapi import APIRouter, Depends
 from brain import billing
 from brain.billing import Limited, Span
 from brain.edge import get_ctx
-from brain.identity import Principal, account_user, anyone
-from brain.plumbing import Ctx, audit
-from brain.spending import store
-from brain.spending.schemas import AlertBody, AlertView, LimitsBody, LimitView
+from brain.identity import Principal, account_user, anyone, key_of_account
+from brain.plumbing import Ctx, Tx, audit
+from brain.spending import keys, store
+from brain.spending.schemas import AlertBody, AlertView, KeyLimitView, LimitsBody, LimitView
+from kernel.errors import BadInput, NotFound
+from kernel.ids import KeyId
 from kernel.money import Money
 
 router = APIRouter(prefix="/api/v1/billing", tags=["billing"])
@@ -52,6 +54,40 @@ def _shown(one: Limited) -> LimitView:
         left_nano=one.left_nano,
         left_usd=str(Money(one.left_nano)),
     )
+
+
+@router.get("/limits/keys/{key_id}")
+async def key_limits(key_id: str, principal: ReaderIn, ctx: CtxIn) -> list[KeyLimitView]:
+    """The limits of one API key, and what it used of them."""
+    async with ctx.db.begin() as tx:
+        key = await _own_key(tx, principal, key_id)
+        return [KeyLimitView(**vars(one)) for one in await keys.key_limits(tx, key)]
+
+
+@router.put("/limits/keys/{key_id}")
+async def set_key_limits(
+    key_id: str, body: LimitsBody, principal: UserIn, ctx: CtxIn
+) -> list[KeyLimitView]:
+    """Set both limits of one API key. They are kept on settled use, within some twenty seconds."""
+    async with ctx.db.begin() as tx:
+        key = await _own_key(tx, principal, key_id)
+        wanted = {Span.DAY: body.day_nano, Span.MONTH: body.month_nano}
+        await keys.set_key_limits(tx, principal.account_id, key, wanted)
+        found = await keys.key_limits(tx, key)
+        detail: audit.Detail = {span.value: nano for span, nano in wanted.items()}
+        await audit.record(tx, ctx, principal.actor, "spending.key_limits", key, detail)
+    return [KeyLimitView(**vars(one)) for one in found]
+
+
+async def _own_key(tx: Tx, principal: Principal, text: str) -> KeyId:
+    """The key, if it is this account's; what is no id does not exist."""
+    try:
+        key = KeyId.parse(text)
+    except BadInput as error:
+        raise NotFound(error.detail) from None
+    if await key_of_account(tx, principal.account_id, key) is None:
+        raise NotFound(f"There is no API key {key}.")
+    return key
 
 
 @router.get("/alerts")

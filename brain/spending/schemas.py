@@ -28,6 +28,13 @@ class LimitView(BaseModel):
     left_usd: str
 
 
+class KeyLimitView(BaseModel):
+    span: str
+    limit_nano: int
+    spent_nano: int = Field(description="Settled use, as it was last looked at.")
+    reached: bool
+
+
 class AlertBody(Body):
     """``threshold_nano`` null: the installation's own line; 0: no warnings."""
 

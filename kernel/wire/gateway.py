@@ -41,6 +41,7 @@ class KeyRow(Struct, omit_defaults=True):
     requests_per_minute: int = 0  # 0 = no limit; so are the next two
     tokens_per_minute: int = 0
     requests_at_once: int = 0
+    refused: str = ""  # why it may not be used now: a limit on its spending
 
 
 class AccountRow(Struct, omit_defaults=True):

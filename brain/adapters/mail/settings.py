@@ -26,14 +26,14 @@ class MailSettings(BaseSettings):
     smtp_host: str = Field(
         default="", max_length=253, description="Server that mail goes out by; empty: to the log."
     )
-    smtp_port: int = Field(default=587, ge=1, le=65535, description="Its port.")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of that server.")
     smtp_tls: Literal["starttls", "tls", "none"] = Field(
         default="starttls", description="starttls, tls from the first byte, or none."
     )
     smtp_user: str = Field(
         default="", max_length=200, description="Who logs in there; empty: nobody."
     )
-    smtp_password: SecretStr | None = Field(default=None, description="With which password.")
+    smtp_password: SecretStr | None = Field(default=None, description="Password of that log-in.")
     mail_from: str = Field(
         default="", max_length=254, description="Sender of mail; empty: ganglion@SMTP_HOST."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from inference import admission, body
@@ -9,7 +10,7 @@ from inference.route import Replica
 from inference.routes import CHAT
 from inference.snapshot import Tables
 from kernel.clock import NS
-from kernel.errors import GanglionError
+from kernel.errors import GanglionError, OutOfCredit
 from kernel.wire.gateway import AccountRow, ChangeLine, LinkRow, ReplicaState
 from tests.support.gateway import (
     KEY,
@@ -77,6 +78,15 @@ def test_the_key_is_judged_by_its_digest(header: bytes, status: int) -> None:
 def test_an_expired_key_is_no_key() -> None:
     assert refusal(BEARER, wall_ns=5, expires_at_ns=5) == 401
     assert refusal(BEARER, wall_ns=4, expires_at_ns=5) == 200
+
+
+@pytest.mark.feature("G6")
+def test_a_key_at_its_limit_may_not_spend() -> None:
+    made = tables()
+    key = msgspec.structs.replace(key_row(OTHER_KEY, OTHER), refused="The limit is reached.")
+    assert admission.account_of(made, key_row(OTHER_KEY, OTHER))
+    with pytest.raises(OutOfCredit, match="The limit is reached"):
+        admission.account_of(made, key)
 
 
 @pytest.mark.feature("I3")
