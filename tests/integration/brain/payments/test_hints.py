@@ -37,9 +37,9 @@ async def test_a_forged_or_old_message_is_refused(till: Till) -> None:
     assert {one.json()["code"] for one in (bare, forged, old)} == {"not_signed"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"id": 1}', "\x00", '{"type": []}'])
-async def test_nonsense_that_is_signed_is_refused(till: Till, text: str) -> None:
-    assert (await told(till, text)).status_code == 400
+async def test_nonsense_that_is_signed_is_refused(till: Till) -> None:
+    for text in ("", "[]", "null", "{}", '{"id": 1}', "\x00", '{"type": []}'):
+        assert (await told(till, text)).status_code == 400, text
 
 
 async def test_a_message_that_says_paid_is_not_believed(till: Till) -> None:
