@@ -2,9 +2,10 @@
 
 ``python -m bench.fleet_load [--agents N] [--seconds S] [--kills K]``: each agent is a coroutine
 with a connection of its own for beats and another for its long poll; some hold replicas, and of
-these ``K`` die in the middle. Printed: how long a beat's answer takes, the statements that beats
-cost the database, who was called dead and was not, how soon a lost node is seen and its replica
-placed elsewhere. The exit status is 1 when a law was broken.
+these ``K`` die in the middle. Each 8,000 agents have a process for themselves, and a brain.
+Printed: how long a beat's answer takes, the statements that beats cost the database, who was called
+dead and was not, how soon a lost node is seen and its replica placed elsewhere. The exit status is
+1 when a law was broken.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ import uvloop
 from rich.progress import Progress
 from sqlalchemy import text
 
-from bench.agents import Address, Beater
-from bench.fleet_rows import BOOT, START, add_nodes, system_ctx
+from bench.agents import Address
+from bench.crowd import Crowd, Terms
+from bench.fleet_rows import add_nodes, system_ctx
 from brain import migrate
 from brain.deployments.service import Wanted, create
 from brain.deployments.wishes import Wishes
 from brain.fleet import session_secret
-from brain.fleet.session import new_session
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx
 from catalog import load_catalog
@@ -47,6 +48,8 @@ from tests.support.wait import free_port, until
 
 MODEL = "ganglion/stand-in"
 GPUS = 8
+CROWD = 8000
+LOOKS_PER_SECOND = 4
 BEAT_SECONDS = 10
 READY_SECONDS_MAX = 120
 AFTER_KILL_SECONDS = 60  # the last ones to die are watched so long
@@ -120,9 +123,9 @@ class Place:
     """The product around the agents."""
 
     ctx: Ctx
-    address: Address
-    brain: psutil.Process
-    agents: dict[NodeId, Beater]
+    brains: list[psutil.Process]
+    crowds: list[Crowd]
+    of: dict[NodeId, Crowd]
 
 
 @asynccontextmanager
@@ -141,27 +144,30 @@ async def place(count: int, chance: Random) -> AsyncIterator[Place]:
         ctx = system_ctx(url)
         stack.push_async_callback(ctx.db.close)
         nodes = await add_nodes(ctx, count, gpus=GPUS)
-        key, port = secrets.token_bytes(32), free_port()
-        own = _environment(url, valkey.url(0), key, port)
-        brain = await _spawn(stack, ["brain.app"], own)
+        key = secrets.token_bytes(32)
+        parts = [nodes[first : first + CROWD] for first in range(0, count, CROWD)]
+        ports = [free_port() for _ in parts]
+        own = _environment(url, valkey.url(0), key)
+        brains = [
+            await _spawn(stack, ["brain.app"], {**own, "BRAIN_PORT": str(port)}) for port in ports
+        ]
         beat = ["-B", "-P", "threads", "--concurrency", "4", "--loglevel", "WARNING"]
         await _spawn(stack, ["celery", "-A", "brain.worker", "worker", *beat], own)
-        address = Address(port, BEAT_SECONDS, ctx.clock)
-        await until(address.listens, 60)
-        secret, now_ns = session_secret(key), ctx.clock.now_ns()
-        agents = {
-            node: Beater(
-                address,
-                node,
-                new_session(
-                    secret, node_id=node, agent_start_id=START, host_boot_id=BOOT, now_ns=now_ns
-                ),
-                gpus=GPUS,
-                phase=chance.random() * BEAT_SECONDS,
-            )
-            for node in nodes
-        }
-        yield Place(ctx, address, psutil.Process(brain), agents)
+        crowds = []
+        for part, port in zip(parts, ports, strict=True):
+            await until(Address(port, BEAT_SECONDS, ctx.clock).listens, 60)
+            crowd = Crowd(_terms(part, port, key, chance))
+            stack.push_async_callback(crowd.end)
+            await crowd.start()
+            crowds.append(crowd)
+        of = {node: crowd for part, crowd in zip(parts, crowds, strict=True) for node in part}
+        yield Place(ctx, [psutil.Process(pid) for pid in brains], crowds, of)
+
+
+def _terms(nodes: list[NodeId], port: int, key: bytes, chance: Random) -> Terms:
+    names = [str(node) for node in nodes]
+    secret = session_secret(key).hex()
+    return Terms(port, BEAT_SECONDS, secret, GPUS, chance.randrange(1 << 32), names)
 
 
 async def _database(postgres: Postgres) -> str:
@@ -176,7 +182,7 @@ async def _database(postgres: Postgres) -> str:
     return url
 
 
-def _environment(url: str, redis_url: str, key: bytes, port: int) -> dict[str, str]:
+def _environment(url: str, redis_url: str, key: bytes) -> dict[str, str]:
     return {
         **os.environ,
         "DATABASE_URL": url,
@@ -185,7 +191,6 @@ def _environment(url: str, redis_url: str, key: bytes, port: int) -> dict[str, s
         "MASTER_KEY": key.hex(),
         "GATEWAY_TOKEN": secrets.token_hex(32),
         "INSTALLATION_ID": "load",
-        "BRAIN_PORT": str(port),
         "BEAT_SECONDS": str(BEAT_SECONDS),
     }
 
@@ -213,13 +218,12 @@ async def _spawn(stack: AsyncExitStack, module: list[str], own: dict[str, str]) 
 async def run(count: int, seconds: int, kills: int, seed: int) -> Outcome:
     """One whole run: settle, measure, kill, look, and count."""
     chance, found = Random(seed), Outcome()
-    async with place(count, chance) as here, asyncio.TaskGroup() as tasks:
-        lives = {node: agent.start(tasks) for node, agent in here.agents.items()}
-        await until(lambda: _all_beat(here), 60 + count / 20)
+    async with place(count, chance) as here:
+        await until(lambda: _all_beat(here), 60 + count / 20, every=0.5)
         holders = await _deploy(here, kills)
-        for agent in here.agents.values():
-            agent.latencies.clear()
-        cpu, beats = _cpu(here.brain), _beats(here)
+        for crowd in here.crowds:
+            await crowd.begin()
+        cpu = _cpu(here)
         updates, began_ns = await _updates(here.ctx), here.ctx.clock.monotonic_ns()
         kills = min(kills, len(holders))
         pause = max(0, seconds - AFTER_KILL_SECONDS) / max(1, kills)
@@ -228,27 +232,24 @@ async def run(count: int, seconds: int, kills: int, seed: int) -> Outcome:
             for second in range(seconds):
                 while len(found.deaths) < min(kills, int(second / pause) if pause else kills):
                     node, deployment_id = holders[len(found.deaths)]
-                    for task in lives[node]:
-                        task.cancel()
-                    last_ns = here.agents[node].answered_ns
-                    found.deaths.append(Death(node, deployment_id, last_ns))
-                await here.address.clock.sleep(1)
-                await _look(here, found)
+                    found.deaths.append(Death(node, deployment_id, await here.of[node].kill(node)))
+                for _ in range(LOOKS_PER_SECOND):
+                    await here.ctx.clock.sleep(1 / LOOKS_PER_SECOND)
+                    await _look(here, found)
                 progress.update(bar, advance=1)
         elapsed_s = (here.ctx.clock.monotonic_ns() - began_ns) / NS
-        found.beats = _beats(here) - beats
-        found.brain_cpu_us = (_cpu(here.brain) - cpu) / max(1, found.beats) * 1e6
+        used_s = _cpu(here) - cpu
+        for crowd in here.crowds:
+            beats, refused, latencies = await crowd.counted()
+            found.beats, found.refused = found.beats + beats, found.refused + refused
+            found.latencies += latencies
+        found.brain_cpu_us = used_s / max(1, found.beats) * 1e6
         found.updates_per_s = (await _updates(here.ctx) - updates) / elapsed_s
-        found.refused = sum(agent.refused for agent in here.agents.values())
-        found.latencies = [value for a in here.agents.values() for value in a.latencies]
-        for life in lives.values():
-            for task in life:
-                task.cancel()
     return found
 
 
 async def _all_beat(here: Place) -> bool:
-    return all(agent.beats for agent in here.agents.values())
+    return all([await crowd.all_beat() for crowd in here.crowds])
 
 
 async def _deploy(here: Place, count: int) -> list[tuple[NodeId, DeploymentId]]:
@@ -302,13 +303,10 @@ async def _look(here: Place, found: Outcome) -> None:
             death.placed_s = (at_ns - death.last_beat_ns) / NS
 
 
-def _beats(here: Place) -> int:
-    return sum(agent.beats for agent in here.agents.values())
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _cpu(here: Place) -> float:
+    """Seconds that the brains took."""
+    times = [brain.cpu_times() for brain in here.brains]
+    return float(sum(one.user + one.system for one in times))
 
 
 async def _updates(ctx: Ctx) -> int:
