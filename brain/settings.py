@@ -19,8 +19,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from brain.adapters.clouds import CloudSettings
 from brain.adapters.mail import MailSettings
-from brain.adapters.payments.momo import MomoSettings
-from brain.adapters.payments.settings import PaymentSettings
+from brain.adapters.payments.open import WalletSettings
 
 JWT_BYTES_MIN = 64
 WEAK_WORDS = ("changeme", "change-me", "secret", "password", "example", "default", "development")
@@ -39,7 +38,7 @@ class UnsafeSettings(Exception):
         self.sentences = sentences
 
 
-class Settings(MomoSettings, PaymentSettings, MailSettings, CloudSettings):
+class Settings(WalletSettings, MailSettings, CloudSettings):
     """Read from the environment only. Names are law; see .env.example."""
 
     model_config = SettingsConfigDict(

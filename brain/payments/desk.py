@@ -30,6 +30,7 @@ class Processor:
     collector: Collector
     methods: tuple[str, ...]
     exchange: Exchange = USD
+    currency: str | None = None  # credited by its dated rate in the place of ``exchange``
     canceller: Canceller | None = None
     finder: Finder | None = None
     reader: HintReader | None = None

@@ -19,10 +19,24 @@ _DONE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Ganglion<
 
 async def stripe_hook(request: Request) -> Response:
     """POST /webhooks/stripe: proven by Stripe's signature over the body. It only wakes a row."""
+    return await _hook(request, "stripe")
+
+
+async def coinbase_hook(request: Request) -> Response:
+    """POST /webhooks/coinbase: proven by the subscription's signature. It only wakes a row."""
+    return await _hook(request, "coinbase")
+
+
+async def momo_hook(request: Request) -> Response:
+    """PUT or POST /webhooks/momo: MoMo signs nothing, so that all it does is wake a row."""
+    return await _hook(request, "momo")
+
+
+async def _hook(request: Request, processor: str) -> Response:
     await receive(
         request.app.state.ctx,
         request.app.state.payments,
-        "stripe",
+        processor,
         request.headers,
         await request.body(),
     )
@@ -35,4 +49,6 @@ async def done(_: Request) -> Response:
 
 
 router.add_route("/webhooks/stripe", stripe_hook, methods=["POST"])
+router.add_route("/webhooks/coinbase", coinbase_hook, methods=["POST"])
+router.add_route("/webhooks/momo", momo_hook, methods=["POST", "PUT"])
 router.add_route("/payments/done", done, methods=["GET"])

@@ -21,6 +21,7 @@ from brain.payments.ports import (
     PayerRefused,
     PaymentError,
 )
+from brain.payments.rates import exchange_of
 from brain.payments.states import OPEN, TopUpState
 from brain.payments.turn import call
 from brain.plumbing import Ctx, Tx, work
@@ -86,7 +87,8 @@ async def open_topup(tx: Tx, ctx: Ctx, desk: Desk, wish: TopUpWish, payer: Payer
     """Write the top-up down, due now. Its processor is called later, from its row alone."""
     processor = desk.of_method(wish.method)
     terms = desk.terms
-    priced = core.priced(wish.amount, processor.exchange, least=terms.least, most=terms.most)
+    exchange = await exchange_of(tx, processor, ctx.clock.now())
+    priced = core.priced(wish.amount, exchange, least=terms.least, most=terms.most)
     waiting, failed = await store.crowd(tx, wish.account, ctx.clock.now())
     if waiting >= terms.open_max:
         raise Conflict(

@@ -27,11 +27,17 @@ PUBLIC = {
     "/agent/code": "what anybody may read; a rented machine has nothing but its digest yet",
     "/agent/file": "the same for hosts, with its libraries; who runs it knows its digest",
     "/payments/done": "thanks whoever comes back from a processor's page; reads nothing",
+    "/webhooks/momo": "MoMo signs nothing; it says where to look, and nothing of it is believed",
     "/install": "what a host runs before it is a node; the token that it needs is not in it",
 }
 # Proved by what the body holds (a one-use token, the node's signature), not by a header.
-SIGNED_INSIDE = {"/agent/v1/enroll", "/agent/v1/session", "/agent/v1/rotate", "/webhooks/stripe"}
-UNDOCUMENTED = re.compile(r"/$|/docs|/openapi.json|/metrics|/internal/|/agent/|/install$|/webhooks/|/payments/done$")
+SIGNED_INSIDE = {
+    *("/agent/v1/enroll", "/agent/v1/session", "/agent/v1/rotate"),
+    *("/webhooks/stripe", "/webhooks/coinbase"),
+}
+UNDOCUMENTED = re.compile(
+    r"/$|/docs|/openapi.json|/metrics|/internal/|/agent/|/install$|/webhooks/|/payments/done$"
+)
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from brain.adapters.payments.coinbase import (
+    CoinbaseCollector,
+    CoinbaseHints,
+    CoinbaseHttp,
+    CoinbaseSettings,
+)
+from brain.adapters.payments.momo import MomoCollector, MomoHints, MomoHttp, MomoSettings
 from brain.adapters.payments.settings import PaymentSettings
 from brain.payments import Desk, PaymentTerms, Processor
 from kernel.clock import Clock
@@ -23,7 +30,11 @@ class Payments:
             await close()
 
 
-def open_payments(settings: PaymentSettings, clock: Clock, *, public_url: str) -> Payments:
+class WalletSettings(PaymentSettings, MomoSettings, CoinbaseSettings):
+    """Of every processor; the brain's settings are these and more."""
+
+
+def open_payments(settings: WalletSettings, clock: Clock, *, public_url: str) -> Payments:
     """Made, not yet connected: nothing here waits."""
     processors: dict[str, Processor] = {}
     closers: list[Callable[[], Awaitable[None]]] = []
@@ -33,6 +44,9 @@ def open_payments(settings: PaymentSettings, clock: Clock, *, public_url: str) -
         processor, api = open_stripe(settings, clock)
         processors[processor.name] = processor
         closers.append(api.close)
+    for wallet, close in _wallets(settings, clock, public_url):
+        processors[wallet.name] = wallet
+        closers.append(close)
     terms = PaymentTerms(
         least=Money.usd(str(settings.topup_usd_min)),
         most=Money.usd(str(settings.topup_usd_max)),
@@ -41,3 +55,26 @@ def open_payments(settings: PaymentSettings, clock: Clock, *, public_url: str) -
         publishable_key=settings.stripe_publishable_key,
     )
     return Payments(Desk(processors, terms), tuple(closers))
+
+
+def _wallets(
+    settings: WalletSettings, clock: Clock, public_url: str
+) -> list[tuple[Processor, Callable[[], Awaitable[None]]]]:
+    """Mobile money and crypto, as far as they are set up."""
+    found: list[tuple[Processor, Callable[[], Awaitable[None]]]] = []
+    account = settings.momo_account("collection")
+    if account is not None:
+        # MoMo calls back over https alone.
+        callback = f"{public_url}/webhooks/momo" if public_url.startswith("https://") else None
+        momo = MomoCollector(MomoHttp(account, clock), callback)
+        currency = settings.momo_currency
+        made = Processor(momo, ("mobile_money",), currency=currency, reader=MomoHints())
+        found.append((made, momo.close))
+    key = settings.coinbase_key()
+    if key is not None:
+        coinbase = CoinbaseCollector(CoinbaseHttp(key, settings.coinbase_base_url, clock))
+        secret = settings.coinbase_webhook_secret
+        reader = None if secret is None else CoinbaseHints(secret.get_secret_value(), clock)
+        crypto = Processor(coinbase, ("crypto",), canceller=coinbase, reader=reader)
+        found.append((crypto, coinbase.close))
+    return found

@@ -1,0 +1,1 @@
+"""Coinbase Business Checkouts, emulated; ``ganglion stand-in coinbase``."""
