@@ -1,6 +1,6 @@
 # Every command a person or CI runs here. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: run demo test test-long test-fast check format bench bench-peers truth-long claims-long fleet-long sim sim-long sim-crash-long parts adapter features clean help \
+.PHONY: run demo test test-long test-fast check format bench bench-peers truth-long claims-long fleet-long sim sim-long sim-crash-long sim-money sim-money-long parts adapter features clean help \
         setup setup-dev
 SHELL := /bin/sh
 PY := .venv/bin/python
@@ -57,6 +57,13 @@ sim-long: setup-dev ## a thousand seeds of them, on two cores
 
 sim-crash-long: setup-dev ## death at every mark, commit and call, at each cloud
 	@$(PY) -m tests.sim --crashes $(ARGS)
+
+sim-money: setup-dev ## worlds of money by seed, every law after every step (SEEDS=n FIRST=k STEPS=m | SEED=k; BREAK=name)
+	@$(PY) -m tests.sim.money $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20) --first $(or $(FIRST),1)) \
+	    $(if $(STEPS),--steps $(STEPS)) $(if $(BREAK),--break $(BREAK) --stop) $(ARGS)
+
+sim-money-long: setup-dev ## a thousand seeds of them, on two cores
+	@$(PY) -m tests.sim.money --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1) --jobs 2 $(ARGS)
 
 bench-peers: setup-dev ## fetch the peers that some figures compare with (vllm-router, litellm)
 	@$(PY) -m tools.parts --peers

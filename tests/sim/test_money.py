@@ -1,0 +1,84 @@
+"""Fifty worlds of money, planted faults that must be found, an exact replay.
+
+Each runs as people run it: ``python -m tests.sim.money`` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.sim.money.breaks import BREAKS
+from tests.sim.whole.ground import SERVER
+from tests.support.shared import ROOT
+
+SEEDS = 50
+STEPS = 4  # of trouble; `make sim-money` has more
+BREAK_SEEDS, BREAK_STEPS = 20, 14
+SECONDS_MAX = 600
+# Those that the suite looks for; all of them with `make test-long`.
+QUICK = {"early_webhook_claim", "lost_segment", "rounding_per_request", "fresh_key"}
+LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")
+
+
+def simulate(server: str, *arguments: str) -> tuple[int, str]:
+    """The exit code and what was printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sim.money", *arguments],
+        cwd=ROOT,
+        env={**os.environ, SERVER: server, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def last_line(said: str) -> tuple[int, ...]:
+    """Seeds, steps, faults, checks and broken, in this order."""
+    found = LAST.fullmatch(said.rstrip().rpartition("\n")[2])
+    assert found is not None, said
+    return tuple(int(number) for number in found.groups())
+
+
+@pytest.fixture
+def server(postgres_server: str, database_template: str) -> str:
+    return postgres_server
+
+
+@pytest.mark.slow
+@pytest.mark.feature("H1", "H2")
+def test_worlds_of_money_break_no_law(server: str) -> None:
+    code, said = simulate(server, "--seeds", str(SEEDS), "--steps", str(STEPS))
+    assert code == 0, said
+    seeds, steps, faults, checks, broken = last_line(said)
+    assert (seeds, broken) == (SEEDS, 0)
+    assert min(steps, faults, checks) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.long])
+        for name in sorted(BREAKS)
+    ],
+)
+def test_a_planted_fault_of_money_is_found(server: str, name: str) -> None:
+    seeds = ("--seeds", str(BREAK_SEEDS), "--steps", str(BREAK_STEPS))
+    code, said = simulate(server, "--break", name, *seeds, "--stop")
+    assert code == 1, said
+    assert last_line(said)[-1] == 1
+    assert "BROKEN seed=" in said
+
+
+@pytest.mark.slow
+def test_a_seed_of_money_is_replayed_exactly(server: str) -> None:
+    first, second = (simulate(server, "--seed", "5", "--steps", "6") for _ in range(2))
+    assert first == second
+    assert "trace=" in first[1]
