@@ -32,6 +32,7 @@ from brain.edge.limits import Limits
 from brain.edge.metrics import Metrics
 from brain.history import FleetGauges, HistoryPart, Meters, reconcile_history
 from brain.identity import Identity, Passwords, Tokens
+from brain.invoices import InvoiceProofs
 from brain.marketplace import AgentUpdates, JoinTerms, agent_file
 from brain.paperwork import ticks as paper_ticks
 from brain.plumbing import Ctx, Db, Tx, valkey
@@ -369,7 +370,7 @@ def payout_terms(settings: Settings, clock: Clock) -> payouts.PayoutTerms:
 
 def proof_sources() -> tuple[billing.ProofSource, ...]:
     """The rooms whose rows must agree with the books; `ganglion prove` asks them all."""
-    return (payouts.PayoutProofs(), payments.PaymentProofs())
+    return (payouts.PayoutProofs(), payments.PaymentProofs(), InvoiceProofs())
 
 
 def assemble_worker(settings: Settings) -> WorkerParts:

@@ -177,3 +177,20 @@ async def test_a_profile_that_makes_no_sense_is_refused(
 ) -> None:
     answer = await brain.put("/api/v1/billing/profile", json=wrong, headers=user.headers)
     assert answer.status_code == 422
+
+
+@pytest.mark.feature("H5")
+async def test_documents_are_proven_with_the_books(
+    brain: httpx.AsyncClient, user: Somebody, admin: Somebody
+) -> None:
+    doc = await invoiced(brain, user)
+    await brain.get(INVOICES, headers=user.headers)
+    place = f"/api/v1/admin/invoices/{doc['invoice_id']}/credit-notes"
+    await brain.post(place, json={"reason": "all"}, headers=admin.headers)
+    proofs = (await brain.get("/api/v1/proofs", headers=admin.headers)).json()
+    found = {p["name"]: (p["count"], p["holds"]) for p in proofs if "invoices" in p["name"]}
+    assert found == {
+        "invoices_numbers": (3, True),
+        "invoices_lines": (3, True),
+        "invoices_use": (2, True),
+    }
