@@ -13,6 +13,9 @@ PASS_ON = {
 }
 
 
+OWN = ("worker", "image", "stripe", "momo", "coinbase")
+
+
 def agent(context: typer.Context) -> None:
     """The node agent: offers this machine's GPUs (its own options; try --help)."""
     from node_agent.main import main
@@ -48,12 +51,16 @@ def stand_in(context: typer.Context) -> None:
         from standins.payments.momo.app import main as momo
 
         sys.exit(momo(list(context.args[1:])))
+    if name == "coinbase":
+        from standins.payments.coinbase.app import main as coinbase
+
+        sys.exit(coinbase(list(context.args[1:])))
     from standins.clouds.serve import CLOUDS
     from standins.clouds.serve import main as cloud
 
     if name not in CLOUDS:
         raise CliError(
-            "Name a stand-in: " + ", ".join(("worker", "image", "stripe", "momo", *CLOUDS)) + ".",
+            "Name a stand-in: " + ", ".join((*OWN, *CLOUDS)) + ".",
             "Such as: ganglion stand-in worker --port 9000 --model ganglion/stand-in",
         )
     sys.exit(cloud(list(context.args)))

@@ -57,14 +57,15 @@ class MomoCollector:
         self._callback = callback
 
     async def begin(self, order: Order) -> Begun:
-        if not order.payer or not order.payer.isdigit():
+        payer = (order.payer or "").removeprefix("+")
+        if not payer.isdigit():
             raise PaymentRefused("Say the number of the wallet that pays, with its country code.")
         reference = reference_of(order.id)
         body = {
             "amount": amount_text(order.amount_minor, order.currency),
             "currency": order.currency,
             "externalId": str(order.id),
-            "payer": {"partyIdType": "MSISDN", "partyId": order.payer},
+            "payer": {"partyIdType": "MSISDN", "partyId": payer},
             "payerMessage": note(order.description),
             "payeeNote": note(order.description),
         }
