@@ -18,6 +18,7 @@ from zlib import crc32
 import pytest
 
 from cli.embedded.child import alive, die_with_parent
+from tests.support.prepared import lay
 from tests.support.shared import ROOT
 
 COMMAND = (sys.executable, "-P", "-m", "cli.main")
@@ -52,14 +53,20 @@ def command(
 
 @dataclass
 class Installation:
-    """A run of ``ganglion up`` on free ports. ``ready`` is what it said once it was up."""
+    """A run of ``ganglion up`` on free ports. ``ready`` is what it said once it was up.
+
+    ``data`` is laid into a home that has no database yet.
+    """
 
     home: Path
+    data: Path | None = None
     ready: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str, extra: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Start it and wait; what it printed: its addresses, or its error."""
+        if self.data is not None:
+            lay(self.data, self.home)
         ports = ("--brain-port", "0", "--gateway-port", "0")
         with (self.home.parent / f"{self.home.name}.up.log").open("ab") as log:
             self.process = subprocess.Popen(

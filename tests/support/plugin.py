@@ -19,11 +19,12 @@ from tests.support.shared import RUN_PID
 pytest_plugins = [
     "tests.support.compiled",
     "tests.support.features",
+    "tests.support.postgres",  # before those that import it, as its asserts are rewritten
+    "tests.support.prepared",
     "tests.support.installation",
     "tests.support.brain",
     "tests.support.cloud",
     "tests.support.gateway",
-    "tests.support.postgres",
     "tests.support.standin",
     "tests.support.valkey",
     "tests.support.vendors",

@@ -24,9 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def product() -> Iterator[Installation]:
+def product(prepared_data: Path) -> Iterator[Installation]:
     folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
-    found = Installation(folder / "home")
+    found = Installation(folder / "home", data=prepared_data)
     # No cloud either: what serves here is a host of the test.
     ready = found.start("--no-node", extra={"USE_MOCK_PROVIDERS": "false"})
     assert "brain_url" in ready, f"{ready} {(folder / 'home.up.log').read_text()[-3000:]}"

@@ -36,9 +36,9 @@ def _files(wheel: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def product() -> Iterator[Installation]:
+def product(prepared_data: Path) -> Iterator[Installation]:
     folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
-    found = Installation(folder / "home")
+    found = Installation(folder / "home", data=prepared_data)
     yield found
     if found.process is not None and found.process.poll() is None:
         found.stop()
