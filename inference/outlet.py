@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 
 from inference import errors, heads
@@ -17,7 +18,7 @@ from kernel.errors import GanglionError
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Outlet:
+class Outlet(ABC):
     """The half of a connection that an exchange sees (``inference.client.Client``)."""
 
     __slots__ = (
@@ -38,9 +39,9 @@ class Outlet:
     _chunked_out: bool
     _deaf: bool
 
+    @abstractmethod
     def _ended(self, keeps: bool) -> None:
         """The present answer is out."""
-        raise NotImplementedError
 
     def whole(self, kind: bytes, content: bytes, request_id: str) -> None:
         """A plain answer in one write."""
