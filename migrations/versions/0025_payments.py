@@ -12,6 +12,27 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _topup()
+    _topup_reversal()
+    _payment_customer()
+    _auto_refill()
+    _payment_line()
+    _payment_cursor()
+
+
+def downgrade() -> None:
+    for name in (
+        "payment_cursor",
+        "payment_line",
+        "auto_refill",
+        "payment_customer",
+        "topup_reversal",
+        "topup",
+    ):
+        op.drop_table(name)
+
+
+def _topup() -> None:
     op.create_table(
         "topup",
         sa.Column("topup_id", sa.Text(), nullable=False),
@@ -68,6 +89,9 @@ def upgrade() -> None:
             "automatic AND state IN ('created', 'asked', 'processing', 'needs_payer', 'parked')"
         ),
     )
+
+
+def _topup_reversal() -> None:
     op.create_table(
         "topup_reversal",
         sa.Column("refund_id", sa.Text(), nullable=False),
@@ -105,6 +129,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_topup_reversal_topup_id"), "topup_reversal", ["topup_id"], unique=False
     )
+
+
+def _payment_customer() -> None:
     op.create_table(
         "payment_customer",
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -113,6 +140,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "processor", name=op.f("pk_payment_customer")),
     )
+
+
+def _auto_refill() -> None:
     op.create_table(
         "auto_refill",
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -141,6 +171,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", name=op.f("pk_auto_refill")),
     )
     op.create_index(op.f("ix_auto_refill_due_at"), "auto_refill", ["due_at"], unique=False)
+
+
+def _payment_line() -> None:
     op.create_table(
         "payment_line",
         sa.Column("processor", sa.Text(), nullable=False),
@@ -156,6 +189,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_payment_line_payment", "payment_line", ["processor", "payment"], unique=False
     )
+
+
+def _payment_cursor() -> None:
     op.create_table(
         "payment_cursor",
         sa.Column("processor", sa.Text(), nullable=False),
@@ -163,15 +199,3 @@ def upgrade() -> None:
         sa.Column("looked_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("processor", name=op.f("pk_payment_cursor")),
     )
-
-
-def downgrade() -> None:
-    for name in (
-        "payment_cursor",
-        "payment_line",
-        "auto_refill",
-        "payment_customer",
-        "topup_reversal",
-        "topup",
-    ):
-        op.drop_table(name)

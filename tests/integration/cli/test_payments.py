@@ -23,7 +23,7 @@ from cli.embedded.child import die_with_parent
 from tests.support.brain import quick_passwords, settings_for_tests
 from tests.support.installation import command
 from tests.support.shared import ROOT
-from tests.support.wait import free_port
+from tests.support.wait import free_port, until
 
 PASSWORD = "a long enough password"
 
@@ -86,8 +86,7 @@ async def served(app: FastAPI, port: int) -> AsyncIterator[None]:
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     ticking = asyncio.create_task(ticks(app))
-    while not server.started:
-        await asyncio.sleep(0.02)
+    await until(lambda: server.started)
     yield
     ticking.cancel()
     with suppress(asyncio.CancelledError):
@@ -99,7 +98,7 @@ async def served(app: FastAPI, port: int) -> AsyncIterator[None]:
 async def ticks(app: FastAPI) -> None:
     while True:
         await reconcile_payments(app.state.ctx, app.state.payments, owner="test")
-        await asyncio.sleep(0.2)
+        await app.state.ctx.clock.sleep(0.2)
 
 
 @pytest.mark.feature("H1", "N2")
