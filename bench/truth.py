@@ -12,15 +12,19 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from time import monotonic
 
+import httpx
+
 from bench.truth_books import Findings, attempts_in, begun_in, compare, parked, unsettled
 from bench.truth_faults import BREAKS, PARTS, Killer, rounds
 from bench.truth_load import Load, Told
 from bench.truth_place import Place, place
+from cli.faults import CliError
 from cli.supervisor.preflight import raise_open_files
 from tests.support.wait import until
 
@@ -29,6 +33,7 @@ SETTLED_SECONDS_MAX = 300.0
 FOREVER_SECONDS = 6 * 3600.0
 WINDOW_SECONDS = 10.0
 PROGRESS_SECONDS = 10.0
+OPERATOR_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,11 @@ async def run(asked: Asked, here: Place) -> Outcome:
     )
     killer = Killer(here.product.pids, lambda: here.crew.process.pid)
     killing = asyncio.create_task(_kill(load, killer, asked, chance))
-    telling = asyncio.create_task(_tell(load, killer))
+    beside = [asyncio.create_task(_tell(load, killer)), asyncio.create_task(_operate(here))]
     await load.run()
     await killing
-    telling.cancel()
+    for task in beside:
+        task.cancel()
     took = monotonic() - began
     left, found = await settled(here, load.told.whole)
     with here.admin() as brain:
@@ -151,6 +157,15 @@ async def _tell(load: Load, killer: Killer) -> None:
         )
 
 
+async def _operate(here: Place) -> None:
+    """Start the pool again where it was given up: so many of its workers die within ten minutes
+    that it may be. People would do so."""
+    while True:
+        with suppress(CliError, httpx.HTTPError):
+            await asyncio.to_thread(here.start_anew)
+        await asyncio.sleep(OPERATOR_SECONDS)
+
+
 async def settled(here: Place, whole: Sequence[str] = ()) -> tuple[int, Findings]:
     """Once the gateways have shipped and the windows are closed: the pieces that are not settled
     after all, and what the comparison finds."""
@@ -174,12 +189,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, help="one for each 2,500 requests, if not said")
     parser.add_argument("--clients", type=int, default=48)
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="that are killed")
     parser.add_argument("--break", default="", choices=["", *BREAKS], help="plant this fault")
     given = vars(parser.parse_args())
     given["planted"] = given.pop("break")
     if given["kills"] is None:
         given["kills"] = max(len(PARTS), given["requests"] // REQUESTS_A_KILL)
-    asked = Asked(**given)
+    asked = Asked(**given | {"parts": tuple(given["parts"])})
     raise_open_files()
     print(
         f"requests={asked.requests} seed={asked.seed} kills={asked.kills} break={asked.planted}",

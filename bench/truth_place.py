@@ -58,6 +58,13 @@ class Place:
             token = brain.post("/auth/login", body)["access_token"]
         return Brain(url, token=token)
 
+    def start_anew(self) -> None:
+        """Where the brain has given up the pool's deployment."""
+        with self.admin() as brain:
+            found = _pool(self, brain)
+            if found["state"] == "failed":
+                brain.post(f"/api/v1/deployments/{found['deployment_id']}/start")
+
     async def serves(self) -> bool:
         """Whether a request through each gateway was answered."""
         for port in sorted(set(self.ports)):
