@@ -201,6 +201,7 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     app.state.costs.start()
+    await paperwork.first_price(parts.settings, parts.ctx)
     await parts.start()
     _log.info("brain_started", environment=parts.settings.environment.value)
     try:

@@ -8,7 +8,10 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
-from brain import invoices, notices, spending
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from brain import billing, invoices, notices, spending
 from brain.adapters.mail import open_mailer
 from brain.costs import Recorder
 from brain.deployments import tasks
@@ -20,11 +23,24 @@ from kernel.money import Money
 
 Tick = Callable[[], Awaitable[object]]
 
+_log = structlog.get_logger()
+
 
 def seller(settings: Settings) -> Seller:
     """Who issues documents of this installation."""
     address = settings.seller_address.replace("\\n", "\n")
     return Seller(settings.seller_name, address, settings.seller_tax_id)
+
+
+async def first_price(settings: Settings, ctx: Ctx) -> None:
+    """The first price of a credit is the setting's, as long as nothing was sold."""
+    nano = Money.usd(str(settings.credit_price_usd)).nano
+    try:
+        async with ctx.db.begin() as tx:
+            if await billing.first_credit_price(tx, nano):
+                _log.info("credit_price_set", nano=nano)
+    except (SQLAlchemyError, OSError) as error:  # the next start sets it
+        _log.warning("credit_price_not_set", error=type(error).__name__)
 
 
 def recorder(settings: Settings, ctx: Ctx) -> Recorder:

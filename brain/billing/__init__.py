@@ -75,7 +75,12 @@ from brain.billing.store.journal import lock as lock_balances
 from brain.billing.store.journal import post_all as post_in
 from brain.billing.store.key_use import key_use
 from brain.billing.store.proofs import proven
-from brain.billing.store.rates import cloud_markup, credit_price
+from brain.billing.store.rates import (
+    begin_credit_price,
+    cloud_markup,
+    credit_price,
+    first_credit_price,
+)
 
 __all__ = [
     "DECIMALS",
@@ -114,6 +119,7 @@ __all__ = [
     "after_paper",
     "all_account_rows",
     "balances",
+    "begin_credit_price",
     "can_spend",
     "cloud_markup",
     "credit_price",
@@ -121,6 +127,7 @@ __all__ = [
     "drained",
     "earned",
     "earned_by_day",
+    "first_credit_price",
     "gateway_boot",
     "grant",
     "in_flight",

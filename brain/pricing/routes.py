@@ -13,6 +13,8 @@ from brain.identity import Principal, admin_user, anyone
 from brain.plumbing import Ctx
 from brain.pricing import core, service, store
 from brain.pricing.schemas import (
+    CreditPriceBody,
+    CreditPriceView,
     MarginView,
     PackageBody,
     PackageView,
@@ -106,6 +108,16 @@ async def new_price(body: PriceBody, principal: AdminIn, ctx: CtxIn) -> PriceVie
     """Begin a new price of a service; what was charged before keeps its own."""
     price = body.price(ctx.clock.now())
     return PriceView.of(await service.begin_price(ctx, principal.actor, price))
+
+
+@router.post("/admin/credit-price", status_code=201)
+async def new_credit_price(
+    body: CreditPriceBody, principal: AdminIn, ctx: CtxIn
+) -> CreditPriceView:
+    """Begin a new price of a credit. Balances are money: they are then shown as other credits."""
+    starts = _moment(ctx, body.starts_at)
+    await service.begin_credit_price(ctx, principal.actor, body.nano, starts)
+    return CreditPriceView(nano=body.nano, usd=usd(body.nano), starts_at=starts)
 
 
 @router.post("/admin/packages", status_code=201)

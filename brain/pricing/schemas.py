@@ -137,6 +137,19 @@ class PriceBody(Body):
         )
 
 
+class CreditPriceBody(Body):
+    """What one credit is worth from ``starts_at`` (now, where it is left out)."""
+
+    nano: Annotated[int, Field(ge=1, le=10**12, strict=True, description="Nano-dollars.")]
+    starts_at: AwareDatetime | None = None
+
+
+class CreditPriceView(BaseModel):
+    nano: int
+    usd: str
+    starts_at: datetime
+
+
 class PackageBody(Body):
     """A package's range from ``starts_at`` (now, where it is left out); 0 to 0 withdraws it."""
 

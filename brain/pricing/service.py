@@ -45,6 +45,15 @@ async def begin_price(ctx: Ctx, actor: str, price: ServicePrice) -> ServicePrice
     return price
 
 
+async def begin_credit_price(ctx: Ctx, actor: str, nano: int, starts_at: datetime) -> None:
+    """From ``starts_at`` on a credit is worth so much. Balances are money, and do not change."""
+    async with ctx.db.begin() as tx:
+        _not_past(ctx, starts_at)
+        if not await billing.begin_credit_price(tx, nano, starts_at):
+            raise Conflict("Another price of a credit begins then already; take a later moment.")
+        await audit.record(tx, ctx, actor, "pricing.credit_price", "credit_price", {"nano": nano})
+
+
 async def begin_package(ctx: Ctx, actor: str, package: Package) -> Package:
     """From ``starts_at`` on the package is sold with this range; 0 to 0 withdraws it."""
     async with ctx.db.begin() as tx:

@@ -105,6 +105,94 @@ def export(
         console.print(f"{cell(to)}: {written:,} bytes.")
 
 
+Dollars = Annotated[str | None, typer.Option(help="Dollars, such as 25 or 2.50; none: no limit.")]
+
+
+@app.command("limits")
+def limits(
+    day: Dollars = None,
+    month: Dollars = None,
+    key: Annotated[str | None, typer.Option(help="Of this API key (key_…) alone.")] = None,
+    brain_url: BrainUrl = None,
+    json: Json = False,
+) -> None:
+    """The most that the account, or one API key, may spend in a UTC day and month: show or set."""
+    place = "/api/v1/billing/limits" + (f"/keys/{key}" if key else "")
+    with connect(brain_url, user=True) as brain:
+        found = brain.get(place)
+        if day is not None or month is not None:
+            now = {one["span"]: one["limit_nano"] for one in found}
+            body = {
+                "day_nano": _nano(day, now.get("day")),
+                "month_nano": _nano(month, now.get("month")),
+            }
+            found = brain.put(place, body)
+    if json:
+        show_json(found)
+        return
+    table(
+        "",
+        ["a", ">limit", ">spent", ">left"],
+        [
+            [one["span"], *(_usd(n) for n in (one["limit_nano"], one["spent_nano"], _left(one)))]
+            for one in found
+        ],
+        empty="No limits. Set one: ganglion credits limits --day 25",
+    )
+
+
+@app.command("alerts")
+def alerts(
+    below: Annotated[str | None, typer.Option(help="Dollars; 0: no warnings.")] = None,
+    email: Annotated[str | None, typer.Option(help="Where to; empty: your own address.")] = None,
+    brain_url: BrainUrl = None,
+    json: Json = False,
+) -> None:
+    """Below which balance a warning is mailed, once a crossing: show or set."""
+    with connect(brain_url, user=True) as brain:
+        found = brain.get("/api/v1/billing/alerts")
+        if below is not None or email is not None:
+            body = {
+                "threshold_nano": _nano(below, found["threshold_nano"]),
+                "email": found["email"] if email is None else email,
+            }
+            found = brain.put("/api/v1/billing/alerts", body)
+    if json:
+        show_json(found)
+        return
+    line = found["threshold_nano"]
+    shown = "the installation's own line" if line is None else _usd(line) if line else "never"
+    facts({"warned below": shown, "at": cell(found["email"] or "your own address")})
+
+
+def _nano(text: str | None, now: int | None) -> int | None:
+    """Dollars as nano-dollars; what is not said stays as it is."""
+    from cli.faults import CliError
+    from kernel.errors import BadInput
+    from kernel.money import Money
+
+    if text is None:
+        return now
+    if text == "none":
+        return None
+    try:
+        nano = Money.usd(text).nano
+    except BadInput as wrong:
+        raise CliError(wrong.detail, "Write it as 25 or 2.50.") from None
+    return nano
+
+
+def _left(one: dict[str, Any]) -> int:
+    left: int = one.get("left_nano", max(0, one["limit_nano"] - one["spent_nano"]))
+    return left
+
+
+def _usd(nano: int) -> str:
+    from kernel.money import Money
+
+    return str(Money(nano))
+
+
 def _asked(kind: list[str] | None, since: str | None, until: str | None) -> dict[str, Any]:
     return {"kind": kind or None, "since": _moment(since), "until": _moment(until)}
 

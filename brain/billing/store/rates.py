@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from brain.billing.models import Rate
+from brain.billing.models import JournalTx, Rate
 from brain.plumbing import Tx
 
 
@@ -49,6 +49,34 @@ async def begin(tx: Tx, name: RateName, value: int, unit: str, at: datetime) -> 
 async def credit_price(tx: Tx, at: datetime) -> int:
     """Nano-dollars of one credit."""
     return await rate(tx, RateName.CREDIT_PRICE, at)
+
+
+async def begin_credit_price(tx: Tx, nano: int, at: datetime) -> bool:
+    """From ``at`` on a credit is worth so much; False: another price begins then already."""
+    row = insert(Rate).values(
+        name=RateName.CREDIT_PRICE.value, starts_at=at, value=nano, unit="nano-dollars per credit"
+    )
+    done = await tx.execute(row.on_conflict_do_nothing().returning(Rate.name))
+    return done.one_or_none() is not None
+
+
+async def first_credit_price(tx: Tx, nano: int) -> bool:
+    """The first row's price, while nothing was ever posted: what was sold keeps its price. True:
+    it was set to this."""
+    first = select(func.min(Rate.starts_at)).where(Rate.name == RateName.CREDIT_PRICE.value)
+    done = await tx.execute(
+        update(Rate)
+        .where(
+            Rate.name == RateName.CREDIT_PRICE.value,
+            Rate.starts_at == first.scalar_subquery(),
+            Rate.value != nano,
+            ~select(JournalTx.id).exists(),
+        )
+        .values(value=nano)
+        .returning(Rate.name)
+        .execution_options(synchronize_session=False)
+    )
+    return done.one_or_none() is not None
 
 
 async def cloud_markup(tx: Tx, at: datetime) -> int:

@@ -21,6 +21,19 @@ def test_credits_are_listed_and_exported(installation: Installation, tmp_path: P
     assert len(place.read_text().splitlines()) >= 1 + bool(listed)
 
 
+@pytest.mark.feature("G6", "N2")
+def test_limits_and_warnings_are_set(installation: Installation) -> None:
+    made = installation.ask("credits", "limits", "--day", "1000", "--month", "9000")
+    assert [(one["span"], one["limit_nano"]) for one in made] == [
+        ("day", 1000 * 10**9),
+        ("month", 9000 * 10**9),
+    ]
+    assert installation.ask("credits", "limits", "--day", "none")[0]["span"] == "month"
+    assert installation.ask("credits", "limits", "--month", "none") == []
+    alert = installation.ask("credits", "alerts", "--below", "2.50", "--email", "a@example.com")
+    assert (alert["threshold_nano"], alert["email"]) == (2_500_000_000, "a@example.com")
+
+
 @pytest.mark.feature("K4", "N2")
 def test_prices_are_shown_and_quoted(installation: Installation) -> None:
     assert "gpt-4o-mini" in installation.run("prices").stdout

@@ -9,9 +9,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from brain import billing
+from brain.billing import Grant, grant
+from brain.paperwork import first_price
 from brain.plumbing import Ctx
 from kernel.clock import ManualClock
-from tests.support.brain import Somebody, signed_up
+from kernel.ids import AccountId
+from tests.support.brain import Somebody, settings_for_tests, signed_up
 from tests.support.brain import admin as administrator
 
 # K4: thousandths of a credit for so many units.
@@ -131,6 +135,39 @@ async def test_services_sold_below_cost_are_named(
     await brain.post("/api/v1/admin/prices", json=a_price(), headers=admin.headers)
     after = named(await brain.get(place, headers=admin.headers))
     assert "gpt-4o" not in after
+
+
+@pytest.mark.feature("G4")
+async def test_the_price_of_a_credit_is_dated(
+    brain: httpx.AsyncClient, admin: Somebody, clock: ManualClock
+) -> None:
+    before, body = clock.now().isoformat(), {"nano": 200_000}
+    clock.advance(60)
+    place = "/api/v1/admin/credit-price"
+    assert (await brain.post(place, json=body, headers=admin.headers)).status_code == 201
+    assert (await brain.post(place, json=body, headers=admin.headers)).status_code == 409
+    shown = []
+    for asked in ({}, {"at": before}):
+        got = await brain.get("/api/v1/prices", params=asked, headers=admin.headers)
+        shown.append(got.json()["credit_price_usd"])
+    assert shown == ["$0.0002", "$0.0001"]
+
+
+@pytest.mark.feature("G4")
+async def test_the_first_price_is_the_settings_until_something_is_sold(
+    ctx: Ctx, database_url: str
+) -> None:
+    async def price() -> int:
+        async with ctx.db.begin() as tx:
+            return await billing.credit_price(tx, ctx.clock.now())
+
+    for usd, nano in (("0.0002", 200_000), ("0.0003", 300_000)):
+        await first_price(settings_for_tests(database_url, credit_price_usd=usd), ctx)
+        assert await price() == nano
+    account = ctx.ids.new(AccountId)
+    await grant(ctx, Grant(account, "purchase", "card", "k", credits=1))
+    await first_price(settings_for_tests(database_url, credit_price_usd="0.0004"), ctx)
+    assert await price() == 300_000
 
 
 @pytest.mark.feature("G4")
