@@ -79,6 +79,7 @@ CLIENTS = (
     Client("lambda", "lambda_ai_cloud_api_client"),
     Client("agents", "agents"),
     Client("langchain", "langchain_openai"),
+    Client("momo", "mtnmomo"),
 )
 
 

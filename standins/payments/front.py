@@ -94,7 +94,7 @@ async def serve(desk: Desk, name: str, host: str, port: int) -> int:
     except OSError as wrong:
         _say(event="failed", reason=f"cannot listen on {host}:{port}: {wrong}")
         return 1
-    server = await asyncio.start_server(_Doors(desk).connected, sock=door)
+    server = await asyncio.start_server(Doors(desk).connected, sock=door)
     url = f"http://{host}:{door.getsockname()[1]}"
     _say(event="ready", stand_in=name, host=host, port=door.getsockname()[1], url=url)
     async with httpx.AsyncClient(timeout=TELL_SECONDS_MAX) as client:
@@ -122,7 +122,7 @@ async def tell(desk: Desk, client: httpx.AsyncClient) -> int:
     return taken
 
 
-class _Doors:
+class Doors:
     """Connections from outside."""
 
     def __init__(self, desk: Desk) -> None:

@@ -14,6 +14,7 @@ FIXTURES = {
     "lambda_client",
     "agents_client",
     "langchain_client",
+    "momo_client",
 }
 
 
@@ -50,6 +51,12 @@ def agents_client() -> Path:
 def langchain_client() -> Path:
     """The Python that has ``langchain_openai``."""
     return _python("langchain")
+
+
+@pytest.fixture(scope="session")
+def momo_client() -> Path:
+    """The Python that has MTN's old ``mtnmomo``."""
+    return _python("momo")
 
 
 def _python(name: str) -> Path:
