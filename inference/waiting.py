@@ -41,7 +41,8 @@ LOOK_TICKS = 10  # how seldom each request in line is looked at
 COMMENT = b": waiting\n\n"
 COMMENT_NS = 5 * NS
 TURNS_MAX = 20  # of one request, which workers refused again and again
-TURNS_KEPT = 10_000  # requests that are remembered for it
+TURNS_KEPT = 10_000  # requests that are remembered for it, so long after their time:
+TURNS_KEPT_NS = 60 * NS
 PAUSE_NS = NS // 4  # at least, for a worker that refused for want of room; at most:
 PAUSE_NS_MAX = 5 * NS
 
@@ -189,6 +190,9 @@ class WaitingRoom:
                 entry = self._queue.take(place)
                 if entry is None:
                     break
+                if now_ns > entry.item.late_ns:
+                    entry.item.who.refuse(_late(deployment, entry.item.wait_ns // NS))
+                    continue
                 self._go(entry, now_ns)
                 free -= 1
         if self._queue.length(place) and deployment is not None:
@@ -218,7 +222,8 @@ class WaitingRoom:
         """A worker may refuse it, and its time goes on then."""
         turns = self._turns
         turns[request_id] = waiter.late_ns, waiter.turns + 1
-        while turns and (len(turns) > TURNS_KEPT or next(iter(turns.values()))[0] < now_ns):
+        old_ns = now_ns - TURNS_KEPT_NS
+        while len(turns) > TURNS_KEPT or next(iter(turns.values()))[0] < old_ns:
             turns.popitem(last=False)
 
     def _refuse(self, entry: Entry[Waiter], error: GanglionError) -> None:

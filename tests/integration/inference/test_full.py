@@ -64,6 +64,7 @@ async def post(gateway: Gateway, key: str = KEY) -> int:
 
 def refuses(times: int, status: int = 429) -> Any:
     refusal = answer(b'{"error":{"message":"full"}}', status=status)
+    refusal = refusal.replace(b"\r\n", b"\r\nretry-after: 0\r\n", 1)
     return lambda number: [refusal] if number < times else [answer(PLAIN)]
 
 
