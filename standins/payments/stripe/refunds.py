@@ -22,7 +22,7 @@ def create(call: Call) -> Thing:
         raise invalid(words, "reverse_transfer")
     params.done()
     charge = _charge(call, charge_id, intent_id)
-    amount = _refundable(charge, amount)
+    amount = _refundable(call.desk, charge, amount)
     refund = call.desk.make(
         "refund",
         "re",
@@ -57,9 +57,10 @@ def _charge(call: Call, charge_id: str | None, intent_id: str | None) -> Thing:
     return call.desk.table("charge")[intent["latest_charge"]]
 
 
-def _refundable(charge: Thing, amount: int | None) -> int:
+def _refundable(desk: Desk, charge: Thing, amount: int | None) -> int:
     left = int(charge["amount"] - charge["amount_refunded"])
-    if charge["disputed"]:
+    dispute = desk.table("dispute").get(charge.get("dispute") or "")
+    if dispute is not None and dispute["status"] not in ("won", "warning_closed"):
         words = f"Charge {charge['id']} has been charged back; cannot issue a refund."
         raise invalid(words, code="charge_disputed")
     if not left:

@@ -192,3 +192,15 @@ def test_transfers_need_money_that_is_available(api: Any, desk: StripeDesk) -> N
     with pytest.raises(stripe.InvalidRequestError) as refused:
         api.transfers.create({"amount": 10**9, "currency": "usd", "destination": account.id})
     assert refused.value.code == "balance_insufficient"
+
+
+def test_a_charge_in_dispute_is_not_refunded_until_it_is_won(
+    api: Any, desk: StripeDesk, customer: str
+) -> None:
+    paid = pay(api, customer, saved(api, customer, "pm_card_visa"))
+    opened = desk.own("disputes", payment_intent=paid.id)
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        api.refunds.create({"payment_intent": paid.id})
+    assert refused.value.code == "charge_disputed"
+    desk.own(f"disputes/{opened['id']}", outcome="won")
+    assert api.refunds.create({"payment_intent": paid.id}).status == "succeeded"
