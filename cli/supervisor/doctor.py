@@ -21,6 +21,7 @@ from cli.settings import RunnerSettings
 from cli.supervisor import gpus, margins, preflight, schema
 from cli.supervisor.home import Home
 from cli.supervisor.preflight import Listener
+from migrations import known_revisions
 
 Level = Literal["ok", "note", "fault"]
 
@@ -115,7 +116,7 @@ def _database(settings: RunnerSettings) -> Finding:
         found = asyncio.run(schema.current_revision(settings.database_url))
     except CliError as fault:
         return Finding("PostgreSQL", "fault", fault.sentence, fault.advice)
-    revisions, head = schema.known_revisions()
+    revisions, head = known_revisions()
     if found is not None and found not in revisions:
         return Finding(
             "PostgreSQL",
