@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query
 
 from brain.edge import Page, PageQuery, attempt, page_query, recall, remember
 from brain.identity import Principal, admin_user
-from brain.payments import refunds, showing
+from brain.payments import refunds, service, showing
 from brain.payments.refunds import RefundWish
 from brain.payments.routes import CtxIn, DeskIn, IdIn, KeyIn
-from brain.payments.schemas import RefundBody, TopUpOut, TopUpWhole
+from brain.payments.schemas import RefundBody, SettleBody, TopUpOut, TopUpWhole
 from brain.payments.states import TopUpState
 from brain.plumbing import audit
 from kernel.ids import AccountId, TopUpId
@@ -38,6 +38,20 @@ async def topups(
 async def topup(principal: AdminIn, ctx: CtxIn, desk: DeskIn, topup_id: IdIn) -> TopUpWhole:
     """Any account's top-up, without what only its payer may have."""
     return await showing.whole(ctx, desk, None, TopUpId.parse(topup_id))
+
+
+@router.post("/topups/{topup_id}/settle")
+async def settle(
+    body: SettleBody, principal: AdminIn, ctx: CtxIn, desk: DeskIn, topup_id: IdIn
+) -> TopUpWhole:
+    """Close a parked top-up, once you looked at it at its processor and gave or returned by hand
+    what was due. It credits nothing."""
+    wanted = TopUpId.parse(topup_id)
+    async with ctx.db.begin() as tx:
+        await service.settle_by_hand(tx, ctx, wanted, body.reason)
+        detail = {"reason": body.reason}
+        await audit.record(tx, ctx, principal.actor, "payments.settled", wanted, detail)
+    return await showing.whole(ctx, desk, None, wanted)
 
 
 @router.post("/topups/{topup_id}/refund", status_code=201)

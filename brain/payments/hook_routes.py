@@ -10,7 +10,6 @@ from brain.payments.hints import receive
 
 router = APIRouter()
 
-BODY_BYTES_MAX = 1 << 20
 _DONE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Ganglion</title>
 <body style="font:1rem system-ui;margin:4rem auto;max-width:30rem">
 <h1>Thank you</h1><p>You may close this page. What was paid is in your balance within moments;

@@ -55,6 +55,12 @@ class RefundBody(Body):
     reason: Line = "asked for by its owner"
 
 
+class SettleBody(Body):
+    """What a person found out about a parked top-up, and did."""
+
+    reason: Line
+
+
 class ReversalOut(BaseModel):
     refund_id: str
     kind: str

@@ -22,7 +22,7 @@ from brain.payments.ports import (
     PaymentError,
 )
 from brain.payments.rates import exchange_of
-from brain.payments.states import OPEN, TopUpState
+from brain.payments.states import OPEN, TopUpEvent, TopUpState
 from brain.payments.turn import call
 from brain.plumbing import Ctx, Tx, work
 from kernel.errors import BadInput, Conflict, GanglionError, LimitReached, NotFound, Unavailable
@@ -145,6 +145,18 @@ async def call_off(tx: Tx, ctx: Ctx, account: AccountId, topup_id: TopUpId) -> T
         await tx.flush()
         await work.nudge(tx, TopUp, topup_id, ctx.clock.now())
     return row
+
+
+async def settle_by_hand(tx: Tx, ctx: Ctx, topup_id: TopUpId, reason: str) -> None:
+    """A person looked at a parked top-up and did by hand what was to be done. Should its processor
+    still say that it is paid as asked, it is credited then."""
+    row = await store.get(tx, topup_id, lock=True)
+    if row is None:
+        raise NotFound("There is no top-up with this id.")
+    if row.state != TopUpState.PARKED.value:
+        raise Conflict(f"This top-up is {row.state}; only parked ones are settled by hand.")
+    said = f"settled by hand: {reason}"
+    await store.move_topup(tx, row, TopUpEvent.FAIL, said, ctx.clock.now())
 
 
 async def customer_of(ctx: Ctx, desk: Desk, account: AccountId) -> str:

@@ -111,4 +111,6 @@ def _retry_after(error: stripe.StripeError) -> int | None:
 def _internal(error: stripe.StripeError) -> str:
     """For the log: no key, no card."""
     kind = type(error).__name__
-    return f"{kind} {error.http_status} {error.code} {error.request_id} {error.user_message}"
+    # A refusal of our key quotes it.
+    said = "" if isinstance(error, stripe.AuthenticationError) else error.user_message
+    return f"{kind} {error.http_status} {error.code} {error.request_id} {said}"
