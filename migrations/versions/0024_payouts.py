@@ -20,6 +20,20 @@ UNDER_WAY = "state IN ('asked', 'submitted', 'submitting', 'unknown')"
 
 def upgrade() -> None:
     """Both tables, and ten dollars as the first figure of the least payout."""
+    _destinations()
+    _payouts()
+    rate = sa.table(
+        "rate",
+        sa.column("name", sa.Text()),
+        sa.column("starts_at", STAMP),
+        sa.column("value", sa.BigInteger()),
+        sa.column("unit", sa.Text()),
+    )
+    first = {"name": "payout_minimum", "starts_at": BEGINNING, "value": MINIMUM_NANO}
+    op.bulk_insert(rate, [first | {"unit": "nano-dollars"}])
+
+
+def _destinations() -> None:
     op.create_table(
         "payout_destination",
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -39,6 +53,9 @@ def upgrade() -> None:
             "method IN ('stripe', 'momo')", name=op.f("ck_payout_destination_method")
         ),
     )
+
+
+def _payouts() -> None:
     op.create_table(
         "payout",
         sa.Column("payout_id", sa.Text(), nullable=False),
@@ -81,15 +98,6 @@ def upgrade() -> None:
     op.create_index("ix_payout_account", "payout", ["account_id", "payout_id"])
     op.create_index("ix_payout_state", "payout", ["state", "payout_id"])
     op.create_index("ix_payout_due_at", "payout", ["due_at"])
-    rate = sa.table(
-        "rate",
-        sa.column("name", sa.Text()),
-        sa.column("starts_at", STAMP),
-        sa.column("value", sa.BigInteger()),
-        sa.column("unit", sa.Text()),
-    )
-    first = {"name": "payout_minimum", "starts_at": BEGINNING, "value": MINIMUM_NANO}
-    op.bulk_insert(rate, [first | {"unit": "nano-dollars"}])
 
 
 def downgrade() -> None:
