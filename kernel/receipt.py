@@ -49,7 +49,8 @@ def recompute(receipt: Receipt) -> Verdict:
     try:
         if receipt["v"] != VERSION:
             raise BadInput(f"This is a receipt of version {receipt['v']!r}, not {VERSION}.")
-        return Verdict(tuple(_KINDS[receipt["kind"]](receipt)))
+        checks = [*_KINDS[receipt["kind"]](receipt), *_ledger(receipt)]
+        return Verdict(tuple(checks))
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
         raise BadInput(f"This is not a whole receipt: {type(error).__name__} {error}.") from None
 
@@ -171,12 +172,55 @@ def _bills(receipt: Receipt) -> list[Check]:
     return checks
 
 
+def _volume(receipt: Receipt) -> list[Check]:
+    """Each stretch is its GiB x time at the price, exact but for the carry; the ledger says so."""
+    checks: list[Check] = []
+    for bill in receipt["bills"]:
+        ticks = bill["gib"] * bill["seen_ns"] * TICKS_PER_GPU_NS
+        exact, booked = bill["price_nano"] * ticks // CARRY_DIVISOR, bill["charge_nano"]
+        name = f"nano-dollars from {bill['from_ns']} to {bill['until_ns']}"
+        checks.append(Check(name, booked, booked if booked - exact in (0, 1) else exact))
+        within = min(max(bill["seen_ns"], 0), bill["until_ns"] - bill["from_ns"])
+        checks.append(Check(f"time seen of {name}", bill["seen_ns"], within))
+    total = sum(bill["charge_nano"] for bill in receipt["bills"])
+    checks.append(Check("nano-dollars billed", receipt["billed_nano"], total))
+    mine = sum(
+        entry["amount"]
+        for one in receipt["ledger"]
+        for entry in one["entries"]
+        if not one.get("reverses") and entry["account"] == receipt["account_id"]
+    )
+    checks.append(Check("nano-dollars booked", receipt["billed_nano"], -mine))
+    return checks
+
+
+def _ledger(receipt: Receipt) -> list[Check]:
+    """Every transaction sums to zero per asset, and one that reverses another turns it whole."""
+    checks: list[Check] = []
+    by_id = {one["id"]: _amounts(one) for one in receipt.get("ledger", [])}
+    for one in receipt.get("ledger", []):
+        for asset in sorted({entry["asset"] for entry in one["entries"]}):
+            total = sum(e["amount"] for e in one["entries"] if e["asset"] == asset)
+            checks.append(Check(f"{asset} of {one['id']} sums to zero", total, 0))
+        if (turned := one.get("reverses")) is not None:
+            left = [a + b for a, b in zip(_amounts(one), by_id.get(turned, ()), strict=True)]
+            checks.append(Check(f"{one['id']} turns {turned} back", sum(map(abs, left)), 0))
+    return checks
+
+
+def _amounts(one: Receipt) -> list[int]:
+    """The entries' amounts, in the order of their accounts."""
+    ordered = sorted(one["entries"], key=lambda e: (e["account"], e["asset"]))
+    return [entry["amount"] for entry in ordered]
+
+
 def _deployment(receipt: Receipt) -> list[Check]:
-    return [check for lease in receipt["leases"] for check in _lease(lease)]
+    return [check for lease in receipt["leases"] for check in (*_lease(lease), *_ledger(lease))]
 
 
 _KINDS: dict[str, Callable[[Receipt], list[Check]]] = {
     "request": _request,
     "lease": _lease,
     "deployment": _deployment,
+    "volume": _volume,
 }

@@ -59,8 +59,8 @@ def receipt(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="REQUEST|LEASE|DEPLOYMENT|FILE",
-            help="req_…, lease_…, a deployment's id or name, or a receipt saved as a file.",
+            metavar="REQUEST|LEASE|VOLUME|DEPLOYMENT|FILE",
+            help="req_…, lease_…, vol_…, a deployment's id or name, or a receipt saved as a file.",
         ),
     ],
     verify: Verify = False,
@@ -94,6 +94,8 @@ def _fetch(what: str, brain_url: str | None) -> dict[str, Any]:
     with connect(brain_url) as brain:
         if what.startswith("req_"):
             found: dict[str, Any] = brain.get(f"/api/v1/receipts/{what}")
+        elif what.startswith("vol_"):
+            found = brain.get(f"/api/v1/receipts/volume/{what}")
         elif what.startswith("lease_"):
             found = brain.get(f"/api/v1/receipts/lease/{what}")
         else:
@@ -109,6 +111,8 @@ def show_receipt(found: dict[str, Any]) -> None:
         _show_request(found)
     elif kind == "lease":
         _show_lease(found)
+    elif kind == "volume":
+        _show_volume(found)
     elif kind == "deployment":
         for lease in found["leases"]:
             _show_lease(lease)
@@ -176,6 +180,29 @@ def _show_lease(found: dict[str, Any]) -> None:
                 for name, ns in found["buckets"].items()
             ],
         )
+    show_ledger(found["ledger"])
+
+
+def _show_volume(found: dict[str, Any]) -> None:
+    console.print(f"[bold]Bill of {cell(found['volume_id'])}: {dollars(found['billed_usd'])}[/]")
+    for sentence in found["explanation"]:
+        console.print(f"  {cell(sentence)}")
+    from kernel.money import Money
+
+    table(
+        "\nStretches",
+        ["from", "until", ">GiB", ">a GiB-hour", ">charged"],
+        [
+            [
+                _at(b["from_ns"]),
+                _at(b["until_ns"]),
+                str(b["gib"]),
+                str(Money(b["price_nano"])),
+                str(Money(b["charge_nano"])),
+            ]
+            for b in found["bills"]
+        ],
+    )
     show_ledger(found["ledger"])
 
 

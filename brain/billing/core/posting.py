@@ -29,6 +29,11 @@ GRACE = "platform:grace"  # what volumes of accounts without credit cost us for 
 LATE = "platform:late"  # GPU time whose news came after its window was posted
 
 
+def reversal_key(id: TxId | str) -> str:
+    """A transaction is turned back at most once."""
+    return f"reverse/{id}"
+
+
 def pending(provider: AccountId) -> str:
     """A provider's earnings that are not paid out yet."""
     return f"{provider}:pending"

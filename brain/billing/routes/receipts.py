@@ -9,14 +9,14 @@ from starlette.requests import Request
 
 from brain.billing.core.receipt import exact_nano, exact_usd, gpu_seconds
 from brain.billing.schemas import ProofOut, UsageOut
-from brain.billing.service import proofs, receipts
+from brain.billing.service import proofs, receipts, volume_receipts
 from brain.billing.store import receipts as store
 from brain.billing.store.receipts import UsageRow
 from brain.edge import Page, PageQuery, get_ctx, page_of, page_query
 from brain.identity import Principal, account_user, anyone
 from brain.plumbing import Ctx
 from kernel.errors import BadInput, NotFound
-from kernel.ids import DeploymentId, Id, LeaseId, RequestId
+from kernel.ids import DeploymentId, Id, LeaseId, RequestId, VolumeId
 
 IdT = TypeVar("IdT", bound=Id)
 
@@ -80,6 +80,13 @@ async def deployment_receipt(deployment_id: str, principal: ReaderIn, ctx: CtxIn
     """The bills of a deployment's newest leases."""
     known = _known(DeploymentId, deployment_id)
     return await receipts.deployment_receipt(ctx, principal.account_id, known)
+
+
+@router.get("/receipts/volume/{volume_id}")
+async def volume_receipt(volume_id: str, principal: ReaderIn, ctx: CtxIn) -> dict[str, Any]:
+    """What a kept volume cost, stretch by stretch."""
+    known = _known(VolumeId, volume_id)
+    return await volume_receipts.volume_receipt(ctx, principal.account_id, known)
 
 
 @router.get("/receipts/{request_id}")

@@ -42,7 +42,7 @@ async def request_receipt(ctx: Ctx, account: AccountId, request: RequestId) -> d
             part = [s for s in mine if s.lease_id == lease_id]
             windows += await _windows_of(tx, lease, part, Viewer(account, request))
         keys = [w.pop("key") for w in windows] + [books.waiver_key(s.key) for s in mine]
-        ledger = await journal.entries_of(tx, keys)
+        ledger = await journal.booked(tx, keys)
     _book(windows, ledger)
     last = leases.view(rows[mine[-1].lease_id])
     return _request(mine, rows, windows, ledger, last)
@@ -239,7 +239,7 @@ async def _lease(tx: Tx, row: MeterLease, account: AccountId) -> dict[str, Any]:
     windows = [] if cut else [show_window(lease, _posted(w), seen, Viewer(account)) for w in found]
     bills = await leases.bills(tx, lease.id)
     credit = await tx.get(LeaseCredit, lease.id)
-    ledger = await journal.entries_of(
+    ledger = await journal.booked(
         tx,
         [books.lease_bill_key(lease.id, b.from_ns) for b in bills]
         + [books.lease_close_key(lease.id), books.lease_credit_key(lease.id)],

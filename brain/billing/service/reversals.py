@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brain.billing.core.posting import Asset, Entry, Posting
+from brain.billing.core.posting import Asset, Entry, Posting, reversal_key
 from brain.billing.service.grants import restart_if_able
 from brain.billing.service.group_commit import post
 from brain.billing.service.settle import stop_overdrawn
@@ -14,10 +14,6 @@ from kernel.ids import AccountId, TxId
 KIND = "reversal"
 # What was paid in goes back through its processor, and what is a reversal already stays.
 KEPT = frozenset({"purchase", "refund", "refund_returned", "dispute", "dispute_returned", KIND})
-
-
-def reversal_key(id: TxId) -> str:
-    return f"reverse/{id}"
 
 
 async def reverse(ctx: Ctx, id: TxId, *, reason: str) -> TxId:

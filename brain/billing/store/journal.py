@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from brain.billing.core.posting import Asset, Posting
+from brain.billing.core.posting import Asset, Posting, reversal_key
 from brain.billing.models import Balance, JournalEntry, JournalTx
 from brain.plumbing import Db, Tx
 from kernel.errors import Conflict
@@ -257,6 +257,15 @@ async def entries_of(tx: Tx, keys: Sequence[str]) -> list[dict[str, Any]]:
         )
         shown["entries"].append({"account": row[5], "asset": row[6], "amount": row[7]})
     return list(found.values())
+
+
+async def booked(tx: Tx, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """As ``entries_of``, and what was turned back of them, each naming what it reverses."""
+    found = await entries_of(tx, keys)
+    back = await entries_of(tx, [reversal_key(one["id"]) for one in found]) if found else []
+    for one in back:
+        one["reverses"] = one["key"].partition("/")[2]
+    return [*found, *back]
 
 
 async def whole(tx: Tx, id: TxId) -> tuple[str, list[tuple[str, str, int]]] | None:

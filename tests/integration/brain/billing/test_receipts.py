@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from brain.billing import lease_closed, prove, settle_due
+from brain.billing import Stored, lease_closed, prove, reverse, settle_due, storage_accrued
 from brain.billing.service.receipts import lease_receipt, request_receipt
+from brain.billing.service.volume_receipts import volume_receipt
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
 from kernel.errors import NotFound
-from kernel.ids import AccountId, RequestId
+from kernel.ids import AccountId, RequestId, TxId, VolumeId
 from kernel.receipt import recompute
 from kernel.wire.gateway import Segment
 from tests.integration.brain.billing.stage import PROVIDER, Stage
@@ -88,4 +89,41 @@ async def test_a_receipt_that_was_changed_is_found_out(stage: Stage) -> None:
     one, _, first = await shared_pool(stage)
     shown = await request_receipt(stage.ctx, one, RequestId(first.request_id))
     shown["windows"][0]["spans"][1]["end_ns"] += NS
+    assert not recompute(shown).ok
+
+
+async def kept_volume(stage: Stage) -> tuple[AccountId, VolumeId]:
+    """Three stretches of a volume, none of which is a whole number of nano-dollars."""
+    account, volume = await stage.rich(), stage.ctx.ids.new(VolumeId)
+    for number in range(3):
+        start = stage.now + number * 7_000_001
+        stored = Stored(volume, account, None, 3, 136_986, start, start + 7_000_001, 6_999_999)
+        async with stage.ctx.db.begin() as tx:
+            await storage_accrued(tx, stage.ctx, stored)
+    return account, volume
+
+
+@pytest.mark.feature("G1")
+async def test_a_volumes_receipt_is_recomputed_and_a_changed_one_found_out(stage: Stage) -> None:
+    account, volume = await kept_volume(stage)
+    shown = json.loads(json.dumps(await volume_receipt(stage.ctx, account, volume)))
+    assert recompute(shown).ok
+    assert shown["billed_nano"] == 10 * NS - await stage.posted(account) > 0
+    shown["bills"][0]["gib"] += 1
+    assert not recompute(shown).ok
+    with pytest.raises(NotFound):
+        await volume_receipt(stage.ctx, stage.account(), volume)
+
+
+@pytest.mark.feature("G3")
+async def test_a_reversal_stands_on_the_receipt_and_must_turn_all_of_it(stage: Stage) -> None:
+    account, volume = await kept_volume(stage)
+    first = (await volume_receipt(stage.ctx, account, volume))["ledger"][0]["id"]
+    made = await reverse(stage.ctx, TxId(first), reason="the host lost it")
+    shown = json.loads(json.dumps(await volume_receipt(stage.ctx, account, volume)))
+    (turned,) = [one for one in shown["ledger"] if one.get("reverses")]
+    assert (turned["id"], turned["reverses"]) == (made, first)
+    assert recompute(shown).ok
+    for entry in turned["entries"]:
+        entry["amount"] *= 2
     assert not recompute(shown).ok
