@@ -152,7 +152,7 @@ def test_the_client_sees_one_answer_with_one_name_one_speaker_and_one_count() ->
     rest = heard(
         of,
         again,
-        word(" world", 1, 8).replace(b'"c"', b'"other"'),
+        sse.chunk({"role": "assistant", "content": " world"}).replace(b'"c"', b'"other"'),
         sse.STOP,
         sse.usage(8, 2),
         sse.DONE,
