@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import random
@@ -47,6 +48,7 @@ hypothesis.settings.load_profile("whole")
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run chooses the seed; xdist's workers inherit it."""
+    gc.disable()  # thousands of modules and tests are made now, and none of them is garbage
     if not hasattr(config, "workerinput"):
         os.environ[RUN_PID] = str(os.getpid())
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1 << 32)))
@@ -62,6 +64,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {path: chance.random() for path in sorted({str(item.path) for item in items})}
     inside = {item.nodeid: chance.random() for item in sorted(items, key=lambda i: i.nodeid)}
     items.sort(key=lambda item: (rank[str(item.path)], inside[item.nodeid]))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the collector need not look at it again and again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.enable()
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
