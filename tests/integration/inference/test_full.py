@@ -34,10 +34,10 @@ from tests.support.wait import until
 
 PLAIN = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
 SLOW: Script = [0.15, answer(PLAIN)]
-BODY = {"model": "m", "messages": HELLO}
+BODY: dict[str, Any] = {"model": "m", "messages": HELLO}
 
 
-def busy(*ports: int, **fields: object) -> Snapshot:
+def busy(*ports: int, **fields: Any) -> Snapshot:
     """Workers that are made for one request each: two of a gateway, and no more."""
     tables = snapshot(*ports, **{"concurrency": 1, **fields})
     tables.keys.append(key_row(OTHER_KEY, OTHER))
