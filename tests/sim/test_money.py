@@ -79,6 +79,6 @@ def test_a_planted_fault_of_money_is_found(server: str, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_seed_of_money_is_replayed_exactly(server: str) -> None:
-    first, second = (simulate(server, "--seed", "5", "--steps", "6") for _ in range(2))
+    first, second = (simulate(server, "--seed", "5", "--steps", "3") for _ in range(2))
     assert first == second
     assert "trace=" in first[1]
