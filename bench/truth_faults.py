@@ -6,6 +6,7 @@ their interpreters import ``sitecustomize`` from a folder that ``planted`` makes
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -116,7 +117,7 @@ def early() -> None:
             real(self, link)
         finally:
             Link.send = send  # type: ignore[method-assign]
-        self._client.cut()
+        asyncio.get_running_loop().call_later(0.3, self._client.cut)
 
     Exchange.link_ready = link_ready  # type: ignore[method-assign]
 

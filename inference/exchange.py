@@ -352,7 +352,10 @@ class Exchange(Queued):
             replica.in_flight -= 1
         if residence is None:
             return now_ns
-        residence.finish(now_ns, end, status, tokens or self._answer.tokens())
+        at_ns = now_ns
+        if end is SegmentEnd.ABORTED and self._answer is NO_ANSWER:
+            at_ns = residence.unheard_until(now_ns)
+        residence.finish(at_ns, end, status, tokens or self._answer.tokens())
         self._gateway.spool.finished(residence)
         if self._payment is not None:
             self._payment.leave(now_ns)

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
+UNPROVEN_NS = 250_000_000  # a worker that is there sees a hang-up within this
 Tokens = tuple[int, int, bool]  # prompt, completion, whether they are an estimate
 
 
@@ -102,6 +103,12 @@ class Residence:
         completion -= self._completion_given
         self.prompt_tokens = prompt if prompt > 0 else 0
         self.completion_tokens = completion if completion > 0 else 0
+
+    def unheard_until(self, at_ns: int) -> int:
+        """Up to when to count where the client left at this time, and the worker had not said a
+        byte: a worker that had just died looks the same, so a moment is not enough to charge."""
+        moment = not self.number and at_ns - self.start_ns < UNPROVEN_NS
+        return self.start_ns if moment else at_ns
 
     def go_on(self, day: int) -> None:
         """Open the next piece where the last one ended."""

@@ -72,6 +72,7 @@ async def test_the_worker_sees_the_abort(
         assert (piece.end, piece.status) == (SegmentEnd.ABORTED, 499)
         assert piece.completion_tokens == (1 if stage == "after the first content" else 0)
         assert piece.tokens_estimated
+        assert (piece.end_ns == piece.start_ns) == (stage == "before the first byte")
 
 
 @pytest.mark.feature("A11")
