@@ -69,7 +69,7 @@ def _show(result: Result, lines: int) -> None:
     print("\n".join(result.trace[-lines:]))
     for broken in result.broken:
         print(f"BROKEN seed={result.seed} step={result.steps}: {broken.law}: {broken.said}")
-    print(f"seed={result.seed} trace={result.digest}")
+    print(f"seed={result.seed} trace={result.digest}", flush=True)
 
 
 def _many(asked: argparse.Namespace, ground: Server) -> int:
