@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SPENT = ""  # among what was tried: no try can be made any more
 
 
-class Queued:
+class Queued(ABC):
     """The half of an exchange that a ``WaitingRoom`` sees."""
 
     __slots__ = ()
@@ -86,11 +87,11 @@ class Queued:
         """End it."""
         self._fail(error)
 
+    @abstractmethod
     def wrap(self, make: Callable[[Client, Route, str], Client]) -> None:
         """Answer through another client from here on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def anew(self, now_ns: int) -> None:
         """It goes on its way as if it had just come: how fast a worker is, is measured from here,
         and each may be asked again."""
-        raise NotImplementedError

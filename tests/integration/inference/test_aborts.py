@@ -29,7 +29,7 @@ async def test_the_worker_sees_it_at_every_stage(gateway: Gateway, path: str) ->
         leaver = Leaver(gateway.port, worker)
         for stage in stages(path):
             await leaver.leave(path, stage)
-    await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
+    assert await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
 
 
 @pytest.mark.feature("A11")

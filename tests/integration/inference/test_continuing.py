@@ -184,7 +184,8 @@ async def test_a_client_that_leaves_while_it_goes_on_stops_the_second_worker(
             if seen == "Hello wörld":
                 break
         await chunks.close()
-        await until(lambda: [one.end for one in gateway.segments()][1:] == [SegmentEnd.ABORTED])
+        ended = [SegmentEnd.ABORTED]
+        assert await until(lambda: [one.end for one in gateway.segments()][1:] == ended)
 
 
 @pytest.mark.feature("A12")

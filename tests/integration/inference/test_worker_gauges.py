@@ -65,7 +65,8 @@ async def test_requests_that_queue_at_a_worker_are_told(
             asyncio.create_task(client.chat.completions.create(model="m", messages=LONG))
             for _ in range(3)
         ]
-        await until(lambda: (newest(brain).caches, newest(brain).queued) == (2.0, 2), 20)
+        told = 2.0, 2
+        assert await until(lambda: (newest(brain).caches, newest(brain).queued) == told, 20)
         for one in asked:
             one.cancel()
 

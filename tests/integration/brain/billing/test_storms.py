@@ -33,6 +33,7 @@ from kernel.errors import GanglionError
 from kernel.ids import SystemIds
 from tests.integration.brain.billing.stage import Stage
 from tests.integration.brain.billing.test_many_at_once import broken, pool_usage, transfer
+from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("G3")
 ACCOUNTS = [f"test:{n}" for n in range(20)]
@@ -107,8 +108,7 @@ async def lives(ctx: Ctx, postgres: Postgres, prefix: str, enough: int = 300) ->
             known.add(key)
 
     load = [asyncio.create_task(caller(n)) for n in range(64)]
-    while len(known) < enough:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(known) >= enough, 60)
     kill(postgres)
     await asyncio.gather(*load)
     return known
