@@ -18,5 +18,5 @@ def test_a_lock_pins_what_the_extra_names_with_hashes_and_no_host(client: Client
     text = client.lock.read_text()
     pins = re.findall(r"^([a-z0-9._-]+==[^ ;\\]+)", text, re.MULTILINE)
     assert EXTRAS[f"vendor-{client.name}"][0] in pins
-    assert text.count("--hash=sha256:") >= len(pins) > 10
+    assert text.count("--hash=sha256:") >= len(pins) > 5
     assert "://" not in text
