@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from inference.idempotency import MemoryDesk, Replays
-from inference.later import Later
 from inference.limits import Limits
 from inference.limits.address import networks
 from inference.link_listener import LinkListener
@@ -84,7 +83,6 @@ class Gateway:
         self.link_listener = LinkListener(self.boot_id, settings.link_terms(), clock)
         self.tables: Tables[Links] = Tables(self._make_links, self._retire_links)
         self.exchanges: set[Exchange] = set()
-        self.later = Later()
         self.connections: set[Connection] = set()
         self.alone = alone
         self.connected = alone  # the stream of changes is up

@@ -12,7 +12,6 @@ from inference.client import Write
 from inference.extras import Running
 from inference.gateway import Gateway
 from inference.incoming import Request, shape_of
-from inference.later import LateWriter
 from kernel.errors import GanglionError
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -76,23 +75,17 @@ class Outlet(ABC):
     def piece(self, content: bytes) -> None:
         if self._chunked_out:
             content = b"%x\r\n%b\r\n" % (len(content), content)
-            self._gateway.later.flush()  # a chunk of this stream may be among what waits
         if self._transport is not None:
             self._transport.write(content)
 
     def chunks(self) -> Write | None:
-        if not self._chunked_out or self._transport is None:
-            return None
-        return LateWriter(self._gateway.later, self._transport).write
+        return self._transport.write if self._chunked_out and self._transport else None
 
     def last(self, content: bytes) -> None:
         """The end of an answer that has begun."""
         if not self._chunked_out:
             self._write(content)
-            self._ended(self._keeps())
-            return
-        self._gateway.later.flush()
-        if content:
+        elif content:
             self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
         else:
             self._write(LAST_CHUNK)
