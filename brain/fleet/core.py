@@ -12,7 +12,7 @@ from kernel.wire.agent import LeaseSeen, LeaseSeenState
 
 GAP_NS = 5 * NS  # a brain that wrote nothing for longer was not receiving
 GRACE_NS = 10 * NS  # on top of the ttl before GPUs are free without evidence
-SILENT_NS = 22 * NS  # two beats missed; seen by the next tick, so within 25 s
+SILENT_NS = 21_500_000_000  # two beats missed and a moment; seen by the next tick, within 25 s
 GUARD_WINDOW_NS = 60 * NS
 GUARD_SHARE_PERCENT = 20
 GUARD_COUNT = 3

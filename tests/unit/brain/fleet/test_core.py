@@ -93,7 +93,7 @@ def test_a_node_that_is_heard_again_rises() -> None:
 
 
 @given(
-    silent=st.lists(st.floats(0, 21.9), max_size=40),
+    silent=st.lists(st.floats(0, 21.4), max_size=40),
     since=st.integers(0, NOW) | st.none(),
 )
 def test_a_node_that_beats_in_time_is_never_marked(silent: list[float], since: int | None) -> None:
