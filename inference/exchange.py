@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference import admission, body, errors, verdict, watching
+from inference import admission, body, errors, unheard, verdict, watching
 from inference.answer import Answer, NotAnAnswer, State, tokens_of, usage_of
 from inference.client import Client
 from inference.gateway import Gateway
@@ -334,9 +334,9 @@ class Exchange(Queued):
         watching.watch(self, now_ns, cut=cut)
 
     def _abort(self, end: SegmentEnd, status: int) -> None:
-        self._drop_link()
         self._settle_breaker(healthy=None)
         self._leave(end, status)
+        self._drop_link()
 
     def _drop_link(self) -> None:
         link, self._link = self._link, None
@@ -352,11 +352,11 @@ class Exchange(Queued):
             replica.in_flight -= 1
         if residence is None:
             return now_ns
-        at_ns = now_ns
         if end is SegmentEnd.ABORTED and self._answer is NO_ANSWER:
-            at_ns = residence.unheard_until(now_ns)
-        residence.finish(at_ns, end, status, tokens or self._answer.tokens())
-        self._gateway.spool.finished(residence)
+            unheard.left(self._gateway, replica, self._link, residence, now_ns, status)
+        else:
+            residence.finish(now_ns, end, status, tokens or self._answer.tokens())
+            self._gateway.spool.finished(residence)
         if self._payment is not None:
             self._payment.leave(now_ns)
         return now_ns

@@ -83,6 +83,7 @@ class Gateway:
         self.link_listener = LinkListener(self.boot_id, settings.link_terms(), clock)
         self.tables: Tables[Links] = Tables(self._make_links, self._retire_links)
         self.exchanges: set[Exchange] = set()
+        self.unheard: set[Residence] = set()  # left, and not counted before their agent says how
         self.connections: set[Connection] = set()
         self.alone = alone
         self.connected = alone  # the stream of changes is up
@@ -122,7 +123,7 @@ class Gateway:
             boot_id,
             file_bytes=settings.gateway_spool_file_bytes,
             bytes_max=settings.gateway_spool_bytes_max,
-            residences=self._residences,
+            residences=self.residences,
             keep_unread=not alone,
         )
 
@@ -241,5 +242,7 @@ class Gateway:
         if replica is not None:
             replica.breaker.rested()
 
-    def _residences(self) -> list[Residence]:
-        return [one.residence for one in self.exchanges if one.residence is not None]
+    def residences(self) -> list[Residence]:
+        """All whose open piece is still to be ended."""
+        with_workers = [one.residence for one in self.exchanges if one.residence is not None]
+        return [*with_workers, *self.unheard]

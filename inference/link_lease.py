@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from inference.link_fate import Fates
 from kernel.clock import NS
 from kernel.errors import GanglionError, Malformed
 from kernel.wire import links as wire
@@ -149,8 +150,7 @@ class ControlLink(asyncio.Protocol):
     def data_received(self, received: bytes) -> None:
         try:
             for line in self._lines.take(received):
-                if isinstance(line, wire.Refuse):
-                    self._lease.shelf(line.port).refused(line.count, line.reason)
+                self._lease.said(line, self)
         except GanglionError:
             self.transport.abort()
 
@@ -182,7 +182,9 @@ class LeaseLinks:
         self._control: ControlLink | None = None
         self._control_lost_ns = now_ns()
         self._shelves: dict[Port, Shelf] = {}
-        self.links: set[asyncio.Transport] = set()  # all that stand, as of the last sweep
+        # All that stand, as of the last sweep, with the numbers that their agent gave them.
+        self.links: dict[asyncio.Transport, int] = {}
+        self.fates = Fates(now_ns)
         self.linked: Callable[[], None] = lambda: None  # called when a control link stands anew
 
     def shelf(self, port: Port) -> Shelf:
@@ -205,14 +207,15 @@ class LeaseLinks:
         """For how long no control link has stood; 0 while one does."""
         return 0 if self._control is not None else self._now_ns() - self._control_lost_ns
 
-    def arrived(self, transport: asyncio.Transport, port: Port) -> None:
+    def arrived(self, transport: asyncio.Transport, port: Port, number: int) -> None:
         """A proved link. A second control link takes the place of the first."""
-        self.links.add(transport)
+        self.links[transport] = number
         if port != wire.CONTROL:
             self.shelf(port).arrived(transport)
             return
         before, self._control = self._control, ControlLink(transport, self)
         transport.set_protocol(self._control)
+        self.fates.lost()
         if before is not None:
             before.transport.abort()
         for shelf in self.shelves():
@@ -223,15 +226,28 @@ class LeaseLinks:
         if self._control is control:
             self._control = None
             self._control_lost_ns = self._now_ns()
+            self.fates.lost()
+
+    def said(self, line: wire.Line, control: ControlLink) -> None:
+        """What the agent says over its control link. Raises ``Malformed``."""
+        match line:
+            case wire.Refuse(count, port, reason):
+                self.shelf(port).refused(count, reason)
+            case wire.Tells() if control is self._control:
+                self.fates.told = True
+            case wire.Fate(number, begun) if control is self._control:
+                self.fates.take(number, begun=begun)
 
     def sweep(self, now_ns: int) -> None:
+        self.fates.sweep(now_ns)
         for shelf in self.shelves():
             shelf.sweep(now_ns)
 
     def prune(self) -> list[asyncio.Transport]:
         """Forget links that are closed; returns those."""
         closed = [link for link in self.links if link.is_closing()]
-        self.links.difference_update(closed)
+        for link in closed:
+            del self.links[link]
         return closed
 
     def drain(self) -> None:
@@ -241,6 +257,7 @@ class LeaseLinks:
 
     def close(self, reason: str, *, cut: bool) -> None:
         """Drop what is idle, refuse who waits; ``cut`` ends what is in use, too."""
+        self.fates.lost()
         for shelf in self.shelves():
             shelf.close(reason)
         if self._control is not None:

@@ -247,7 +247,7 @@ class LinkListener:
         self._callers.discard(caller)
         self._address_of[transport] = caller.address
         transport.write(wire.accept_head(asked.link, lease.key))
-        lease.arrived(transport, asked.link.port)
+        lease.arrived(transport, asked.link.port, asked.link.number)
 
     def refused(self, caller: Caller, status: int, reason: str) -> None:
         """Count it; whoever asks again and again fills no log."""

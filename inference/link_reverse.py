@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from inference.link_fate import Told
 from inference.link_lease import LeaseLinks, Shelf
 from inference.links import Answering, Link, Links, Lost
 from kernel.clock import NS
@@ -42,6 +43,11 @@ class ReverseLinks(Links):
         """Over a connection that has not carried anything."""
         self._fetch(exchange, lay_idle=False)
 
+    def ask_fate(self, link: Link, told: Told) -> bool:
+        """Have it told, once, whether the worker had taken what the link carries, which its user is
+        about to drop. False: nobody can say."""
+        return isinstance(link, ReverseLink) and self._lease.fates.ask(link.number, told)
+
     def _fetch(self, exchange: Answering, *, lay_idle: bool) -> None:
         transport = self._shelf.take()
         if transport is not None:
@@ -56,12 +62,22 @@ class ReverseLinks(Links):
     def _hand_over(self, transport: asyncio.Transport, exchange: Answering, *, used: bool) -> None:
         door = transport.get_extra_info("socket")
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
-        link = Link(self)
+        link = ReverseLink(self, self._lease.links.get(transport, 0))
         transport.set_protocol(link)
         link.connection_made(transport)
         link.used = used
         link.exchange = exchange
         exchange.link_ready(link)
+
+
+class ReverseLink(Link):
+    """``number`` is what its agent calls it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, links: Links, number: int) -> None:
+        super().__init__(links)
+        self.number = number
 
 
 class _InLine:

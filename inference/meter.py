@@ -104,11 +104,13 @@ class Residence:
         self.prompt_tokens = prompt if prompt > 0 else 0
         self.completion_tokens = completion if completion > 0 else 0
 
-    def unheard_until(self, at_ns: int) -> int:
+    def unheard_until(self, at_ns: int, *, begun: bool | None) -> int:
         """Up to when to count where the client left at this time, and the worker had not said a
-        byte: a worker that had just died looks the same, so a moment is not enough to charge."""
-        moment = not self.number and at_ns - self.start_ns < UNPROVEN_NS
-        return self.start_ns if moment else at_ns
+        byte. ``begun``: whether the worker had taken the request. Where nobody knows, a moment is
+        not enough to charge: a worker that had just died looks the same."""
+        if begun is None:
+            begun = self.number > 0 or at_ns - self.start_ns >= UNPROVEN_NS
+        return at_ns if begun else self.start_ns
 
     def go_on(self, day: int) -> None:
         """Open the next piece where the last one ended."""

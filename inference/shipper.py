@@ -143,12 +143,10 @@ class Shipper:
         now_ns = gateway.now_ns()
         until: dict[str, int] = {}
         count: dict[str, int] = {}
-        for exchange in gateway.exchanges:
-            if exchange.residence is not None:
-                replica_id = exchange.residence.target.replica_id
-                known = until.get(replica_id, now_ns)
-                until[replica_id] = min(known, exchange.residence.start_ns)
-                count[replica_id] = count.get(replica_id, 0) + 1
+        for residence in gateway.residences():
+            replica_id = residence.target.replica_id
+            until[replica_id] = min(until.get(replica_id, now_ns), residence.start_ns)
+            count[replica_id] = count.get(replica_id, 0) + 1
         marks = []
         for replica_id, replica in gateway.tables.replicas.items():
             marks.append(

@@ -7,9 +7,7 @@ leads to is connected only when the gateway first says something over it.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,7 +18,7 @@ from kernel.clock import Clock
 from kernel.errors import GanglionError
 from kernel.wire import links as wire
 from node_agent.link_dial import Dialler, LinkRefused
-from node_agent.link_pump import Side, join
+from node_agent.link_raw import RawLink
 
 log = structlog.get_logger(__name__)
 IDLE_LINKS = 4  # raw links to the worker that lie ready at each gateway
@@ -28,10 +26,6 @@ RAW_MAX = 1024  # raw links of one lease at one gateway
 DIALS_MAX = 32  # at a time
 BACK_OFF_SECONDS = 0.3
 BACK_OFF_SECONDS_MAX = 10.0
-WORK_CONNECT_SECONDS_MAX = 3.0
-UNACKNOWLEDGED_MS_MAX = 120_000  # of a worker's answer; gateways give up slow clients before
-SHELL_BYTES_MAX = 64 * 1024
-WORK_HOST = "127.0.0.1"
 
 Port = int | str
 Shell = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -128,6 +122,11 @@ class Tether:
             self._fresh.discard(link)
             self._fill_later()
 
+    def tell(self, line: wire.Line) -> None:
+        """Say it to the gateway, while a control link stands."""
+        if self._control is not None:
+            self._control.transport.write(wire.write_line(line))
+
     def start(self, work: Coroutine[None, None, None]) -> None:
         """A task that ends with the tether."""
         task = asyncio.get_running_loop().create_task(work)
@@ -141,10 +140,11 @@ class Tether:
 
     async def _hold_control(self) -> None:
         """Returns when the control link is lost. Raises ``LinkRefused`` when none came to be."""
-        transport, said = await self._dial(wire.CONTROL)
+        transport, said, _ = await self._dial(wire.CONTROL)
         control = self._control = Control(transport, self)
         self._draining = False
         transport.set_protocol(control)
+        self.tell(wire.Tells())
         control.data_received(said)
         transport.resume_reading()
         log.info("linked", lease_id=self.tie.lease_id, gateway=self.gateway)
@@ -158,8 +158,8 @@ class Tether:
 
     def _needed(self, count: int, port: Port) -> None:
         why = self._why_not(port, count)
-        if why and self._control is not None:
-            self._control.transport.write(wire.write_line(wire.Refuse(count, port, why)))
+        if why:
+            self.tell(wire.Refuse(count, port, why))
             return
         for _ in range(count):
             self._dialling += 1
@@ -196,7 +196,7 @@ class Tether:
     async def _open_raw(self, port: Port) -> None:
         try:
             async with self._dials:
-                transport, said = await self._dial(port)
+                transport, said, number = await self._dial(port)
         except LinkRefused as refusal:
             log.debug("link_refused", lease_id=self.tie.lease_id, reason=refusal.internal)
             self._dialling -= 1
@@ -206,7 +206,7 @@ class Tether:
             self._dialling -= 1
             raise
         self._dialling -= 1
-        link = RawLink(self, port)
+        link = RawLink(self, port, number)
         link.connection_made(transport)
         transport.set_protocol(link)
         self._raw.add(link)
@@ -217,11 +217,13 @@ class Tether:
         else:
             transport.resume_reading()
 
-    async def _dial(self, port: Port) -> tuple[asyncio.Transport, bytes]:
+    async def _dial(self, port: Port) -> tuple[asyncio.Transport, bytes, int]:
+        """A link, what the gateway said over it already, and the link's number."""
         tie = self.tie
         self._number += 1
         link = wire.LinkRequest(tie.lease_id, tie.epoch, port, self.gateway, self._number)
-        return await self._gear.dialler.open(self._url, link, tie.key)
+        transport, said = await self._gear.dialler.open(self._url, link, tie.key)
+        return transport, said, link.number
 
     def _pause(self) -> float:
         """Longer after each failure, and never the same on two nodes."""
@@ -249,81 +251,3 @@ class Control(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.over.set()
-
-
-class RawLink(Side):
-    """The gateway's side of a raw link. Its far end is opened by the first bytes."""
-
-    __slots__ = ("_begun", "_port", "_tether")
-
-    def __init__(self, tether: Tether, port: Port) -> None:
-        super().__init__()
-        self._tether = tether
-        self._port = port
-        self._begun = False
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-    def take(self, received: bytes) -> None:
-        if self._begun:
-            super().take(received)
-            return
-        self._begun = True
-        assert self.transport is not None, "it was handed a connection"
-        self.transport.pause_reading()
-        self._tether.used(self)
-        if self._port == wire.EXEC:
-            self._tether.start(self._open_shell(received))
-        else:
-            self._tether.start(self._open_port(received))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
-        self._tether.lost(self)
-
-    async def _open_port(self, first: bytes) -> None:
-        """Connect to the work, or break the link: the gateway then sees what a refused dial is."""
-        loop = asyncio.get_running_loop()
-        work = Side()
-        port = self._tether.tie.published(self._port)
-        try:
-            async with asyncio.timeout(WORK_CONNECT_SECONDS_MAX):
-                await loop.create_connection(lambda: work, WORK_HOST, port)
-        except (OSError, TimeoutError):
-            self.abort()
-            return
-        if self.transport is None or self.transport.is_closing():
-            assert work.transport is not None, "it was connected"
-            work.transport.abort()
-            return
-        if self._port == wire.WORKER:
-            _give_up_unacknowledged(self.transport)
-        join(self, work, first)
-
-    async def _open_shell(self, first: bytes) -> None:
-        """The link becomes a pair of streams for the shell that the work's engine opens."""
-        shell, transport = self._tether.shell(), self.transport
-        if shell is None or transport is None or transport.is_closing():
-            self.abort()
-            return
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=SHELL_BYTES_MAX)
-        streams = asyncio.StreamReaderProtocol(reader)
-        transport.set_protocol(streams)
-        streams.connection_made(transport)
-        reader.feed_data(first)
-        transport.resume_reading()
-        writer = asyncio.StreamWriter(transport, streams, reader, loop)
-        try:
-            await shell(self._tether.tie.lease_id, reader, writer)
-        finally:
-            transport.close()
-            self._tether.lost(self)
-
-
-def _give_up_unacknowledged(transport: asyncio.Transport) -> None:
-    door = transport.get_extra_info("socket")
-    with suppress(OSError, AttributeError):
-        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)

@@ -5,7 +5,10 @@ under the lease's link key. Gateway -> agent: 101 with a MAC of its own, or a re
 sentence. From then on:
 
 - port ``control``: lines. Gateway: ``need N port P`` (open N more raw links), ``drain`` (this
-  gateway stops: open none). Agent: ``refuse N port P REASON`` (so many will not come).
+  gateway stops: open none). Agent: ``refuse N port P REASON`` (so many will not come); ``tells
+  fates`` as its first line, where it says ``fate NUMBER begun`` or ``fate NUMBER unread`` of each
+  raw link to the worker that ended: whether the work took what that link carried last. Either side
+  skips a line that it does not know, so an older agent is one that tells no fates.
 - any other port: raw bytes, to and from what that port stands for on the node: ``worker`` (the
   work's own port), ``exec`` (a shell, ``wire.shell``), or a port inside the container.
 
@@ -26,6 +29,7 @@ from kernel.errors import Malformed, Unauthenticated
 PATH = "/agent/link"
 UPGRADE = "worker-link"
 WORKER, EXEC, CONTROL = "worker", "exec", "control"
+BEGUN, UNREAD = "begun", "unread"
 HEAD_BYTES_MAX = 2048
 LINE_BYTES_MAX = 512
 NEED_MAX = 1024  # links that one line may ask for
@@ -186,7 +190,20 @@ class Drain:
     """The gateway stops: open no more links to it."""
 
 
-Line = Need | Refuse | Drain
+@dataclass(frozen=True)
+class Tells:
+    """This agent tells fates."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """Whether the work took what the raw link of this number carried last."""
+
+    number: int
+    begun: bool
+
+
+Line = Need | Refuse | Drain | Tells | Fate
 
 
 def write_line(line: Line) -> bytes:
@@ -198,6 +215,10 @@ def write_line(line: Line) -> bytes:
             return f"refuse {count} port {port} {words}\n".encode()
         case Drain():
             return b"drain\n"
+        case Tells():
+            return b"tells fates\n"
+        case Fate(number, begun):
+            return f"fate {number} {BEGUN if begun else UNREAD}\n".encode()
 
 
 class Lines:
@@ -227,6 +248,10 @@ def _read_line(text: bytes) -> Line | None:
             return Refuse(_count(count), read_port(port), " ".join(reason))
         case ["drain"]:
             return Drain()
+        case ["tells", "fates"]:
+            return Tells()
+        case ["fate", number, ("begun" | "unread") as how]:
+            return Fate(_whole(number, "number"), how == BEGUN)
         case _:
             return None  # a later version may say more
 

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from kernel.errors import Malformed, Unauthenticated
 from kernel.wire import links
-from kernel.wire.links import Drain, Lines, LinkRequest, Need, Numbers, Refuse
+from kernel.wire.links import (
+    Drain,
+    Fate,
+    Lines,
+    LinkRequest,
+    Need,
+    Numbers,
+    Refuse,
+    Tells,
+)
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 LINK = LinkRequest("lease_1", 7, links.WORKER, "boot_1", 5)
@@ -125,7 +134,8 @@ def test_a_number_far_below_the_highest_is_old() -> None:
     said=st.lists(
         st.builds(Need, st.integers(1, links.NEED_MAX), PORTS)
         | st.builds(Refuse, st.integers(1, links.NEED_MAX), PORTS, st.just("no such port"))
-        | st.just(Drain()),
+        | st.builds(Fate, st.integers(0, links.NUMBER_MAX), st.booleans())
+        | st.sampled_from([Drain(), Tells()]),
         max_size=20,
     ),
     cuts=st.lists(st.integers(0, 500), max_size=10),
