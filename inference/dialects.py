@@ -36,6 +36,7 @@ class Dialect:
     body_of: Callable[[GanglionError], bytes]  # of an error, as a whole JSON answer
     frame_of: Callable[[GanglionError], bytes]  # the same inside a stream that has begun
     grammar: Grammar | None = None
+    id_line: str = ""  # what begins a second line with a request's id, under their own name
 
     def stream(self, *, show_usage: bool) -> Events:
         if self.grammar is None:
@@ -69,4 +70,4 @@ def _responses_frame(error: GanglionError) -> bytes:
 
 OPENAI = Dialect(errors.body_of, errors.frame_of)
 OPENAI_RESPONSES = Dialect(errors.body_of, _responses_frame, RESPONSES)
-ANTHROPIC = Dialect(anthropic_body, _anthropic_frame, MESSAGES)
+ANTHROPIC = Dialect(anthropic_body, _anthropic_frame, MESSAGES, errors.ANTHROPICS_ID)

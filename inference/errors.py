@@ -12,6 +12,8 @@ from kernel.errors import GanglionError, Malformed, NotFound, openai_error
 
 _ENCODE = msgspec.json.Encoder().encode
 REASONS = {int(status): status.phrase for status in HTTPStatus}
+LINE = "\r\n"  # before each further line that travels behind a request's id
+ANTHROPICS_ID = f"{LINE}request-id: "  # where Anthropic's clients look for it
 RETRY_SECONDS_MAX = 120  # the official client gives up on more
 
 
@@ -151,6 +153,8 @@ def answer_of(
         f"x-request-id: {request_id}",
         f"x-should-retry: {'true' if _should_retry(error, status) else 'false'}",
     ]
+    if ANTHROPICS_ID not in request_id:
+        lines.append(f"request-id: {request_id.partition(LINE)[0]}")
     wait = error.retry_after
     if wait is None and status in (429, 503):
         wait = 1

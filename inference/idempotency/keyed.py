@@ -93,7 +93,8 @@ class Keyed:
         """The answer of the first request, under its id: that is the one on the bill."""
         self.gateway.metrics.count("replayed")
         self._count(kept.status)
-        tagged = first + words.REPLAYED
+        id_line = self.route.dialect.id_line
+        tagged = first + (f"{id_line}{first}" if id_line else "") + words.REPLAYED
         if kept.status == 200:
             self.client.whole(kept.kind.encode(), kept.body, tagged)
         else:

@@ -19,7 +19,7 @@ def admit(exchange: Exchange, account: Account, ask: Ask) -> None:
     gate = limits.gate(exchange._key, account.row)
     terms = "" if gate.open else gate.quick()
     if terms is not None:
-        exchange.terms = terms
+        _tell(exchange, terms)
         exchange._place(account, ask)
         return
     need = gate.need(ask, len(exchange._body), exchange._weight) if gate.tokens else 0
@@ -27,7 +27,7 @@ def admit(exchange: Exchange, account: Account, ask: Ask) -> None:
     if found is None:
         limits.wait(gate, need, partial(_entered, exchange, account, ask))
         return
-    exchange.terms = gate.terms()
+    _tell(exchange, gate.terms())
     exchange._admitted = found
     exchange._place(account, ask)
 
@@ -36,9 +36,15 @@ def _entered(exchange: Exchange, account: Account, ask: Ask, found: Admitted | R
     if exchange._over:  # the client left while it waited
         found.leave(0)
         return
-    exchange.terms = found.gate.terms()
+    _tell(exchange, found.gate.terms())
     if isinstance(found, Refused):
         exchange._fail(found.error)
         return
     exchange._admitted = found
     exchange._place(account, ask)
+
+
+def _tell(exchange: Exchange, terms: str) -> None:
+    """What the answer's head says behind the request's id."""
+    id_line = exchange._route.dialect.id_line
+    exchange.terms = f"{id_line}{exchange.request_id}{terms}" if id_line else terms

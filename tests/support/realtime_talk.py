@@ -34,10 +34,12 @@ async def talk(gateway: Gateway, **changes: object) -> AsyncIterator[AsyncRealti
         yield connection
 
 
-async def until_event(connection: AsyncRealtimeConnection, kind: str) -> list[Any]:
+async def until_event(
+    connection: AsyncRealtimeConnection, kind: str, seconds: float = 10
+) -> list[Any]:
     """All events up to the first of this kind."""
     seen: list[Any] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(seconds):
         while not seen or seen[-1].type != kind:
             seen.append(await connection.recv())
     return seen
@@ -61,11 +63,13 @@ async def plain(
         yield socket
 
 
-async def events_until(socket: ClientConnection, kind: str) -> tuple[list[Event], bytes]:
+async def events_until(
+    socket: ClientConnection, kind: str, seconds: float = 10
+) -> tuple[list[Event], bytes]:
     """The events up to the first of this kind, and the sound that came meanwhile."""
     seen: list[Event] = []
     sound: list[bytes] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(seconds):
         while not seen or seen[-1]["type"] != kind:
             message = await socket.recv()
             if isinstance(message, bytes):

@@ -17,6 +17,7 @@ from tools import node_part, parts
 
 SCRIPT = ROOT / "tests" / "contract" / "worker" / "openai_walk.cjs"
 WALK_SECONDS_MAX = 180
+ENVIRONMENT = {"NODE_PATH": str(node_part.MODULES), "PATH": "/usr/bin:/bin"}
 NodeWalk = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -39,7 +40,7 @@ def node_walk() -> NodeWalk:
 def _walk(base_url: str, key: str, model: str, *steps: str) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [str(node_part.NODE), str(SCRIPT), base_url, key, model, *steps],
-        env={"NODE_PATH": str(node_part.MODULES), "PATH": "/usr/bin:/bin"},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=WALK_SECONDS_MAX,
