@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from brain import health, pages, paperwork
 from brain.billing import routes as billing_routes
+from brain.costs import routes as cost_routes
 from brain.deployments import (
     OwnedDeployments,
     catalog_routes,
@@ -152,6 +153,7 @@ def _routers() -> tuple[APIRouter, ...]:
         invoice_routes.router,
         price_routes.router,
         spending_routes.router,
+        cost_routes.router,
         replay_routes.router,
         marketplace_routes.router,
         trust_routes.router,

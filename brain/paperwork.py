@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from brain import billing, invoices, notices, spending
+from brain import billing, costs, invoices, notices, spending
 from brain.adapters.mail import open_mailer
 from brain.costs import Recorder
 from brain.deployments import tasks
@@ -50,6 +50,12 @@ def recorder(settings: Settings, ctx: Ctx) -> Recorder:
     return Recorder(ctx, key, enabled=settings.cost_tracking_enabled)
 
 
+def cost_terms(settings: Settings, ctx: Ctx) -> costs.Terms:
+    """How what runs by the hour is recorded."""
+    own = Money.usd(str(settings.own_gpu_hour_cost_usd)).nano
+    return costs.Terms(recorder(settings, ctx), own_nano_hour=own)
+
+
 def warn_terms(settings: Settings) -> WarnTerms:
     """When owners are warned, and what they are told."""
     line = Money.usd(str(settings.low_balance_usd))
@@ -64,6 +70,12 @@ def ticks(ctx: Ctx, settings: Settings, halt: Callable[[], bool]) -> Mapping[str
     async def months() -> object:
         return await invoices.invoice_months(ctx, seller(settings), halt=halt)
 
+    async def receipts() -> object:
+        return await invoices.receipts_due(ctx, seller(settings), halt=halt)
+
+    async def spent() -> object:
+        return await costs.record_due(ctx, cost_terms(settings, ctx), halt=halt)
+
     async def warn() -> object:
         return await spending.warn_due(ctx, warn_terms(settings))
 
@@ -75,6 +87,8 @@ def ticks(ctx: Ctx, settings: Settings, halt: Callable[[], bool]) -> Mapping[str
 
     return {
         tasks.INVOICES: months,
+        tasks.RECEIPTS: receipts,
+        tasks.COSTS: spent,
         tasks.WARN: warn,
         tasks.MAIL: mail,
         tasks.KEY_LIMITS: keys,

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from brain import (
     billing,
+    costs,
     deployments,
     fleet,
     offers,
@@ -31,7 +32,7 @@ from brain.edge.idempotency import forget_old
 from brain.edge.limits import Limits
 from brain.edge.metrics import Metrics
 from brain.history import FleetGauges, HistoryPart, Meters, reconcile_history
-from brain.identity import Identity, Passwords, Tokens
+from brain.identity import PLATFORM_ACCOUNT, Identity, Passwords, Tokens
 from brain.invoices import InvoiceProofs
 from brain.marketplace import AgentUpdates, JoinTerms, agent_file
 from brain.paperwork import ticks as paper_ticks
@@ -278,7 +279,8 @@ class WorkerParts:
             return await billing.settle_due(ctx, meter_policy(self.settings))
 
         async def accrue() -> object:
-            return await billing.accrue_due(ctx)
+            await billing.accrue_due(ctx)
+            return await deployments.hurry_unpaid(ctx)
 
         async def release() -> object:
             return await billing.release_due(ctx)
@@ -349,7 +351,15 @@ class WorkerParts:
         async def refresh() -> object:
             return await offers.refresh_due(ctx, clouds, owner=owner, waiting=waiting)
 
-        return {tasks.INTENTS: intents, tasks.SWEEP: sweep, tasks.OFFERS: refresh}
+        async def bills() -> object:
+            return await costs.fetch_bills(ctx, clouds, halt=halt)
+
+        return {
+            tasks.INTENTS: intents,
+            tasks.SWEEP: sweep,
+            tasks.OFFERS: refresh,
+            tasks.CLOUD_BILLS: bills,
+        }
 
     async def close(self) -> None:
         for cloud in self.clouds.values():
@@ -370,7 +380,8 @@ def payout_terms(settings: Settings, clock: Clock) -> payouts.PayoutTerms:
 
 def proof_sources() -> tuple[billing.ProofSource, ...]:
     """The rooms whose rows must agree with the books; `ganglion prove` asks them all."""
-    return (payouts.PayoutProofs(), payments.PaymentProofs(), InvoiceProofs())
+    ours = costs.CostProofs(PLATFORM_ACCOUNT)
+    return (payouts.PayoutProofs(), payments.PaymentProofs(), InvoiceProofs(), ours)
 
 
 def assemble_worker(settings: Settings) -> WorkerParts:

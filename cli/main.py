@@ -15,6 +15,7 @@ from cli.commands import (
     bills,
     books,
     clouds,
+    costs,
     credits,
     deployments,
     invoices,
@@ -27,6 +28,7 @@ from cli.commands import (
     payments,
     payouts,
     pods,
+    price_setting,
     prices,
     programs,
     provider,
@@ -77,6 +79,7 @@ app.add_typer(payments.cards, name="cards", rich_help_panel=ACCOUNT)
 app.add_typer(payments.refill, name="refill", rich_help_panel=ACCOUNT)
 app.add_typer(credits.app, name="credits", rich_help_panel=ACCOUNT)
 app.add_typer(invoices.app, name="invoices", rich_help_panel=ACCOUNT)
+app.command(rich_help_panel=ACCOUNT)(costs.costs)
 app.add_typer(payouts.app, name="payouts", rich_help_panel=ACCOUNT)
 admin.app.add_typer(payouts.admin, name="payouts")
 app.command(rich_help_panel=ACCOUNT)(prices.prices)
@@ -99,6 +102,7 @@ app.add_typer(keeping.keys, name="ssh-key", rich_help_panel=PODS)
 app.add_typer(keeping.registries, name="registry", rich_help_panel=PODS)
 trust.add_to(nodes.app, admin.app)
 strays.add_to(admin.app)
+price_setting.add_to(admin.app)
 app.add_typer(nodes.app, name="nodes", rich_help_panel=MODELS)
 app.add_typer(provider.app, name="provider", rich_help_panel=ACCOUNT)
 app.command(rich_help_panel=ACCOUNT)(provider.disputes)

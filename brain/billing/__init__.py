@@ -1,6 +1,7 @@
 """The money room: ledger, holds, the meter's settlement, receipts and proofs. This is its door."""
 
 from brain.billing.caps import Limited, Span, limited, set_limits
+from brain.billing.core import table_text
 from brain.billing.core.credit import Credit
 from brain.billing.core.lease import LeaseMark, LeaseMode, LeaseOutcome, LeaseTerms
 from brain.billing.core.posting import PURCHASES, Asset, Entry, Posting, transfer
@@ -173,6 +174,7 @@ __all__ = [
     "storage_accrued",
     "storage_cost",
     "storage_price",
+    "table_text",
     "taken_up",
     "tend_days",
     "transfer",

@@ -44,6 +44,9 @@ class JournalTx(Base):
     """One balanced transaction. Immutable; the key makes a repeat return the first."""
 
     __tablename__ = "journal_tx"
+    __table_args__ = (
+        Index("ix_journal_tx_purchase", "id", postgresql_where=text("kind = 'purchase'")),
+    )
 
     id: Mapped[TxId] = mapped_column(IdColumn(TxId), primary_key=True)
     idempotency_key: Mapped[str] = mapped_column(Text, unique=True)

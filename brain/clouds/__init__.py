@@ -12,6 +12,7 @@ from brain.clouds.errors import (
     Unreadable,
 )
 from brain.clouds.ports import (
+    Billed,
     Boot,
     Cloud,
     CloudFacts,
@@ -19,6 +20,7 @@ from brain.clouds.ports import (
     Container,
     Endpoint,
     HasBalance,
+    HasBills,
     HasEndpoints,
     HasLogs,
     HasStop,
@@ -33,6 +35,7 @@ from brain.clouds.ports import (
 )
 
 __all__ = [
+    "Billed",
     "Boot",
     "Broke",
     "Cloud",
@@ -44,6 +47,7 @@ __all__ = [
     "CredentialsRefused",
     "Endpoint",
     "HasBalance",
+    "HasBills",
     "HasEndpoints",
     "HasLogs",
     "HasStop",

@@ -243,3 +243,21 @@ class HasBalance(Protocol):
     async def balance_nano(self) -> int:
         """Spendable money of the account."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What a cloud took for one machine in a stretch of time, as its own bill says."""
+
+    machine_id: str
+    from_ns: int
+    until_ns: int
+    amount_nano: int
+
+
+@runtime_checkable
+class HasBills(Protocol):
+    async def bills(self, since_ns: int, until_ns: int) -> list[Billed]:
+        """What was billed for each machine, by the day or coarser, from one UTC midnight to
+        another. A row that cannot be read raises ``Unreadable``: a bill has no gaps."""
+        ...

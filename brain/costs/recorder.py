@@ -41,6 +41,8 @@ class Cost:
     units: int
     cost_nano: int
     account: AccountId | None = None
+    subject: str = ""  # the deployment or pod that it was for
+    key_id: str = ""  # the API key that asked
 
 
 @dataclass(frozen=True)
@@ -135,4 +137,7 @@ def _values(one: _Kept) -> dict[str, object]:
         "cost_nano": one.cost.cost_nano,
         "who": one.who,
         "created_at": one.at,
+        "subject": one.cost.subject,
+        "key_id": one.cost.key_id,
+        "source": "",
     }

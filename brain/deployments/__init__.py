@@ -32,6 +32,7 @@ from brain.deployments.rows import (
 )
 from brain.deployments.service import capacity_appeared, lease_changed
 from brain.deployments.store import models_by_node
+from brain.deployments.unpaid import hurry_unpaid
 from brain.deployments.wishes import Wishes, wishes_of
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "deployment_names",
     "deployment_row",
     "end_own",
+    "hurry_unpaid",
     "lease_changed",
     "models_by_node",
     "own_events",

@@ -27,6 +27,7 @@ BACK_OFF_SECONDS = (0, 1, 5, 15, 30)
 # Seconds until a waiting replica looks for a place again, by how often it has looked.
 PLACE_AGAIN_SECONDS = (1, 1, 2, 3, 5)
 ROLLING_NS = NS  # how often a rollout is looked at with no news: gateways tell no one
+UNPAID_DRAIN_SECONDS = 5  # what nobody pays for any more ends soon, whatever is in flight
 CLAIM_SECONDS_MAX = 90  # an agent takes up a lease within a few beats, or another node may
 
 

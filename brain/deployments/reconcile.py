@@ -17,6 +17,7 @@ from brain.deployments.ports import NoOwnWork, OwnWork
 from brain.deployments.recipes import crash_window_ns, recipe_of
 from brain.deployments.service import ask_stop
 from brain.deployments.states import TERMINAL, Asked, ReplicaEvent, ReplicaState
+from brain.deployments.unpaid import unpaid_of
 from brain.plumbing import Ctx, Tx, changes, work
 from brain.scheduling import Plan
 from brain.secrets import Vault
@@ -197,7 +198,7 @@ def _deployment_step(turn: Round, deployment_id: DeploymentId) -> Step:
 
 
 async def _view(tx: Tx, row: Deployment, replicas: list[Replica]) -> core.DeploymentView:
-    stopped = not row.pool and await billing.account_stopped(tx, row.account_id)
+    stopped = await unpaid_of(tx, row)
     used_ns = ready_ns = None
     if row.idle_stop_seconds is not None:
         used_ns = await billing.last_used_ns(tx, row.deployment_id)
@@ -309,13 +310,16 @@ async def _follow(tx: Tx, ctx: Ctx, deployment: Deployment, row: Replica) -> Non
         drained = state is ReplicaState.DRAINING and await _drained(tx, deployment, row)
         _count_restarts(row, lease, ctx.clock.now_ns())
         seen = _seen(row, lease)
-        decided = core.step(
-            rollouts.replica_view(row), seen, drained=drained, now_ns=ctx.clock.now_ns()
-        )
+        view = rollouts.replica_view(row)
+        unpaid = view.stop_asked and await unpaid_of(tx, deployment)
+        if unpaid:
+            most = min(view.drain_seconds_max, core.UNPAID_DRAIN_SECONDS)
+            view = replace(view, drain_seconds_max=most)
+        decided = core.step(view, seen, drained=drained, now_ns=ctx.clock.now_ns())
         if decided is None:
             await _tell_stage(tx, row, lease)
             return
-        await _make(tx, ctx, row, lease, decided)
+        await _make(tx, ctx, row, lease, decided, unpaid=unpaid)
 
 
 async def _drained(tx: Tx, deployment: Deployment, row: Replica) -> bool:
@@ -352,7 +356,13 @@ async def _tell_stage(tx: Tx, row: Replica, lease: fleet.LeaseView | None) -> No
 
 
 async def _make(
-    tx: Tx, ctx: Ctx, row: Replica, lease: fleet.LeaseView | None, decided: core.Move
+    tx: Tx,
+    ctx: Ctx,
+    row: Replica,
+    lease: fleet.LeaseView | None,
+    decided: core.Move,
+    *,
+    unpaid: bool,
 ) -> None:
     """The replica's row is locked already; lease and node follow, as in the fleet's own order."""
     assert row.lease_id is not None, "a replica that is placed holds a lease"
@@ -360,7 +370,10 @@ async def _make(
     if decided.event is ReplicaEvent.DRAIN:
         await billing.lease_mark(tx, row.lease_id, billing.LeaseMark.DRAINING, now_ns)
     if decided.stops_lease:
-        await fleet.stop_lease(tx, row.lease_id, decided.reason, now_ns=now_ns)
+        most = core.UNPAID_DRAIN_SECONDS if unpaid else None
+        await fleet.stop_lease(
+            tx, row.lease_id, decided.reason, now_ns=now_ns, drain_seconds_max=most
+        )
     row.crashes += decided.crashes
     reason = decided.reason
     if decided.event in (ReplicaEvent.DRAIN, ReplicaEvent.STOP) and row.stop_reason:

@@ -29,6 +29,9 @@ TRUST: Final = "ganglion.trust"
 HISTORY: Final = "ganglion.history"
 WITNESS: Final = "ganglion.witness"
 INVOICES: Final = "ganglion.invoices"
+RECEIPTS: Final = "ganglion.receipts"
+COSTS: Final = "ganglion.costs"
+CLOUD_BILLS: Final = "ganglion.cloud-bills"
 PROVE: Final = "ganglion.prove"
 WARN: Final = "ganglion.warn"
 MAIL: Final = "ganglion.mail"
@@ -55,6 +58,9 @@ CADENCE_SECONDS: Final[dict[str, float]] = {
     HISTORY: 15.0,
     WITNESS: 30.0,
     INVOICES: 60.0,
+    RECEIPTS: 5.0,
+    COSTS: 30.0,
+    CLOUD_BILLS: 3600.0,
     PROVE: 600.0,
     WARN: 5.0,
     MAIL: 3.0,

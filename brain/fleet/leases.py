@@ -76,12 +76,17 @@ _REFUSED = {
 }
 
 
-async def stop_lease(tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int) -> None:
-    """Ask for the end of a lease. May be repeated; a lease that ends already is left alone."""
+async def stop_lease(
+    tx: Tx, lease_id: LeaseId, reason: str, *, now_ns: int, drain_seconds_max: int | None = None
+) -> None:
+    """Ask for the end of a lease. May be repeated; a lease that ends already is left alone.
+    ``drain_seconds_max``: its work has no longer than this to end, whatever its launch says."""
     row = await store.lease(tx, lease_id, lock=True)
     if row is None or row.state != LeaseState.OPEN.value:
         return
     row.stop_asked_ns = now_ns
+    if drain_seconds_max is not None:
+        store.hurry(row, drain_seconds_max)
     await move(tx, row, LEASE, LeaseEvent.STOP, reason=core.plain(reason)[:500], at=at_ns(now_ns))
     await store.raise_generation(tx, row.node_id)
 

@@ -297,3 +297,11 @@ def drain_seconds(row: Lease) -> int:
     if row.stop_asked_ns is None:
         return 0
     return msgspec.json.decode(row.launch, type=LaunchSpec).drain_seconds_max
+
+
+def hurry(row: Lease, drain_seconds_max: int) -> None:
+    """From now on its agent gives the work no longer than this to end."""
+    launch = msgspec.json.decode(row.launch, type=LaunchSpec)
+    if launch.drain_seconds_max > drain_seconds_max:
+        quick = msgspec.structs.replace(launch, drain_seconds_max=drain_seconds_max)
+        row.launch = msgspec.json.encode(quick)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from brain import billing, deployments, pods
+from brain import billing, deployments, notices, pods
 from brain.billing import Charged, UseKind
-from brain.invoices import core, store
+from brain.identity import addresses_of
+from brain.invoices import core, store, view
 from brain.invoices.core import Line, LineKind, Paper, Totals, Use
 from brain.invoices.models import InvoiceRow, Profile
 from brain.plumbing import Ctx, Tx, audit
@@ -183,9 +184,19 @@ async def issue_receipts(ctx: Ctx, seller: Seller, account: AccountId) -> int:
             row.period_from = row.period_until = paid.at
             row.note = "Prepaid credit. Tax stands on the invoices of what is used of it."
             await store.add(tx, row, lines)
+            await ctx.reach("invoices.receipt_numbered")
             await billing.mark_document(tx, account, paid.tx_id, row.id)
+            await _tell_payer(tx, ctx, profile, row)
             done += 1
     return done
+
+
+async def _tell_payer(tx: Tx, ctx: Ctx, profile: Profile, row: InvoiceRow) -> None:
+    """One letter a receipt: they commit together."""
+    addresses = [profile.email] if profile.email else await addresses_of(tx, row.account_id)
+    words = view.receipt_words(row)
+    for address in addresses:
+        notices.mail(tx, ctx, address, words.subject, words.text)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from brain.invoices.core import Line, LineKind, Paper
 from brain.invoices.models import InvoiceLineRow, InvoiceRow, MonthDone, Profile, Series
 from brain.plumbing import Tx
-from kernel.ids import AccountId, InvoiceId
+from kernel.ids import AccountId, InvoiceId, TxId
 
 _EMPTY = {
     "legal_name": "",
@@ -160,6 +160,26 @@ _WAITING = text(
 async def accounts_waiting(tx: Tx, month: date, *, after: str, limit: int) -> list[AccountId]:
     """Accounts with a balance whose month was not looked at yet."""
     rows = await tx.scalars(_WAITING, {"month": month, "after": after, "limit": limit})
+    return [AccountId(row) for row in rows]
+
+
+# Only what the index of purchases has: it is looked at every few seconds.
+_PAID = text(
+    """
+    SELECT DISTINCT e.ledger_account
+    FROM journal_tx t JOIN journal_entry e ON e.tx_id = t.id AND e.asset = 'USD'
+    WHERE t.kind = 'purchase' AND t.id >= :since AND e.ledger_account > :after
+      AND e.ledger_account LIKE 'acct\\_%' AND e.ledger_account NOT LIKE '%:%'
+      AND NOT EXISTS (SELECT 1 FROM journal_document d
+                      WHERE d.tx_id = t.id AND d.account_id = e.ledger_account)
+    ORDER BY 1 LIMIT :limit
+    """
+)
+
+
+async def accounts_paid(tx: Tx, *, since: TxId, after: str, limit: int) -> list[AccountId]:
+    """Accounts with a top-up since then that has no receipt."""
+    rows = await tx.scalars(_PAID, {"since": since, "after": after, "limit": limit})
     return [AccountId(row) for row in rows]
 
 

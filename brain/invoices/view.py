@@ -119,6 +119,22 @@ def document(row: InvoiceRow, lines: Sequence[Line]) -> Document:
     )
 
 
+class Letter(BaseModel):
+    subject: str
+    text: str
+
+
+def receipt_words(row: InvoiceRow) -> Letter:
+    """What who paid is told of a receipt."""
+    total = usd(row.gross_cents)
+    return Letter(
+        subject=f"Receipt {row.number}: {total}",
+        text=f"{total} was added to your prepaid credit. Your receipt is {row.number}.\n\n"
+        f"As PDF: ganglion invoices pdf {row.number}, or"
+        f" GET /api/v1/billing/invoices/{row.id}/pdf\n",
+    )
+
+
 def _line(line: Line) -> LineView:
     return LineView(
         kind=line.kind,

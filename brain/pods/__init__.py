@@ -6,7 +6,7 @@ is its name, what opens it, and what it keeps. Locks: pod, deployment, volume, l
 
 from brain.pods.beats import VolumeWatch
 from brain.pods.claims import PodClaims
-from brain.pods.names import pod_names, volume_names
+from brain.pods.names import names_of_pods, pod_names, volume_names
 from brain.pods.reconcile import reconcile_pods
 from brain.pods.rows import all_pod_rows, pod_row
 from brain.pods.views import Front
@@ -16,6 +16,7 @@ __all__ = [
     "PodClaims",
     "VolumeWatch",
     "all_pod_rows",
+    "names_of_pods",
     "pod_names",
     "pod_row",
     "reconcile_pods",

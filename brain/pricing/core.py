@@ -86,6 +86,9 @@ class Margin(StrEnum):
     BELOW = "below cost"  # whatever is asked, it is sold at a loss
 
 
+WORST = (Margin.BELOW, Margin.SOMETIMES_BELOW, Margin.COVERED)
+
+
 @dataclass(frozen=True)
 class Judged:
     price: ServicePrice
@@ -114,8 +117,23 @@ def judged(prices: Iterable[ServicePrice], credit: CreditPrice) -> list[Judged]:
         elif sold < price.vendor_nano_max:
             margin = Margin.SOMETIMES_BELOW
         found.append(Judged(price, sold, margin))
-    order = (Margin.BELOW, Margin.SOMETIMES_BELOW, Margin.COVERED)
-    return sorted(found, key=lambda one: (order.index(one.margin), one.price.service))
+    return sorted(found, key=lambda one: (WORST.index(one.margin), one.price.service))
+
+
+def newly_below(before: Iterable[Judged], after: Iterable[Judged]) -> list[Judged]:
+    """What loses money now, or more surely so, and did not before."""
+    known = {one.price.service: one.margin for one in before}
+    return [
+        one
+        for one in after
+        if WORST.index(one.margin) < WORST.index(known.get(one.price.service, Margin.COVERED))
+    ]
+
+
+def refused_sentence(losing: Iterable[Judged]) -> str:
+    """Why a price is not taken, and how it is after all."""
+    said = " ".join(one.sentence() for one in losing)
+    return f"{said} Say below_cost (--below-cost) if that is meant."
 
 
 def below_cost(prices: Iterable[ServicePrice], credit: CreditPrice) -> list[Judged]:

@@ -105,9 +105,11 @@ async def price_margins(
 
 @router.post("/admin/prices", status_code=201)
 async def new_price(body: PriceBody, principal: AdminIn, ctx: CtxIn) -> PriceView:
-    """Begin a new price of a service; what was charged before keeps its own."""
+    """Begin a new price of a service; what was charged before keeps its own. 422 ``below_cost``
+    where it is less than the vendor takes and that is not said to be meant."""
     price = body.price(ctx.clock.now())
-    return PriceView.of(await service.begin_price(ctx, principal.actor, price))
+    made = await service.begin_price(ctx, principal.actor, price, below_cost=body.below_cost)
+    return PriceView.of(made)
 
 
 @router.post("/admin/credit-price", status_code=201)
@@ -116,7 +118,9 @@ async def new_credit_price(
 ) -> CreditPriceView:
     """Begin a new price of a credit. Balances are money: they are then shown as other credits."""
     starts = _moment(ctx, body.starts_at)
-    await service.begin_credit_price(ctx, principal.actor, body.nano, starts)
+    await service.begin_credit_price(
+        ctx, principal.actor, body.nano, starts, below_cost=body.below_cost
+    )
     return CreditPriceView(nano=body.nano, usd=usd(body.nano), starts_at=starts)
 
 

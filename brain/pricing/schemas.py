@@ -108,6 +108,9 @@ class MarginView(BaseModel):
         )
 
 
+Meant = Annotated[bool, Field(description="Sold below what the vendor takes: that is meant.")]
+
+
 class PriceBody(Body):
     """A service's price from ``starts_at`` (now, where it is left out)."""
 
@@ -121,6 +124,7 @@ class PriceBody(Body):
     vendor_nano_max: Nano
     source: Line
     starts_at: AwareDatetime | None = None
+    below_cost: Meant = False
 
     def price(self, now: datetime) -> ServicePrice:
         return ServicePrice(
@@ -142,6 +146,7 @@ class CreditPriceBody(Body):
 
     nano: Annotated[int, Field(ge=1, le=10**12, strict=True, description="Nano-dollars.")]
     starts_at: AwareDatetime | None = None
+    below_cost: Meant = False
 
 
 class CreditPriceView(BaseModel):

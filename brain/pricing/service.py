@@ -30,25 +30,40 @@ async def below_cost(tx: Tx, at: datetime) -> list[Judged]:
     return core.below_cost(await store.prices(tx, at), await credit_price(tx, at))
 
 
-async def begin_price(ctx: Ctx, actor: str, price: ServicePrice) -> ServicePrice:
-    """From ``starts_at`` on this price counts. Never in the past: what was charged stays right."""
+async def begin_price(
+    ctx: Ctx, actor: str, price: ServicePrice, *, below_cost: bool = False
+) -> ServicePrice:
+    """From ``starts_at`` on this price counts. Never in the past: what was charged stays right.
+    One below what the vendor takes is ``BadInput`` unless ``below_cost`` says that it is meant."""
     async with ctx.db.begin() as tx:
         _not_past(ctx, price.starts_at)
+        losing = core.below_cost([price], await credit_price(tx, price.starts_at))
+        if losing and not below_cost:
+            raise BadInput(core.refused_sentence(losing), code="below_cost", param="milli_credits")
         if not await store.add_price(tx, price):
             raise Conflict(f"{price.service} has a price from that moment on; take a later one.")
         detail: audit.Detail = {
             "version": price.version,
             "milli_credits": price.milli_credits,
             "per": price.per,
+            "below_cost": bool(losing),
         }
         await audit.record(tx, ctx, actor, "pricing.price", price.service, detail)
     return price
 
 
-async def begin_credit_price(ctx: Ctx, actor: str, nano: int, starts_at: datetime) -> None:
-    """From ``starts_at`` on a credit is worth so much. Balances are money, and do not change."""
+async def begin_credit_price(
+    ctx: Ctx, actor: str, nano: int, starts_at: datetime, *, below_cost: bool = False
+) -> None:
+    """From ``starts_at`` on a credit is worth so much. Balances are money, and do not change.
+    ``BadInput`` where a service would lose money by it that does not yet, unless it is meant."""
     async with ctx.db.begin() as tx:
         _not_past(ctx, starts_at)
+        found = await store.prices(tx, starts_at)
+        before = core.judged(found, await credit_price(tx, starts_at))
+        losing = core.newly_below(before, core.judged(found, CreditPrice(nano)))
+        if losing and not below_cost:
+            raise BadInput(core.refused_sentence(losing), code="below_cost", param="nano")
         if not await billing.begin_credit_price(tx, nano, starts_at):
             raise Conflict("Another price of a credit begins then already; take a later moment.")
         await audit.record(tx, ctx, actor, "pricing.credit_price", "credit_price", {"nano": nano})

@@ -13,6 +13,8 @@ def prove(brain_url: BrainUrl = None, json: Json = False) -> None:
     """Prove the books over all rows, now (administrator). Exit 1 when an identity is broken."""
     with connect(brain_url, user=True) as brain:
         found: dict[str, Any] = brain.get("/api/v1/admin/proofs")
+        losing = brain.get("/api/v1/admin/prices/margins", losing=True)
+    found["warnings"] = [one["sentence"] for one in losing]
     if json:
         show_json(found)
     else:
@@ -45,3 +47,5 @@ def _show(found: dict[str, Any]) -> None:
         console.print(f"[bold red]{broken} of {len(found['proofs'])} identities are broken.[/]")
     else:
         console.print(f"[green]✓[/] All {len(found['proofs'])} identities hold.")
+    for sentence in found["warnings"]:
+        console.print(f"[yellow]![/] {cell(sentence)}", soft_wrap=True)

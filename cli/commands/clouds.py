@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from cli.commands.common import BrainUrl, Json, connect
+from cli.commands.costs import bills
 from cli.output import cell, console, dollars, show_json, state, table, when
 
 app = typer.Typer(
     help="For administrators: rented machines and what they cost.", invoke_without_command=True
 )
+app.add_typer(bills, name="bills")
 Cloud = Annotated[str, typer.Argument(help="The cloud's name, such as runpod.")]
 
 

@@ -194,10 +194,10 @@ def _usd(nano: int) -> str:
 
 
 def _asked(kind: list[str] | None, since: str | None, until: str | None) -> dict[str, Any]:
-    return {"kind": kind or None, "since": _moment(since), "until": _moment(until)}
+    return {"kind": kind or None, "since": moment(since), "until": moment(until)}
 
 
-def _moment(text: str | None) -> str | None:
+def moment(text: str | None) -> str | None:
     """A day or a moment; UTC where no zone is named."""
     from datetime import UTC, datetime
 

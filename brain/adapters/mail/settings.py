@@ -47,3 +47,10 @@ class MailSettings(BaseSettings):
     cost_tracking_enabled: bool = Field(
         default=True, description="Record what work costs us; off: what is recorded stays."
     )
+    own_gpu_hour_cost_usd: Decimal = Field(
+        default=Decimal(0),
+        ge=0,
+        le=1000,
+        decimal_places=9,
+        description="What an hour of one of our own nodes' GPUs costs us, for the tables of costs.",
+    )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from brain.adapters.clouds.fields import amount, hourly_nano, text, whole
 from brain.adapters.clouds.gpus import gpu
+from brain.adapters.clouds.runpod.offers import STORAGE_NANO_GIB_HOUR
 from brain.clouds import Endpoint, Machine, MachineState
 from kernel.clock import NS
 
@@ -44,8 +45,8 @@ def rest_machine(row: object) -> Machine | None:
         tag=text(row, "name"),
         state=REST_STATES.get(said, MachineState.UNKNOWN),
         said=said,
-        cost_nano_hour=_cost(row, "cost"),
-        created_ns=_wall_ns(text(row, "createdAt")),
+        cost_nano_hour=_cost(row, "cost", "disk"),
+        created_ns=wall_ns(text(row, "createdAt")),
         gpu_name=gpu(text(card, "id")).name if text(card, "id") else "",
         gpus=whole(card, "count") or 0,
         region=text(row, "dataCenterId"),
@@ -64,7 +65,7 @@ def graphql_machine(row: object) -> Machine | None:
         tag=text(row, "name"),
         state=_running(row) if said == "RUNNING" else _desired(said),
         said=said,
-        cost_nano_hour=_cost(row, "costPerHr"),
+        cost_nano_hour=_cost(row, "costPerHr", "containerDiskInGb"),
         gpu_name=gpu(card).name if card else "",
         gpus=whole(row, "gpuCount") or 0,
     )
@@ -118,11 +119,13 @@ def _desired(said: str) -> MachineState:
     return DESIRED_STATES.get(said, MachineState.UNKNOWN)
 
 
-def _cost(row: Mapping[str, object], name: str) -> int | None:
-    return hourly_nano(amount(row, name))
+def _cost(row: Mapping[str, object], name: str, disk: str) -> int | None:
+    """With its disk, which is billed beside what it tells."""
+    told, gib = hourly_nano(amount(row, name)), whole(row, disk) or 0
+    return None if told is None else told + max(0, gib) * STORAGE_NANO_GIB_HOUR
 
 
-def _wall_ns(said: str) -> int | None:
+def wall_ns(said: str) -> int | None:
     """Nanoseconds of an RFC 3339 time; the cloud's clock may be off, so it is only shown."""
     try:
         when = datetime.fromisoformat(said)

@@ -44,6 +44,7 @@ PODS = gql(
           name
           desiredStatus
           costPerHr
+          containerDiskInGb
           gpuCount
           machineId
           runtime {
@@ -67,6 +68,7 @@ POD = gql(
         name
         desiredStatus
         costPerHr
+        containerDiskInGb
         gpuCount
         machineId
         runtime {

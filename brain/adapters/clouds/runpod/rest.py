@@ -9,6 +9,7 @@ import msgspec
 
 from brain.adapters.clouds.fields import text
 from brain.adapters.clouds.http import CloudHttp, Reach
+from brain.adapters.clouds.runpod.bills import rest_bill, wall
 from brain.adapters.clouds.runpod.graphql import (
     FACTS,
     GraphQLRunPod,
@@ -28,6 +29,7 @@ from brain.adapters.clouds.runpod.refusals import (
     rest_judge,
 )
 from brain.clouds import (
+    Billed,
     CloudFacts,
     CloudOffer,
     Container,
@@ -148,6 +150,14 @@ class RestRunPod:
 
     async def remove_volume(self, volume_id: str) -> None:
         await self._http.call("DELETE", _path(volume_id, "network-volumes"), repeatable=True)
+
+    async def bills(self, since_ns: int, until_ns: int) -> list[Billed]:
+        """By the day, for every pod that there was."""
+        span = {"startTime": wall(since_ns), "endTime": wall(until_ns), "bucketSize": "day"}
+        answer = await self._http.call(
+            "GET", "/billing/pods", repeatable=True, query=span, judge=list_judge
+        )
+        return [rest_bill(row) for row in _rows(answer.fields(), "records")]
 
     async def balance_nano(self) -> int:
         return await self._account.balance_nano()

@@ -92,7 +92,8 @@ async def test_users_are_keyed_hashes(ctx: Ctx) -> None:
     assert ACCOUNT not in str(dict(row))
     named = set(CostRow.__table__.columns.keys())
     assert named == {
-        *("id", "kind", "provider", "model", "unit", "units", "cost_nano", "who", "created_at")
+        *("id", "kind", "provider", "model", "unit", "units", "cost_nano", "who", "created_at"),
+        *("subject", "key_id", "source"),
     }
 
 

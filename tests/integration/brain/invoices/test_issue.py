@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from brain.invoices import core, invoice_months, issue_receipts, store
+from brain.billing import Grant, grant
+from brain.invoices import core, invoice_months, issue_receipts, receipts_due, store
 from brain.invoices.models import InvoiceRow
 from brain.invoices.service import Period, issue
 from brain.plumbing import Ctx, Killed
@@ -17,11 +20,24 @@ from kernel.errors import Conflict
 from kernel.ids import AccountId
 from tests.integration.brain.billing.stage import Stage
 from tests.integration.brain.invoices.books import SELLER, Books
+from tests.support.brain import signed_up
 
 
 @pytest.fixture
 def books(ctx: Ctx, clock: ManualClock) -> Books:
     return Books(Stage(ctx, clock))
+
+
+class DiesAt:
+    """Five times."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.left = name, 5
+
+    async def reach(self, name: str) -> None:
+        if name == self.name and self.left:
+            self.left -= 1
+            raise Killed
 
 
 async def invoiced(books: Books, account: AccountId) -> InvoiceRow:
@@ -66,16 +82,7 @@ async def test_numbers_have_no_gap_under_concurrency_and_rollback(books: Books) 
     accounts = [await books.stage.rich() for _ in range(12)]
     for account in accounts:
         await books.volume(account, 100, 10)
-
-    class Dies:
-        left = 5
-
-        async def reach(self, name: str) -> None:
-            if name == "invoices.numbered" and self.left:
-                self.left -= 1
-                raise Killed
-
-    ctx = Ctx(books.ctx.db, books.ctx.clock, books.ctx.ids, Dies())
+    ctx = replace(books.ctx, points=DiesAt("invoices.numbered"))
 
     async def one(account: AccountId) -> None:
         while True:
@@ -180,3 +187,41 @@ async def test_a_top_up_gets_a_receipt_without_tax(books: Books) -> None:
     async with books.ctx.db.begin() as tx:
         (row,) = await store.listed(tx, account, before=None, paper=core.Paper.RECEIPT, limit=9)
     assert (row.gross_cents, row.tax_cents, row.number[:4]) == (5_000, 0, "RCT-")
+
+
+@pytest.mark.feature("H5", "H1")
+async def test_top_ups_get_receipts_without_being_asked_and_numbers_have_no_gap(
+    books: Books,
+) -> None:
+    accounts = [await books.stage.rich(dollars=50) for _ in range(12)]
+    ctx = replace(books.ctx, points=DiesAt("invoices.receipt_numbered"))
+
+    async def tick() -> None:
+        while True:
+            try:
+                await receipts_due(ctx, SELLER)
+                return
+            except Killed:
+                continue
+
+    await asyncio.gather(*(tick() for _ in range(4)))
+    rows = "FROM invoice WHERE paper = 'receipt'"
+    numbers = await books.stage.one(f"SELECT array_agg(place ORDER BY place) {rows}")
+    assert numbers == list(range(1, len(accounts) + 1))
+    assert await books.stage.one(f"SELECT count(DISTINCT account_id) {rows}") == len(accounts)
+    assert await receipts_due(ctx, SELLER) == 0
+
+
+@pytest.mark.feature("H5")
+async def test_who_paid_is_sent_the_receipts_number_once(
+    brain: httpx.AsyncClient, books: Books
+) -> None:
+    user = await signed_up(brain)
+    account = AccountId(user.account_id)
+    await grant(books.ctx, Grant(account, "purchase", "card", "k", credits=250_000))
+    for _ in range(3):
+        await receipts_due(books.ctx, SELLER)
+    told = await books.stage.one(
+        "SELECT array_agg(payload->>'to' || ': ' || (payload->>'subject')) FROM outbox"
+    )
+    assert told == [f"{user.email}: Receipt RCT-2027-000001: $25.00"]

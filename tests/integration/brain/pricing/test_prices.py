@@ -206,3 +206,28 @@ async def test_a_price_that_makes_no_sense_is_refused(
 ) -> None:
     answer = await brain.post("/api/v1/admin/prices", json=a_price(**wrong), headers=admin.headers)
     assert answer.status_code == 422
+
+
+@pytest.mark.feature("K4")
+async def test_a_price_below_cost_is_taken_only_where_that_is_meant(
+    brain: httpx.AsyncClient, admin: Somebody
+) -> None:
+    low, place = a_price(milli_credits=8000), "/api/v1/admin/prices"
+    refused = await brain.post(place, json=low, headers=admin.headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "below_cost")
+    assert "gpt-4o is sold at $0.0008 per 1,000 tokens" in refused.json()["detail"]
+    meant = await brain.post(place, json={**low, "below_cost": True}, headers=admin.headers)
+    assert meant.status_code == 201
+
+
+@pytest.mark.feature("K4")
+async def test_a_price_of_a_credit_that_makes_more_services_lose_is_refused(
+    brain: httpx.AsyncClient, admin: Somebody, clock: ManualClock
+) -> None:
+    clock.advance(60)
+    place, cheap = "/api/v1/admin/credit-price", {"nano": 20_000}
+    refused = await brain.post(place, json=cheap, headers=admin.headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "below_cost")
+    assert "livekit" in refused.json()["detail"]
+    meant = await brain.post(place, json={**cheap, "below_cost": True}, headers=admin.headers)
+    assert meant.status_code == 201
