@@ -63,20 +63,25 @@ async def given_again(tx: Tx, ctx: Ctx, row: TopUp, reversal: TopUpReversal) -> 
 
 
 async def fee(
-    tx: Tx, ctx: Ctx, row: TopUp, *, subject: str, booked_minor: int, now_minor: int
+    tx: Tx, ctx: Ctx, row: TopUp, kept_for: TopUp | TopUpReversal, now_minor: int
 ) -> None:
-    """What the processor keeps is ours to bear, never the account's."""
-    if now_minor == booked_minor:
+    """What the processor keeps is ours to bear, never the account's. Its bookings are counted, as
+    a fee may become what it was before."""
+    change = now_minor - (kept_for.fee_minor or 0)
+    kept_for.fee_minor = now_minor
+    if not change:
         return
+    kept_for.fee_bookings += 1
+    subject = kept_for.refund_id if isinstance(kept_for, TopUpReversal) else ""
     await _book(
         tx,
         ctx,
-        key=f"topup/{row.topup_id}/fee/{subject}/{booked_minor}/{now_minor}",
+        key=f"topup/{row.topup_id}/fee/{subject}/{kept_for.fee_bookings}",
         kind="processor_fee",
         memo=f"Fee of {row.processor}",
         source=PROCESSOR_FEES,
         target=PURCHASES,
-        amount=nano_of(row, now_minor - booked_minor),
+        amount=nano_of(row, change),
     )
 
 

@@ -15,6 +15,7 @@ ASK_HOURS_MAX = 20  # processors forget idempotency keys after 24 hours: never a
 PAYER_HOURS_MAX = 23  # a page or a card's question waits so long for its payer
 DECLINE_WAIT = timedelta(hours=1)  # between two automatic tries after a refusal
 DECLINES_MAX = 8  # in a row; then automatic refill turns itself off
+PENDING_MAX = timedelta(days=2)  # after its payer's time was over
 FEE_LOOKS_MAX = 12
 UNSETTLED_SECONDS = 6 * 3600
 
@@ -66,7 +67,7 @@ class Move:
     hard: bool = False
 
 
-def judge(own: Standing, seen: Seen) -> Move | None:
+def judge(own: Standing, seen: Seen, now: datetime) -> Move | None:
     """What the processor's word makes of the top-up; None: it stays as it is."""
     if seen.state is PaymentState.SUCCEEDED:
         if own.state is TopUpState.PAID:
@@ -80,11 +81,22 @@ def judge(own: Standing, seen: Seen) -> Move | None:
         return None
     if seen.state is PaymentState.FAILED:
         return Move(TopUpEvent.FAIL, seen.reason or "It was refused.", not seen.retry_allowed)
+    if lost := _lost(own, seen, now):
+        return None if own.state is TopUpState.PARKED else Move(TopUpEvent.PARK, lost)
     if seen.state is PaymentState.NEEDS_PAYER and own.state is not TopUpState.NEEDS_PAYER:
         return Move(TopUpEvent.NEED, seen.reason or "The payer must act.")
     if seen.state is PaymentState.PENDING and own.state is not TopUpState.PROCESSING:
         return Move(TopUpEvent.PROCESS, "the processor works on it")
     return None
+
+
+def _lost(own: Standing, seen: Seen, now: datetime) -> str:
+    """Why a person should ask the processor; "" while it may yet come right by itself."""
+    if seen.state is PaymentState.UNKNOWN and now >= own.expires_at:
+        return "the processor knows nothing of it"
+    if seen.state is PaymentState.PENDING and now >= own.expires_at + PENDING_MAX:
+        return "the processor has worked on it for days"
+    return ""
 
 
 def asked_too_long_ago(own: Standing, now: datetime) -> bool:
@@ -94,11 +106,13 @@ def asked_too_long_ago(own: Standing, now: datetime) -> bool:
 
 def look_again_seconds(state: TopUpState, age_seconds: float) -> float | None:
     """Hints come sooner; this is for when they do not. None: only a hint wakes it."""
+    if state is TopUpState.ASKED:  # the processor does not know it yet
+        return min(max(5.0, age_seconds / 4), 600)
     if state is TopUpState.PROCESSING:
         return min(max(2.0, age_seconds / 4), 600)
     if state is TopUpState.NEEDS_PAYER:
         return min(max(5.0, age_seconds / 8), 600)
-    return None
+    return UNSETTLED_SECONDS if state is TopUpState.PARKED else None
 
 
 def follow_again_seconds(
@@ -110,13 +124,19 @@ def follow_again_seconds(
     return UNSETTLED_SECONDS if unsettled else None
 
 
+def follow_refund_seconds(age_seconds: float) -> float:
+    """When a refund that is on its way back is looked at again, where it is looked at by itself."""
+    return min(max(5.0, age_seconds / 4), 3600)
+
+
 def backoff_seconds(failures: int) -> float:
     """2, 4, 8 ... seconds, ten minutes at most."""
     return float(min(600, 2 ** min(max(failures, 1), 10)))
 
 
 def reversals_of(seen: Seen, reference: str, known: dict[str, int]) -> list[Reversal]:
-    """What went back, by name. ``known``: standing refunds by reference, in minor units.
+    """What went back, by name. ``known``: refunds that stand, and our own from when they are
+    planned, in minor units.
 
     An adapter that gives totals alone: what exceeds what we know is one more refund."""
     if seen.reversals or not seen.refunded_minor:
@@ -160,6 +180,14 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What was begun by itself and was not refused, in the UTC day and month of now."""
+
+    day: Money
+    month: Money
+
+
+@dataclass(frozen=True)
 class Refill:
     """``go`` False: ``why`` it waits. ``off``: it needs its owner, and turns itself off."""
 
@@ -168,8 +196,10 @@ class Refill:
     off: bool = False
 
 
-def refill(rule: Rule, free: Money, tried: Collection[Tried], now: datetime) -> Refill:
-    """Shall an automatic top-up begin now? ``tried``: those of this month and the newest ones."""
+def refill(
+    rule: Rule, free: Money, tried: Collection[Tried], spent: Spent, now: datetime
+) -> Refill:
+    """Shall an automatic top-up begin now? ``tried``: the newest ones."""
     if free >= rule.threshold:
         return Refill(False, "there is enough credit")
     if rule.card is None:
@@ -185,7 +215,7 @@ def refill(rule: Rule, free: Money, tried: Collection[Tried], now: datetime) -> 
     refused = [one.ended_at for one in newest if one.state is TopUpState.FAILED]
     if refused and now < max(refused) + DECLINE_WAIT:
         return Refill(False, "the last try was refused less than an hour ago")
-    return _within_caps(rule, newest, now)
+    return _within_caps(rule, spent)
 
 
 def _declines(newest: list[Tried], card: str) -> list[Tried]:
@@ -199,15 +229,19 @@ def _declines(newest: list[Tried], card: str) -> list[Tried]:
     return found
 
 
-def _within_caps(rule: Rule, tried: list[Tried], now: datetime) -> Refill:
-    counted = [one for one in tried if one.state in OPEN | {TopUpState.PAID, TopUpState.PARKED}]
-    month = [one for one in counted if one.created_at >= month_of(now)]
-    day = [one for one in month if one.created_at.date() == now.date()]
-    for name, ones, most in (("day", day, rule.day_max), ("month", month, rule.month_max)):
-        if sum(one.credit.nano for one in ones) + rule.amount.nano > most.nano:
+def _within_caps(rule: Rule, spent: Spent) -> Refill:
+    for name, begun, most in (
+        ("day", spent.day, rule.day_max),
+        ("month", spent.month, rule.month_max),
+    ):
+        if begun + rule.amount > most:
             return Refill(False, f"the {name}'s cap of {most} is reached")
     return Refill(True, "credit is below the threshold")
 
 
+def day_of(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def month_of(now: datetime) -> datetime:
-    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return day_of(now).replace(day=1)

@@ -13,6 +13,7 @@ from brain.payments.ports import (
     Finder,
     HintReader,
     Refunder,
+    RefundLooker,
     Statement,
 )
 from kernel.errors import NotFound
@@ -35,6 +36,7 @@ class Processor:
     finder: Finder | None = None
     reader: HintReader | None = None
     refunder: Refunder | None = None
+    refund_looker: RefundLooker | None = None
     keeper: CardKeeper | None = None
     statement: Statement | None = None
 

@@ -64,6 +64,7 @@ class TopUp(Stated, Work, Base):
     called_off: Mapped[bool] = mapped_column(Boolean)  # its owner does not want it any more
     disputed: Mapped[bool] = mapped_column(Boolean)
     fee_minor: Mapped[int | None] = mapped_column(BigInteger)  # booked; None: not known yet
+    fee_bookings: Mapped[int] = mapped_column(Integer)  # how often it was booked
     failures: Mapped[int] = mapped_column(Integer)  # in a row, of calls for it
     last_error: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(STAMP)
@@ -94,6 +95,7 @@ class TopUpReversal(Stated, Work, Base):
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     reference: Mapped[str | None] = mapped_column(Text)
     fee_minor: Mapped[int] = mapped_column(BigInteger)  # booked
+    fee_bookings: Mapped[int] = mapped_column(Integer)
     settled: Mapped[bool] = mapped_column(Boolean)
     failures: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(STAMP)

@@ -242,6 +242,14 @@ class Refunder(Protocol):
         ...
 
 
+class RefundLooker(Protocol):
+    """A refunder whose refunds are looked at one by one: looks at payments tell nothing of them."""
+
+    async def refund_seen(self, refund: RefundOrder) -> RefundSeen | None:
+        """What became of it; None: no such refund is known."""
+        ...
+
+
 class CardKeeper(Protocol):
     """Customers and their saved cards."""
 

@@ -34,23 +34,33 @@ LEFT JOIN (SELECT split_part(j.idempotency_key, '/', 3) AS refund_id, sum(e.amou
            GROUP BY 1) b ON b.refund_id = r.refund_id
 """
 # What a processor's books hold of a payment is what ours do: paid, less what went back; the fees.
+# Judged is what both sides had their time for: its lines were read until well after the newest
+# change of ours, and no top-up waits for its turn, as all do after the brain was away.
 _PROCESSOR = """
 SELECT count(*), count(*) FILTER (WHERE
-       (l.amount IS NULL AND t.state = 'paid' AND t.paid_at < CAST(:late AS timestamptz))
-    OR (t.topup_id IS NULL AND l.newest < CAST(:late AS timestamptz))
-    OR (l.amount IS NOT NULL AND t.topup_id IS NOT NULL AND l.newest < CAST(:late AS timestamptz)
+       (l.amount IS NULL AND t.state = 'paid'
+        AND t.paid_at < t.read_until - CAST(:late AS interval))
+    OR (t.topup_id IS NULL AND l.newest < CAST(:now AS timestamptz) - CAST(:late AS interval)
+        AND NOT EXISTS (SELECT FROM topup w WHERE w.processor = l.processor
+                        AND w.payment IS NULL AND w.due_at <= CAST(:now AS timestamptz)))
+    OR (l.amount IS NOT NULL AND t.topup_id IS NOT NULL
+        AND l.newest < CAST(:now AS timestamptz) - CAST(:late AS interval)
+        AND coalesce(greatest(t.paid_at, r.changed), '-infinity')
+            < t.read_until - CAST(:late AS interval)
+        AND t.work_until IS NULL AND coalesce(t.due_at > CAST(:now AS timestamptz), TRUE)
         AND (l.amount <> CASE WHEN t.state = 'paid' THEN t.amount_minor ELSE 0 END
                          - coalesce(r.amount, 0)
              OR l.fee <> coalesce(t.fee_minor, 0) + coalesce(r.fee, 0))))
 FROM (SELECT processor, payment, sum(amount_minor) AS amount, sum(fee_minor) AS fee,
              max(at) AS newest
       FROM payment_line WHERE payment IS NOT NULL GROUP BY 1, 2) l
-FULL JOIN (SELECT t.* FROM topup t JOIN payment_cursor c
+FULL JOIN (SELECT t.*, c.read_until FROM topup t JOIN payment_cursor c
              ON c.processor = t.processor AND c.read_until >= t.created_at
            WHERE t.payment IS NOT NULL) t
   ON t.processor = l.processor AND t.payment = l.payment
 LEFT JOIN (SELECT topup_id, sum(amount_minor) FILTER (WHERE state = 'stands') AS amount,
-                  sum(fee_minor) AS fee FROM topup_reversal GROUP BY 1) r
+                  sum(fee_minor) AS fee, max(state_at) AS changed
+           FROM topup_reversal GROUP BY 1) r
   ON r.topup_id = t.topup_id
 """
 _BOOKS = """
@@ -77,7 +87,6 @@ class PaymentProofs:
     name = "payments"
 
     async def proofs(self, tx: Tx, now_ns: int) -> Sequence[Proof]:
-        late = at_ns(now_ns) - LATE
         told: tuple[tuple[str, str, str, dict[str, object]], ...] = (
             (
                 "payments_topups",
@@ -95,7 +104,7 @@ class PaymentProofs:
                 "payments_processors",
                 "what processors' books hold of each payment, and their fees, is what ours do",
                 _PROCESSOR,
-                {"late": late},
+                {"now": at_ns(now_ns), "late": LATE},
             ),
             (
                 "payments_books",

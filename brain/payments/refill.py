@@ -64,8 +64,9 @@ async def _one(tx: Tx, ctx: Ctx, desk: Desk, account: AccountId, token: str) -> 
         row.due_at = None if not row.enabled else now + timedelta(minutes=10)
         return False
     free = Money((await billing.balances(tx, [account]))[account].free)
-    tried = await store.tried(tx, account, core.month_of(now))
-    decided = core.refill(rule_of(row), free, tried, now)
+    tried = await store.tried(tx, account)
+    spent = await store.spent_by_itself(tx, account, now)
+    decided = core.refill(rule_of(row), free, tried, spent, now)
     row.said = decided.why
     if decided.off:
         row.enabled = False

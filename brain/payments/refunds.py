@@ -10,12 +10,13 @@ from brain import billing
 from brain.billing import Asset
 from brain.payments import books, core, store
 from brain.payments.core import Exchange
-from brain.payments.desk import Desk
+from brain.payments.desk import Desk, Processor
 from brain.payments.models import TopUp, TopUpReversal
 from brain.payments.ports import (
     Away,
     CredentialsRefused,
     PaymentError,
+    PaymentRefused,
     PaymentState,
     Refunder,
     RefundOrder,
@@ -29,6 +30,8 @@ from kernel.ids import AccountId, RefundId, TopUpId
 from kernel.money import Money
 
 FOLLOW = timedelta(seconds=60)
+AT_ONCE = timedelta(hours=1)  # processors know an idempotency key for a day
+OFF_SECONDS = 600  # how often a refund is looked at whose processor is switched off
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def _planned(ctx: Ctx, row: TopUp, amount: int, wish: RefundWish) -> TopUpRevers
         amount_minor=amount,
         reference=None,
         fee_minor=0,
+        fee_bookings=0,
         settled=False,
         failures=0,
         created_at=now,
@@ -108,7 +112,7 @@ def _planned(ctx: Ctx, row: TopUp, amount: int, wish: RefundWish) -> TopUpRevers
 
 
 async def step(turn: Turn, refund_id: RefundId, saved: Saved) -> None:
-    """Bring one of our refunds to its processor."""
+    """Bring one of our refunds to its processor; where it is looked at by itself, to its end."""
     ctx = turn.ctx
     async with ctx.db.begin() as tx:
         own = await store.reversal(tx, refund_id)
@@ -116,39 +120,69 @@ async def step(turn: Turn, refund_id: RefundId, saved: Saved) -> None:
         row = await store.get(tx, own.topup_id)
         assert row is not None, "its top-up is there"
     processor = turn.desk.named(own.processor)
-    refunder = None if processor is None else processor.refunder
-    if own.state != ReversalState.PLANNED.value or refunder is None or processor is None:
-        wait = None if own.state != ReversalState.PLANNED.value else 600.0
-        await _save(ctx, refund_id, saved, wait)
+    if not _open(own):
+        await _save(ctx, refund_id, saved, None)
+        return
+    if processor is None or processor.refunder is None:
+        await _save(ctx, refund_id, saved, OFF_SECONDS)
         return
     await ctx.reach("payments.refund_planned")
     try:
-        seen = await _ask(turn, refunder, own, row)
+        late = ctx.clock.now() > own.created_at + AT_ONCE
+        seen = await _ask(processor, processor.refunder, own, row, late=late)
     except (Away, CredentialsRefused):
         await _save(ctx, refund_id, saved, core.backoff_seconds(own.failures + 1), failed=True)
         return
     except PaymentError as refused:
         seen = RefundSeen(own.reference or "", PaymentState.FAILED, refused.detail)
     await ctx.reach("payments.refund_asked")
-    await _answered(ctx, refund_id, seen, saved)
+    await _answered(ctx, refund_id, seen, saved, alone=processor.refund_looker is not None)
     await billing.after_credit(ctx, row.account_id)
 
 
-async def _ask(turn: Turn, refunder: Refunder, own: TopUpReversal, row: TopUp) -> RefundSeen:
-    """After a failure look first: the call before may have done it, long ago even."""
-    processor = turn.desk.named(own.processor)
-    if own.failures and processor is not None and row.reference is not None:
-        seen = await call(processor.collector.look(row.reference))
-        for one in seen.reversals:
-            if one.refund_id == own.refund_id:
-                state = PaymentState.SUCCEEDED if one.stands else PaymentState.FAILED
-                return RefundSeen(one.reference, state, one.reason)
+def _open(own: TopUpReversal) -> bool:
+    """Is there anything to do for it here?"""
+    state = ReversalState(own.state)
+    return state is ReversalState.PLANNED or (state is ReversalState.STANDS and not own.settled)
+
+
+async def _ask(
+    processor: Processor, refunder: Refunder, own: TopUpReversal, row: TopUp, *, late: bool
+) -> RefundSeen:
+    """After a failure, or later than at once, look first: the call before may have done it, and
+    its idempotency key may be forgotten by now."""
     assert row.reference is not None, "what is paid has a reference"
     order = RefundOrder(own.refund_id, row.reference, own.amount_minor, row.currency, own.why)
+    planned = own.state == ReversalState.PLANNED.value
+    if own.failures or late or not planned:
+        found = await _seen(processor, order)
+        if found is not None:
+            return found
+    if not planned:  # it was accepted: that it is not shown now does not mean that it failed
+        return RefundSeen(own.reference or "", PaymentState.PENDING)
     return await call(refunder.refund(order))
 
 
-async def _answered(ctx: Ctx, refund_id: RefundId, seen: RefundSeen, saved: Saved) -> None:
+async def _seen(processor: Processor, order: RefundOrder) -> RefundSeen | None:
+    """What the processor shows of our refund, by itself or with its payment."""
+    try:
+        if processor.refund_looker is not None:
+            return await call(processor.refund_looker.refund_seen(order))
+        seen = await call(processor.collector.look(order.reference))
+    except PaymentRefused as strange:  # of a look: it says nothing about the refund
+        raise Away(strange.detail, internal=strange.internal) from strange
+    for one in seen.reversals:
+        if one.refund_id == order.id:
+            stands = PaymentState.SUCCEEDED if one.settled else PaymentState.PENDING
+            state = stands if one.stands else PaymentState.FAILED
+            return RefundSeen(one.reference, state, one.reason)
+    return None
+
+
+async def _answered(
+    ctx: Ctx, refund_id: RefundId, seen: RefundSeen, saved: Saved, *, alone: bool
+) -> None:
+    """``alone``: it is looked at by itself until it is settled."""
     async with ctx.db.begin() as tx:
         found = await store.reversal(tx, refund_id)
         assert found is not None, "rows are never deleted"
@@ -156,14 +190,17 @@ async def _answered(ctx: Ctx, refund_id: RefundId, seen: RefundSeen, saved: Save
         own = await store.reversal(tx, refund_id, lock=True)
         assert own is not None, "rows are never deleted"
         assert row is not None, "its top-up is there"
-        if own.state == ReversalState.PLANNED.value:
+        if _open(own):
             await _move(tx, ctx, row, own, seen)
+        age = (ctx.clock.now() - own.created_at).total_seconds()
+        follow = alone and _open(own)
         await work.nudge(tx, TopUp, row.topup_id, ctx.clock.now() + FOLLOW)
-        await saved(tx, own, None)
+        await saved(tx, own, core.follow_refund_seconds(age) if follow else None)
 
 
 async def _move(tx: Tx, ctx: Ctx, row: TopUp, own: TopUpReversal, seen: RefundSeen) -> None:
     now = ctx.clock.now()
+    own.failures = 0
     if seen.state is PaymentState.FAILED:
         own.settled = True
         said = seen.reason or "the processor gives nothing back"
@@ -172,7 +209,8 @@ async def _move(tx: Tx, ctx: Ctx, row: TopUp, own: TopUpReversal, seen: RefundSe
         return
     own.reference = seen.reference
     own.settled = seen.state is PaymentState.SUCCEEDED
-    await store.move_reversal(tx, own, ReversalEvent.STAND, "it is on its way back", now)
+    if own.state == ReversalState.PLANNED.value:
+        await store.move_reversal(tx, own, ReversalEvent.STAND, "it is on its way back", now)
 
 
 async def _save(

@@ -21,9 +21,9 @@ async def apply(tx: Tx, ctx: Ctx, row: TopUp, seen: Seen) -> None:
     by_reference = {one.reference: one for one in known if one.reference is not None}
     by_id = {str(one.refund_id): one for one in known}
     refunds = {
-        name: one.amount_minor
-        for name, one in by_reference.items()
-        if one.kind == "refund" and one.state == ReversalState.STANDS.value
+        one.reference or str(one.refund_id): one.amount_minor
+        for one in known
+        if one.kind == "refund" and one.state != ReversalState.RETURNED.value
     }
     for found in core.reversals_of(seen, row.reference or "", refunds):
         own = by_id.get(found.refund_id or "") or by_reference.get(found.reference)
@@ -46,6 +46,7 @@ def _seen_outside(ctx: Ctx, row: TopUp, found: Reversal) -> TopUpReversal:
         amount_minor=found.amount_minor,
         reference=found.reference,
         fee_minor=0,
+        fee_bookings=0,
         settled=False,
         failures=0,
         created_at=ctx.clock.now(),
@@ -71,14 +72,6 @@ async def _bring(tx: Tx, ctx: Ctx, row: TopUp, own: TopUpReversal, found: Revers
         await store.move_reversal(tx, own, ReversalEvent.RETURN, said, now)
         if booked:
             await books.given_again(tx, ctx, row, own)
-    await books.fee(
-        tx,
-        ctx,
-        row,
-        subject=str(own.refund_id),
-        booked_minor=own.fee_minor,
-        now_minor=found.fee_minor,
-    )
-    own.fee_minor = found.fee_minor
+    await books.fee(tx, ctx, row, own, found.fee_minor)
     own.due_at = None if own.state != ReversalState.PLANNED.value else own.due_at
     await tx.flush()

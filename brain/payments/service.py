@@ -125,6 +125,7 @@ def _row(
         hard=False,
         called_off=False,
         disputed=False,
+        fee_bookings=0,
         failures=0,
         last_error="",
         created_at=now,

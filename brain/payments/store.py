@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from brain.payments.core import Standing, Tried
+from brain.payments.core import Spent, Standing, Tried, day_of, month_of
 from brain.payments.models import (
     AutoRefill,
     PaymentCursor,
@@ -32,7 +32,8 @@ from kernel.ids import AccountId, RefundId, TopUpId
 from kernel.money import Money
 
 _OPEN = [state.value for state in OPEN]
-TRIED_MAX = 200
+_TAKEN = [state.value for state in OPEN | {TopUpState.PAID, TopUpState.PARKED}]
+TRIED_MAX = 50
 
 
 async def add(tx: Tx, row: TopUp, reason: str) -> TopUp:
@@ -172,15 +173,14 @@ async def rule(tx: Tx, account: AccountId, *, lock: bool = False) -> AutoRefill 
     return await tx.scalar(wanted.execution_options(populate_existing=True))
 
 
-async def tried(tx: Tx, account: AccountId, since: datetime) -> list[Tried]:
-    """Automatic top-ups since then, the newest first, and the newest ones in any case."""
+async def tried(tx: Tx, account: AccountId) -> list[Tried]:
+    """The newest automatic top-ups, the newest first."""
     rows = await tx.scalars(
         select(TopUp)
         .where(TopUp.account_id == account, TopUp.automatic)
         .order_by(TopUp.topup_id.desc())
         .limit(TRIED_MAX)
     )
-    found = [row for place, row in enumerate(rows) if place < 20 or row.created_at >= since]
     return [
         Tried(
             state=TopUpState(row.state),
@@ -190,8 +190,28 @@ async def tried(tx: Tx, account: AccountId, since: datetime) -> list[Tried]:
             created_at=row.created_at,
             ended_at=row.state_at,
         )
-        for row in found
+        for row in rows
     ]
+
+
+async def spent_by_itself(tx: Tx, account: AccountId, now: datetime) -> Spent:
+    """What automatic top-ups of this day and month took, or may yet take."""
+    row = (
+        await tx.execute(
+            select(
+                func.coalesce(
+                    func.sum(TopUp.credit_nano).filter(TopUp.created_at >= day_of(now)), 0
+                ),
+                func.coalesce(func.sum(TopUp.credit_nano), 0),
+            ).where(
+                TopUp.account_id == account,
+                TopUp.automatic,
+                TopUp.state.in_(_TAKEN),
+                TopUp.created_at >= month_of(now),
+            )
+        )
+    ).one()
+    return Spent(Money(int(row[0])), Money(int(row[1])))
 
 
 async def cursor(tx: Tx, processor: str) -> PaymentCursor | None:

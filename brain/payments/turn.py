@@ -239,7 +239,7 @@ async def _apply(tx: Tx, ctx: Ctx, row: TopUp, seen: Seen) -> bool:
     row.url = seen.url or row.url
     row.disputed = seen.disputed
     row.last_error = ""
-    decided = core.judge(store.standing(row), seen)
+    decided = core.judge(store.standing(row), seen, now)
     if decided is not None:
         event, reason = decided.event, decided.reason
         ended = row.called_off or now >= row.expires_at
@@ -256,19 +256,14 @@ async def _apply(tx: Tx, ctx: Ctx, row: TopUp, seen: Seen) -> bool:
     if row.state != TopUpState.PAID.value:
         return False
     if seen.fee_minor is not None:
-        before = row.fee_minor or 0
-        await books.fee(tx, ctx, row, subject="", booked_minor=before, now_minor=seen.fee_minor)
-        row.fee_minor = seen.fee_minor
+        await books.fee(tx, ctx, row, row, seen.fee_minor)
     await reversing.apply(tx, ctx, row, seen)
     return True
 
 
 def _next_look(ctx: Ctx, row: TopUp) -> float | None:
     age = (ctx.clock.now() - row.created_at).total_seconds()
-    seconds = core.look_again_seconds(TopUpState(row.state), age)
-    if seconds is None and TopUpState(row.state) is TopUpState.ASKED:
-        return 5.0  # the processor does not know it yet
-    return seconds
+    return core.look_again_seconds(TopUpState(row.state), age)
 
 
 async def _later(ctx: Ctx, topup_id: TopUpId, away: PaymentError, saved: Saved) -> None:

@@ -169,6 +169,9 @@ class Faults:
     def add(self, *faults: Fault) -> None:
         self._queue += faults
 
+    def clear(self) -> None:
+        self._queue.clear()
+
     def take(self, call: str) -> Fault | None:
         for fault in self._queue:
             if fault.call in (call, "*") and fault.times > 0:

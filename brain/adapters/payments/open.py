@@ -11,7 +11,13 @@ from brain.adapters.payments.coinbase import (
     CoinbaseHttp,
     CoinbaseSettings,
 )
-from brain.adapters.payments.momo import MomoCollector, MomoHints, MomoHttp, MomoSettings
+from brain.adapters.payments.momo import (
+    MomoCollector,
+    MomoHints,
+    MomoHttp,
+    MomoRefunder,
+    MomoSettings,
+)
 from brain.adapters.payments.settings import PaymentSettings
 from brain.payments import Desk, PaymentTerms, Processor
 from kernel.clock import Clock
@@ -66,15 +72,37 @@ def _wallets(
     if account is not None:
         # MoMo calls back over https alone.
         callback = f"{public_url}/webhooks/momo" if public_url.startswith("https://") else None
-        momo = MomoCollector(MomoHttp(account, clock), callback)
-        currency = settings.momo_currency
-        made = Processor(momo, ("mobile_money",), currency=currency, reader=MomoHints())
-        found.append((made, momo.close))
+        found.append(_momo(settings, clock, MomoCollector(MomoHttp(account, clock), callback)))
     key = settings.coinbase_key()
     if key is not None:
         coinbase = CoinbaseCollector(CoinbaseHttp(key, settings.coinbase_base_url, clock))
         secret = settings.coinbase_webhook_secret
         reader = None if secret is None else CoinbaseHints(secret.get_secret_value(), clock)
-        crypto = Processor(coinbase, ("crypto",), canceller=coinbase, reader=reader)
+        crypto = Processor(
+            coinbase, ("crypto",), canceller=coinbase, reader=reader, refunder=coinbase
+        )
         found.append((crypto, coinbase.close))
     return found
+
+
+def _momo(
+    settings: WalletSettings, clock: Clock, collector: MomoCollector
+) -> tuple[Processor, Callable[[], Awaitable[None]]]:
+    """What goes back to a phone is a disbursement: it needs the keys of that product."""
+    account = settings.momo_account("disbursement")
+    refunder = None if account is None else MomoRefunder(MomoHttp(account, clock))
+
+    async def close() -> None:
+        await collector.close()
+        if refunder is not None:
+            await refunder.close()
+
+    made = Processor(
+        collector,
+        ("mobile_money",),
+        currency=settings.momo_currency,
+        reader=MomoHints(),
+        refunder=refunder,
+        refund_looker=refunder,
+    )
+    return made, close

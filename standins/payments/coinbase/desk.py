@@ -29,8 +29,8 @@ EVENTS = {
     "COMPLETED": "checkout.payment.success",
     "FAILED": "checkout.payment.failed",
     "EXPIRED": "checkout.payment.expired",
-    "REFUNDED": "checkout.refund.success",
 }
+PAID = ("COMPLETED", "PARTIALLY_REFUNDED")
 _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,2})?\Z")
 
 
@@ -56,7 +56,8 @@ class CoinbaseDesk:
         path = request.path
         if path.startswith("/stand-in/"):
             return Reply(self._own(request, path.removeprefix("/stand-in/")))
-        call = "create" if (request.method, path) == ("POST", f"{ROOT}/checkouts") else "look"
+        asked = "refund" if path.endswith("/refund") else "look"
+        call = "create" if (request.method, path) == ("POST", f"{ROOT}/checkouts") else asked
         self.calls[call] = self.calls.get(call, 0) + 1
         return self.faults.met(call, lambda: self._answer(request))
 
@@ -80,8 +81,29 @@ class CoinbaseDesk:
                 "currency": "USDC",
             }
             one["transactionHash"] = f"0x{self.chance.getrandbits(256):064x}"
-        if self.hook is not None and status in EVENTS:
-            self._outgoing.append(self._event(one, EVENTS[status]))
+        self._tell(one, EVENTS.get(status, ""))
+
+    def settle_refund(self, refund_id: str, status: str) -> None:
+        """What becomes of a refund on the chain: COMPLETED or FAILED."""
+        one, refund = next(
+            (one, refund)
+            for one in self.checkouts.values()
+            for refund in one.get("refunds", [])
+            if refund["id"] == refund_id
+        )
+        refund["status"] = status
+        one["updatedAt"] = self._now()
+        back = sum((Decimal(r["amount"]) for r in _standing(one, "COMPLETED")), Decimal(0))
+        one["refundedAmount"] = str(back)
+        if back:
+            whole = back == Decimal(one["amount"])
+            one["status"] = "REFUNDED" if whole else "PARTIALLY_REFUNDED"
+        kind = "success" if status == "COMPLETED" else "failed"
+        self._tell(one, f"checkout.refund.{kind}")
+
+    def _tell(self, one: dict[str, Any], kind: str) -> None:
+        if self.hook is not None and kind:
+            self._outgoing.append(self._event(one, kind))
 
     def _event(self, one: dict[str, Any], kind: str) -> Message:
         assert self.hook is not None, "only what is subscribed to is sent"
@@ -109,10 +131,12 @@ class CoinbaseDesk:
             wanted = request.one("status")
             rows = [c for c in self.checkouts.values() if wanted in ("", c["status"])]
             return as_json({"checkouts": rows, "nextPageToken": ""})
-        found = re.match(r"/checkouts/([0-9a-f]{24})(/deactivate)?\Z", path)
+        found = re.match(r"/checkouts/([0-9a-f]{24})(/deactivate|/refund)?\Z", path)
         one = self.checkouts.get(found[1]) if found else None
         if one is None or found is None:
             return _wrong(404, "not_found", "Checkout not found.")
+        if found[2] == "/refund" and request.method == "POST":
+            return self._refund(request, one)
         if found[2] and request.method == "POST":
             if one["status"] != "ACTIVE":
                 return _wrong(400, "invalid_request", "Only an active checkout is deactivated.")
@@ -148,11 +172,8 @@ class CoinbaseDesk:
         once = request.headers.get("x-idempotency-key", "")
         if once in self._keys:
             return as_json(self.checkouts[self._keys[once]], 201)
-        try:
-            body = json.loads(request.body)
-            amount, currency = body["amount"], body["currency"]
-        except (ValueError, TypeError, KeyError):
-            return _wrong(400, "invalid_request", "amount and currency are needed.")
+        body = _object(request)
+        amount, currency = body.get("amount"), body.get("currency")
         if not isinstance(amount, str) or not _AMOUNT.match(amount) or not Decimal(amount) > 0:
             return _wrong(400, "invalid_request", "amount is text with at most two decimals.")
         if currency != "USDC" or body.get("network", "base") != "base":
@@ -175,6 +196,36 @@ class CoinbaseDesk:
             self._keys[once] = id
         return as_json(self.checkouts[id], 201)
 
+    def _refund(self, request: Request, one: dict[str, Any]) -> Answer:
+        once = request.headers.get("x-idempotency-key", "")
+        known = [r for r in one.get("refunds", []) if once and self._keys.get(once) == r["id"]]
+        if known:
+            return as_json({"checkout": one, "refund": known[0]}, 201)
+        body = _object(request)
+        amount = body.get("amount")
+        if not isinstance(amount, str) or not _AMOUNT.match(amount) or not Decimal(amount) > 0:
+            return _wrong(400, "invalid_request", "amount is text with at most two decimals.")
+        if body.get("currency", "USDC") != "USDC" or len(str(body.get("reason", ""))) > 500:
+            return _wrong(400, "invalid_request", "USDC, and a reason of at most 500 characters.")
+        gone = sum(
+            (Decimal(r["amount"]) for r in _standing(one, "PENDING", "COMPLETED")), Decimal()
+        )
+        if one["status"] not in PAID or Decimal(amount) > Decimal(one["amount"]) - gone:
+            return _wrong(400, "invalid_request", "So much cannot be refunded.")
+        refund = {
+            "id": f"{self.chance.getrandbits(96):024x}",
+            "checkoutId": one["id"],
+            "amount": amount,
+            "currency": "USDC",
+            "status": "PENDING",
+            "reason": str(body.get("reason", "")),
+            "createdAt": self._now(),
+        }
+        one.setdefault("refunds", []).append(refund)
+        if once:
+            self._keys[once] = str(refund["id"])
+        return as_json({"checkout": one, "refund": refund}, 201)
+
     def _expire(self) -> None:
         now = datetime.fromtimestamp(self.clock.now_ns() // NS, UTC)
         for id, one in self.checkouts.items():
@@ -182,11 +233,17 @@ class CoinbaseDesk:
                 self.settle(id, "EXPIRED")
 
     def _own(self, request: Request, place: str) -> Answer:
-        """``state``, ``faults``, ``checkouts/ID/STATUS``: what no real API has."""
+        """``state``, ``faults``, ``checkouts/ID/STATUS``, ``refunds/ID/STATUS``: what no real API
+        has."""
         if place == "state":
             return as_json({"stand_in": "coinbase", "checkouts": list(self.checkouts.values())})
         if place == "faults" and request.method == "POST":
             return self.faults.read(request.body)
+        found = re.match(r"refunds/(\w+)/(COMPLETED|FAILED)\Z", place)
+        refunds = {r["id"] for one in self.checkouts.values() for r in one.get("refunds", [])}
+        if request.method == "POST" and found and found[1] in refunds:
+            self.settle_refund(found[1], found[2])
+            return as_json({"refund": found[1], "status": found[2]})
         found = re.match(r"checkouts/(\w+)/([A-Z_]+)\Z", place)
         if request.method == "POST" and found and found[1] in self.checkouts:
             self.settle(found[1], found[2])
@@ -205,6 +262,18 @@ _KEPT = (
     "successRedirectUrl",
     "failRedirectUrl",
 )
+
+
+def _standing(one: dict[str, Any], *statuses: str) -> list[dict[str, Any]]:
+    return [refund for refund in one.get("refunds", []) if refund["status"] in statuses]
+
+
+def _object(request: Request) -> dict[str, Any]:
+    try:
+        found = json.loads(request.body or b"{}")
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _wrong(status: int, kind: str, message: str) -> Answer:

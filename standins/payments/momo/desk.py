@@ -23,7 +23,11 @@ NOTE_MAX = 160
 CURRENCY = "EUR"  # the sandbox knows no other
 LOCAL = ("127.0.0.1", "localhost", "::1")
 PRODUCTS = ("collection", "disbursement")
-KINDS = {"collection": ("requesttopay", "payer"), "disbursement": ("transfer", "payee")}
+# What a product is asked for, and who the other party of it is: a refund names a payment instead.
+KINDS = {
+    "collection": {"requesttopay": "payer"},
+    "disbursement": {"transfer": "payee", "refund": ""},
+}
 _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,2})?\Z")
 _NOTE = re.compile(r"[\w .,:;()/-]*\Z")
 
@@ -42,9 +46,10 @@ def refused(status: int, code: str, message: str = "") -> Refusal:
 
 @dataclass
 class Asked:
-    """One request to pay or transfer. ``told``: its callback was given out."""
+    """One request to pay, transfer or refund. ``told``: its callback was given out."""
 
     product: str
+    kind: str
     body: dict[str, Any]
     fate: Fate
     at_ns: int
@@ -101,17 +106,18 @@ class MomoDesk:
             found.append(Message("PUT", one.callback, headers, body))
         return found
 
-    def paid(self, product: str) -> list[Asked]:
+    def paid(self, product: str, kind: str = "") -> list[Asked]:
         """What went through, for tests: each is money that moved."""
         now = self.clock.now_ns()
-        of = [one for one in self.asked.values() if one.product == product]
+        of = [o for o in self.asked.values() if o.product == product and kind in ("", o.kind)]
         return [one for one in of if one.status(now) == "SUCCESSFUL"]
 
     def _name(self, request: Request) -> str:
         parts = request.path.strip("/").split("/")
         if parts[-1] == "token":
             return "token"
-        asked = next((kind for kind, _ in KINDS.values() if kind in parts), parts[-1])
+        kinds = [kind for of in KINDS.values() for kind in of]
+        asked = next((kind for kind in kinds if kind in parts), parts[-1])
         return asked if request.method == "POST" else f"look_{asked}"
 
     def _answer(self, request: Request) -> Answer:
@@ -133,12 +139,12 @@ class MomoDesk:
         if (request.method, rest) == ("POST", "token"):
             return self._token(request, product)
         self._allowed(request, product)
-        kind, _ = KINDS[product]
         rest = rest.removeprefix("v1_0/")
-        if (request.method, rest) == ("POST", kind):
-            return self._ask(request, product)
-        if request.method == "GET" and (found := re.match(rf"{kind}/([^/]+)\Z", rest)):
-            return self._look(product, found[1])
+        kind, _, reference = rest.partition("/")
+        if kind in KINDS[product] and (request.method, reference) == ("POST", ""):
+            return self._ask(request, product, kind)
+        if kind in KINDS[product] and request.method == "GET" and "/" not in reference:
+            return self._look(kind, reference)
         return self._other(request, product, rest)
 
     def _other(self, request: Request, product: str, rest: str) -> Answer:
@@ -215,25 +221,47 @@ class MomoDesk:
             raise refused(400, "BAD_REQUEST", "X-Reference-Id must be a UUID of version 4.")
         return str(found)
 
-    def _ask(self, request: Request, product: str) -> Answer:
+    def _ask(self, request: Request, product: str, kind: str) -> Answer:
         owner = self._allowed(request, product)
         reference = self._reference(request)
         callback = self._callback(request, owner)
         body = _object(request)
-        _, party = KINDS[product]
-        who = body.get(party)
+        original = self._refundable(body) if kind == "refund" else None
+        party = "payer" if original is not None else KINDS[product][kind]
+        who = (body if original is None else original.body).get(party)
         number = str(who.get("partyId", "")) if isinstance(who, dict) else ""
         self._check(body, number)
         if reference in self.asked:
             said = "Duplicated reference id. Creation of resource failed."
             raise refused(409, "RESOURCE_ALREADY_EXIST", said)
         found = fate(product, number, observed=self.observed)
+        if original is not None and Decimal(body["amount"]) > self._left(original):
+            found = Fate("FAILED", "NOT_ALLOWED")
         if product == "disbursement" and Decimal(body["amount"]) > self._balance(product):
             found = Fate("FAILED", "NOT_ENOUGH_FUNDS")
         transaction = str(self.chance.randrange(10**9, 10**10))
         now = self.clock.now_ns()
-        self.asked[reference] = Asked(product, body, found, now, callback, transaction)
+        self.asked[reference] = Asked(product, kind, body, found, now, callback, transaction)
         return Answer(202, b"")
+
+    def _refundable(self, body: dict[str, Any]) -> Asked:
+        """The payment that a refund names, if its money came."""
+        original = self.asked.get(str(body.get("referenceIdToRefund", "")).lower())
+        if original is None or original not in self.paid("collection"):
+            raise refused(404, "RESOURCE_NOT_FOUND", "There is no such payment to refund.")
+        return original
+
+    def _left(self, original: Asked) -> Decimal:
+        """What of a payment did not go back yet, and is not on its way."""
+        now = self.clock.now_ns()
+        gone = [
+            Decimal(one.body["amount"])
+            for one in self.asked.values()
+            if one.kind == "refund"
+            and self.asked[str(one.body["referenceIdToRefund"]).lower()] is original
+            and not (one.over(now) and one.status(now) != "SUCCESSFUL")
+        ]
+        return Decimal(original.body["amount"]) - sum(gone, Decimal(0))
 
     def _check(self, body: dict[str, Any], number: str) -> None:
         amount = body.get("amount")
@@ -260,16 +288,18 @@ class MomoDesk:
             raise refused(500, "INVALID_CALLBACK_URL_HOST")
         return url
 
-    def _look(self, product: str, reference: str) -> Answer:
+    def _look(self, kind: str, reference: str) -> Answer:
         one = self.asked.get(reference.lower())
-        if one is None or one.product != product:
+        if one is None or one.kind != kind:
             raise refused(404, "RESOURCE_NOT_FOUND", "Requested resource was not found.")
         return as_json(self._shown(reference.lower(), one))
 
     def _shown(self, reference: str, one: Asked) -> dict[str, Any]:
         status = one.status(self.clock.now_ns())
-        _, party = KINDS[one.product]
-        shown = {name: one.body.get(name, "") for name in _SHOWN} | {party: one.body[party]}
+        party = KINDS[one.product][one.kind]
+        shown = {name: one.body.get(name, "") for name in _SHOWN}
+        if party:
+            shown[party] = one.body[party]
         shown["status"] = status
         if status == "SUCCESSFUL":
             shown["financialTransactionId"] = one.transaction

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import structlog
-
 from tests.sim.money.breaks import BREAKS, planted
+from tests.sim.money.logs import quiet
 from tests.sim.money.run import STEPS, Result, run_seed
 from tests.sim.whole.ground import SERVER, Server, server
 
@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a replay
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.sim.money", *arguments])
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    quiet()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)  # a world lives for seconds
     ground = server()
     try:
         return _run(asked, ground) if asked.jobs == 1 else _many(asked, ground)

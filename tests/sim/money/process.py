@@ -15,14 +15,20 @@ import httpx
 import stripe
 from sqlalchemy.exc import OperationalError
 
-from brain.adapters.payments.momo import MomoAccount, MomoDisburser, MomoHttp
+from brain.adapters.payments.momo import (
+    MomoAccount,
+    MomoCollector,
+    MomoDisburser,
+    MomoHttp,
+    MomoRefunder,
+)
 from brain.adapters.payments.settings import PaymentSettings
 from brain.adapters.payments.stripe import open_stripe
-from brain.payments import Desk, PaymentTerms
+from brain.payments import Desk, PaymentTerms, Processor
 from brain.payouts import Disbursers, Every, PayoutTerms
 from brain.plumbing import Tx
 from standins.payments.front import App as MomoApp
-from standins.payments.momo.app import DISBURSEMENT_KEY, USER, USER_KEY
+from standins.payments.momo.app import COLLECTION_KEY, DISBURSEMENT_KEY, USER, USER_KEY
 from standins.payments.momo.desk import MomoDesk
 from standins.payments.stripe import KEY, SECRET
 from standins.payments.stripe.asgi import App
@@ -130,21 +136,33 @@ def money_process(ground: Ground, outside: Outside, name: str) -> MoneyProcess:
     settings = PaymentSettings(
         stripe_api_key=KEY, stripe_webhook_secret=SECRET, stripe_api_base="http://127.0.0.1:1"
     )
-    http = InProcess(Wire(outside.stripe, made))
-    processor, _ = open_stripe(settings, ground.clock, http=http)
-    made.desk = Desk({processor.name: processor}, PaymentTerms(public_url="http://brain"))
+    cards, _ = open_stripe(settings, ground.clock, http=InProcess(Wire(outside.stripe, made)))
+    wire = Wire(MomoApp(outside.momo), made)
+    back = MomoRefunder(_momo("disbursement", DISBURSEMENT_KEY, made, wire))
+    phones = Processor(
+        MomoCollector(_momo("collection", COLLECTION_KEY, made, wire)),
+        ("mobile_money",),
+        currency="EUR",
+        refunder=back,
+        refund_looker=back,
+    )
+    terms = PaymentTerms(public_url="http://brain")
+    made.desk = Desk({one.name: one for one in (cards, phones)}, terms)
+    disburser = MomoDisburser(_momo("disbursement", DISBURSEMENT_KEY, made, wire))
+    made.terms = PayoutTerms(Disbursers({"momo": disburser}), Every.WEEK, MATURES_SECONDS)
+    return made
+
+
+def _momo(product: str, key: str, process: MoneyProcess, wire: Wire) -> MomoHttp:
     account = MomoAccount(
-        product="disbursement",
+        product=product,
         base_url="http://momo",
         environment="sandbox",
-        subscription_key=DISBURSEMENT_KEY,
+        subscription_key=key,
         user=USER,
         user_key=USER_KEY,
     )
-    wire = Wire(MomoApp(outside.momo), made)
-    disburser = MomoDisburser(MomoHttp(account, ground.clock, wire))
-    made.terms = PayoutTerms(Disbursers({"momo": disburser}), Every.WEEK, MATURES_SECONDS)
-    return made
+    return MomoHttp(account, process.ground.clock, wire)
 
 
 Make = Callable[[str], MoneyProcess]

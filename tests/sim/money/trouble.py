@@ -14,6 +14,7 @@ from brain.payments.service import RefillWish, TopUpWish
 from kernel.clock import NS
 from kernel.ids import AccountId
 from kernel.money import Money
+from standins.payments.front import Fault as MomoFault
 from standins.payments.stripe.call import Call
 from standins.payments.stripe.checkout import pay
 from standins.payments.stripe.disputes import OVER, decide, open_dispute
@@ -24,10 +25,13 @@ from standins.payments.stripe.methods import change_card
 from standins.payments.stripe.refusals import Refused
 from tests.sim.money.meter import RATE, pool_terms
 from tests.sim.money.process import MoneyProcess
-from tests.sim.money.world import World
+from tests.sim.money.world import DAY_MAX, MONTH_MAX, REFILL, World
 
 DECLINES = ("insufficient_funds", "generic_decline", "expired_card", "processing_error")
 CARDS = ("pm_card_visa", "pm_card_chargeDeclined", "pm_card_mastercard")
+# Pays, pays after a while, is refused on the phone, does not exist.
+PHONES = ("256772123456", "46733123454", "46733123451", "46733123455")
+MOMO_CALLS = ("requesttopay", "look_requesttopay", "refund", "look_refund", "transfer", "token")
 STORMS = (((1, 1), 0.5), ((1, 3), 0.35), ((1, 20), 0.15))
 JUMP_NS = (-2 * NS, 300 * NS)
 
@@ -60,6 +64,7 @@ async def _people(world: World) -> None:
     acts: list[tuple[float, str, Callable[[MoneyProcess], Awaitable[object]]]] = [
         (0.35, "top-up", lambda p: top_up(world, p, account)),
         (0.12, "page", lambda p: top_up(world, p, account, method=service.PAGE)),
+        (0.15, "phone", lambda p: top_up(world, p, account, method="mobile_money")),
         (0.12, "refund", lambda p: give_back(world, p)),
         (0.05, "refill", lambda p: refill(world, p, account)),
         (0.6, "slice", lambda p: world.meter.gateway.slice(p, world.chance.choice(world.people))),
@@ -81,10 +86,11 @@ async def top_up(
     world: World, process: MoneyProcess, account: AccountId, *, method: str = service.CARD
 ) -> None:
     """What the route does, in the same order."""
-    wish = TopUpWish(account, Money.usd(str(world.chance.randint(5, 60))), method)
-    payer = await service.payer_for(process.ctx, process.desk, wish)
+    payer = world.chance.choice(PHONES) if method == "mobile_money" else None
+    wish = TopUpWish(account, Money.usd(str(world.chance.randint(5, 60))), method, payer)
+    pays = await service.payer_for(process.ctx, process.desk, wish)
     async with process.ctx.db.begin() as tx:
-        row = await service.open_topup(tx, process.ctx, process.desk, wish, payer)
+        row = await service.open_topup(tx, process.ctx, process.desk, wish, pays)
     await step_now(process.ctx, process.desk, row.topup_id)
 
 
@@ -107,9 +113,9 @@ async def refill(world: World, process: MoneyProcess, account: AccountId) -> Non
     wish = RefillWish(
         enabled=world.chance.random() < 0.8,
         threshold=Money.usd("5"),
-        amount=Money.usd("10"),
-        day_max=Money.usd("40"),
-        month_max=Money.usd("80"),
+        amount=REFILL,
+        day_max=DAY_MAX,
+        month_max=MONTH_MAX,
         card=None,
     )
     await service.set_refill(process.ctx, process.desk, account, wish)
@@ -176,6 +182,10 @@ def _outside(world: World) -> None:
         count = chance.randint(1, 3)
         shell.faults.add([Fault(kind, when=when, next=count, seconds=60, call="POST")])
         world.faults.happens(f"stripe_{kind}")
+    if chance.random() < 0.2:
+        call, kind_of = chance.choice(MOMO_CALLS), chance.choice(("before", "after"))
+        world.outside.momo.faults.add(MomoFault(call, kind_of, chance.choice((0, 500, 503))))
+        world.faults.happens(f"momo_{kind_of}")
     copies = chance.choices([pair for pair, _ in STORMS], [share for _, share in STORMS])[0]
     shell.hooks.manners = Manners(
         copies=copies,
@@ -193,6 +203,7 @@ def peace(world: World) -> None:
     world.at_peace = True
     world.faults.on = False
     world.outside.stripe.shell.faults.clear()
+    world.outside.momo.faults.clear()
     world.outside.stripe.shell.hooks.manners = Manners()
     good = {"decline": "", "processing_seconds": 0.0, "authenticate": "never"}
     for method in world.outside.stripe.book.hidden:

@@ -36,6 +36,7 @@ WORKERS = 2
 NUMBERS = ("256772123456", "46733123450", "46733123454")  # pays, refuses, pays after a while
 HOOK = "http://brain/webhooks/stripe"
 LONG_SECONDS = 600
+REFILL, DAY_MAX, MONTH_MAX = Money.usd("10"), Money.usd("40"), Money.usd("80")
 
 
 @dataclass

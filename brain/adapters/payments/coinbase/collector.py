@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
@@ -20,6 +21,10 @@ from brain.payments import (
     Order,
     PaymentRefused,
     PaymentState,
+    RefundOrder,
+    RefundSeen,
+    Reversal,
+    ReversalKind,
     Seen,
 )
 from kernel.clock import NS, Clock
@@ -37,6 +42,12 @@ _STATES = {
     "DEACTIVATED": PaymentState.FAILED,
     "FAILED": PaymentState.FAILED,
 }
+_REFUNDS = {
+    "PENDING": PaymentState.PENDING,
+    "COMPLETED": PaymentState.SUCCEEDED,
+    "FAILED": PaymentState.FAILED,
+}
+_OWN = re.compile(r"refund_[0-9a-zA-Z]{1,40}\b")
 _WHY = {"EXPIRED": "Nobody paid in time.", "DEACTIVATED": "It was called off."}
 
 
@@ -52,7 +63,7 @@ class CoinbaseCollector:
         if order.currency != "USD":
             raise PaymentRefused("Crypto top-ups are counted in dollars.")
         body: dict[str, Any] = {
-            "amount": f"{order.amount_minor // 100}.{order.amount_minor % 100:02d}",
+            "amount": _dollars(order.amount_minor),
             "currency": COIN,
             "network": NETWORK,
             "description": order.description[:200],
@@ -89,6 +100,7 @@ class CoinbaseCollector:
             if state is PaymentState.FAILED
             else None,
             refunded_minor=refunded,
+            reversals=_reversals(found.get("refunds")),
             fee_minor=fee,
             url=_text(found.get("url")),
         )
@@ -99,6 +111,20 @@ class CoinbaseCollector:
             await self._http.call("POST", f"/checkouts/{reference}/deactivate", {})
         except PaymentRefused:
             return
+
+    async def refund(self, refund: RefundOrder) -> RefundSeen:
+        """Our own id leads its reason: a look at the checkout tells the two of them together."""
+        body = {
+            "amount": _dollars(refund.amount_minor),
+            "currency": COIN,
+            "reason": f"{refund.id} {refund.reason}"[:500],
+        }
+        path = f"/checkouts/{refund.reference}/refund"
+        made = await self._http.call("POST", path, body, once=_key(refund.id))
+        one = None if made is None else made.get("refund")
+        if not isinstance(one, dict) or not isinstance(one.get("id"), str):
+            raise Away("Coinbase does not answer in its usual words.")
+        return RefundSeen(one["id"], _REFUNDS.get(str(one.get("status")), PaymentState.PENDING))
 
     async def close(self) -> None:
         await self._http.close()
@@ -142,6 +168,35 @@ class CoinbaseHints:
         good = hmac.new(self._secret, text, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(good.encode(), parts["v1"].encode("utf-8", "replace")):
             raise Forged("The message is not signed by Coinbase.")
+
+
+def _reversals(told: object) -> tuple[Reversal, ...]:
+    """The refunds of a checkout; none where it does not name them all in its coin: then its
+    totals count."""
+    found = []
+    for one in told if isinstance(told, list) else []:
+        known = isinstance(one, dict) and isinstance(one.get("id"), str)
+        amount = _cents(one.get("amount")) if known and one.get("currency") == COIN else None
+        if amount is None:
+            return ()
+        state = _REFUNDS.get(str(one.get("status")), PaymentState.PENDING)
+        own = _OWN.match(str(one.get("reason")))
+        found.append(
+            Reversal(
+                reference=one["id"],
+                kind=ReversalKind.REFUND,
+                amount_minor=amount,
+                stands=state is not PaymentState.FAILED,
+                refund_id=None if own is None else own[0],
+                settled=state is not PaymentState.PENDING,
+                reason=f"refund {state.value}",
+            )
+        )
+    return tuple(found)
+
+
+def _dollars(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
 
 
 def _key(order: str) -> str:

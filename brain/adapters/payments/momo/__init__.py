@@ -3,6 +3,7 @@
 from brain.adapters.payments.momo.collector import MomoCollector, MomoHints
 from brain.adapters.payments.momo.disburser import MomoDisburser
 from brain.adapters.payments.momo.http import MomoAccount, MomoHttp
+from brain.adapters.payments.momo.refunder import MomoRefunder
 from brain.adapters.payments.momo.settings import MomoSettings
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "MomoDisburser",
     "MomoHints",
     "MomoHttp",
+    "MomoRefunder",
     "MomoSettings",
 ]

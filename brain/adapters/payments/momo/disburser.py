@@ -12,6 +12,7 @@ from brain.adapters.payments.momo.http import (
 )
 from brain.adapters.payments.momo.words import (
     CURRENCIES,
+    OURS,
     REFUSALS,
     Status,
     amount_minor,
@@ -108,6 +109,8 @@ def _taken(answer: MomoAnswer, reference: str) -> Sight:
     """What the answer to a transfer means."""
     if answer.status in (202, 409):  # 409: an earlier try of the same order landed
         return Sight(PaymentSight.PENDING, reference=reference)
+    if answer.code in OURS:
+        raise NotNow(f"MoMo refuses our own account: {said(answer.code)}.", internal=answer.status)
     if answer.status == 400 or answer.code in REFUSALS:
         raise Declined(said(answer.code), internal=[answer.status, answer.code])
     if answer.status == 404:

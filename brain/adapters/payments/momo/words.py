@@ -46,6 +46,10 @@ REFUSALS = frozenset(
         "SENDER_ACCOUNT_NOT_ACTIVE",
     }
 )
+# Of these the one at fault is our own account there: it is no answer about the order.
+OURS = frozenset(
+    {"NOT_ENOUGH_FUNDS", "NOT_ALLOWED_TARGET_ENVIRONMENT", "INVALID_CALLBACK_URL_HOST"}
+)
 _SAID = {
     "PAYER_NOT_FOUND": "there is no wallet with this number",
     "PAYEE_NOT_FOUND": "there is no wallet with this number",

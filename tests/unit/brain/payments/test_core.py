@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brain.payments import core
-from brain.payments.core import USD, Exchange, Refill, Rule, Standing, Tried
+from brain.payments.core import USD, Exchange, Refill, Rule, Spent, Standing, Tried
 from brain.payments.ports import PaymentState, Reversal, ReversalKind, Seen
 from brain.payments.states import OPEN, REVERSAL, TOP_UP, ReversalState, TopUpEvent, TopUpState
 from kernel.errors import BadInput
@@ -38,7 +38,7 @@ def test_a_sum_outside_the_limits_is_refused(usd: str) -> None:
 
 @pytest.mark.parametrize("state", list(TopUpState))
 def test_money_that_came_is_credited_whatever_was_thought_before(state: TopUpState) -> None:
-    decided = core.judge(replace(OWN, state=state), PAID)
+    decided = core.judge(replace(OWN, state=state), PAID, NOW)
     if state is TopUpState.PAID:
         assert decided is None
     elif state is not TopUpState.CREATED:  # the processor does not know it yet
@@ -48,20 +48,20 @@ def test_money_that_came_is_credited_whatever_was_thought_before(state: TopUpSta
 
 @pytest.mark.parametrize("seen", [replace(PAID, amount_minor=2499), replace(PAID, currency="EUR")])
 def test_another_sum_is_looked_at_by_a_person(seen: Seen) -> None:
-    decided = core.judge(OWN, seen)
+    decided = core.judge(OWN, seen, NOW)
     assert decided is not None
     assert decided.event is TopUpEvent.PARK
 
 
 @pytest.mark.parametrize("seen", list(PaymentState))
 def test_what_is_paid_stays_paid(seen: PaymentState) -> None:
-    assert core.judge(replace(OWN, state=TopUpState.PAID), replace(PAID, state=seen)) is None
+    assert core.judge(replace(OWN, state=TopUpState.PAID), replace(PAID, state=seen), NOW) is None
 
 
 @pytest.mark.parametrize("state", list(TopUpState))
 @pytest.mark.parametrize("seen", list(PaymentState))
 def test_every_decision_is_a_move_of_the_table(state: TopUpState, seen: PaymentState) -> None:
-    decided = core.judge(replace(OWN, state=state), replace(PAID, state=seen))
+    decided = core.judge(replace(OWN, state=state), replace(PAID, state=seen), NOW)
     if decided is not None and state is not TopUpState.CREATED:
         assert TOP_UP.can(state, decided.event)
 
@@ -93,8 +93,11 @@ def tried(state: TopUpState, *, ago: timedelta, hard: bool = False, card: str = 
     return Tried(state, Money.usd("25"), card, hard, NOW - ago, NOW - ago)
 
 
-def decide(*before: Tried, free: str = "1", rule: Rule = RULE) -> Refill:
-    return core.refill(rule, Money.usd(free), before, NOW)
+def decide(
+    *before: Tried, free: str = "1", rule: Rule = RULE, day: str = "0", month: str = "0"
+) -> Refill:
+    spent = Spent(Money.usd(day), Money.usd(month))
+    return core.refill(rule, Money.usd(free), before, spent, NOW)
 
 
 def test_enough_credit_asks_for_nothing() -> None:
@@ -129,9 +132,26 @@ def test_a_card_refused_for_good_waits_for_another() -> None:
     assert decide(before, rule=replace(RULE, card="pm_2")).go
 
 
-def test_the_caps_count_what_was_begun_in_the_day_and_the_month() -> None:
-    day = [tried(TopUpState.PAID, ago=timedelta(hours=h)) for h in (1, 2, 3, 4)]
-    assert "day's cap" in decide(*day).why
-    month = [tried(TopUpState.PAID, ago=timedelta(days=d)) for d in range(1, 9)]
-    assert "month's cap" in decide(*month).why
-    assert decide(*month[:7]).go
+def test_the_caps_bound_what_is_begun_in_a_day_and_a_month() -> None:
+    assert "day's cap" in decide(day="75.01", month="75.01").why
+    assert "month's cap" in decide(day="0", month="175.01").why
+    assert decide(day="75", month="175").go
+
+
+PAST = NOW + timedelta(days=3)
+
+
+@pytest.mark.parametrize("state", [PaymentState.UNKNOWN, PaymentState.PENDING])
+def test_what_no_processor_ends_is_left_to_a_person_in_the_end(state: PaymentState) -> None:
+    seen = replace(PAID, state=state)
+    soon, late = core.judge(OWN, seen, NOW), core.judge(OWN, seen, PAST)
+    assert soon is None
+    assert late is not None
+    assert late.event is TopUpEvent.PARK
+    assert core.judge(replace(OWN, state=TopUpState.PARKED), seen, PAST) is None
+    assert core.judge(replace(OWN, state=TopUpState.PARKED), PAID, PAST) is not None
+
+
+@given(st.floats(0, 10**7))
+def test_a_refund_on_its_way_is_looked_at_hourly_at_least(age: float) -> None:
+    assert 5 <= core.follow_refund_seconds(age) <= 3600
