@@ -130,7 +130,7 @@ async def run(settings: Settings) -> bool:
             telemetry = Telemetry(gpus, HostMeter(boot_ns, docker_root(settings)), clock)
             updated = asyncio.Event()
             shells = Shells(hands.engine, clock, installation_id=identity.installation_id)
-            links = Links(clock, boot_ns, shell=shells.serve_shell)
+            links = Links(clock, boot_ns, shell=shells.serve_shell, memory=home.gateways_file)
             checks, preflight = make_checks(home, hands, client, identity, clock, boot_ns)
             extras: tuple[Extra, ...] = (
                 telemetry,

@@ -49,6 +49,10 @@ class Home:
         return self.path / "state.json"
 
     @property
+    def gateways_file(self) -> Path:
+        return self.path / "gateways.json"
+
+    @property
     def minutes_file(self) -> Path:
         return self.path / "minutes.json"
 

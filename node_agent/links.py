@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
 import structlog
 from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_random
@@ -17,6 +20,7 @@ from kernel.clock import Clock
 from kernel.wire.agent import Beat, BeatAnswer, GatewayAddress
 from node_agent import core
 from node_agent.bell import Bell
+from node_agent.files import read_if_there, write_private
 from node_agent.link import is_local
 from node_agent.link_dial import Dialler
 from node_agent.link_tether import Gear, Shell, Tether, Tie
@@ -46,6 +50,7 @@ class Links:
         *,
         dialler: Dialler | None = None,
         shell: Shell | None = None,
+        memory: Path | None = None,
     ) -> None:
         self._boot_ns = boot_ns
         self._clock = clock
@@ -53,7 +58,10 @@ class Links:
         self.ask_for_beat: Callable[[], None] = lambda: None
         self._asking: asyncio.Task[None] | None = None
         self._bell = Bell(clock)
-        self._gateways: dict[str, GatewayAddress] = {}  # by boot id, as of the last beat
+        self._memory = memory
+        # By boot id, as of the last beat; of an earlier start's, where the brain is away.
+        self._gateways: dict[str, GatewayAddress] = {one.boot_id: one for one in _load(memory)}
+        self._kept = self._gateways
         self._ties: dict[str, Tie] = {}
         self._ends_ns: dict[str, int] = {}  # when each lease's time is over
         self._warned: frozenset[str] = frozenset()
@@ -65,6 +73,9 @@ class Links:
     def hear(self, answer: BeatAnswer, sent_ns: int) -> None:
         """The gateways that the brain names now. None at all is no news: what stands stays."""
         self._gateways = {one.boot_id: one for one in answer.gateways[:GATEWAYS_MAX]}
+        if self._memory is not None and self._gateways and self._gateways != self._kept:
+            self._kept = self._gateways
+            write_private(self._memory, msgspec.json.encode([*self._kept.values()]))
         self._settle()
 
     def see(self, state: AgentState, works: Sequence[Work]) -> None:
@@ -130,6 +141,14 @@ class Links:
         if not task.cancelled() and task.exception() is not None:
             log.error("links_failed", exc_info=task.exception())
         self._bell.ring()
+
+
+def _load(memory: Path | None) -> list[GatewayAddress]:
+    """What an earlier start was told last; a file that is damaged is no more than a hint lost."""
+    content = None if memory is None else read_if_there(memory)
+    with suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(content or b"[]", type=list[GatewayAddress])[:GATEWAYS_MAX]
+    return []
 
 
 def ties_of(state: AgentState, works: Sequence[Work]) -> dict[str, Tie]:

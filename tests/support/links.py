@@ -83,8 +83,13 @@ async def node_links(
         await asyncio.wait({running})
 
 
-def show(links: Links, gateways: list[GatewayAddress], *leases: tuple[DesiredLease, int]) -> None:
-    """What the agent would show its links after a beat and a look."""
+def show(
+    links: Links,
+    gateways: list[GatewayAddress],
+    *leases: tuple[DesiredLease, int],
+    heard: bool = True,
+) -> None:
+    """What the agent would show its links after a beat (if it was answered) and a look."""
     far_ns = time.monotonic_ns() + 3600 * NS
     held = {lease.lease_id: Held(lease, far_ns, ready_ref="run") for lease, _ in leases}
     works = [
@@ -101,4 +106,5 @@ def show(links: Links, gateways: list[GatewayAddress], *leases: tuple[DesiredLea
         for lease, port in leases
     ]
     links.see(AgentState("boot", leases=held), works)
-    links.hear(BeatAnswer(generation=1, gateways=gateways), 0)
+    if heard:
+        links.hear(BeatAnswer(generation=1, gateways=gateways), 0)
