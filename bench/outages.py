@@ -8,7 +8,6 @@ revoked; a thousand requests come at once for an account that can pay for a few.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import signal
@@ -27,14 +26,16 @@ import asyncpg
 from bench.figure import Figure
 from bench.truth import settled
 from bench.truth_books import begun_in
-from bench.truth_load import Broken, answer_of
+from bench.truth_load import chat
 from bench.truth_place import Place, place
+from bench.truth_wire import Wire, connect
 from kernel.money import NANO
 from tests.support.wait import until
 
 CLIENTS, GAP_SECONDS = 16, 0.05
 VALKEY_SECONDS, POSTGRES_SECONDS = 90.0, 60.0
 NOTICED_SECONDS = 1.5
+ANSWER_SECONDS_MAX = 30.0
 CONNECTIONS = 12  # each stays with one process: so many reach all of them
 PARALLEL, CREDITS = 1000, 10
 HOLD_NANO = 50_000  # what the key of the poor account may spend on a request, so what is held
@@ -68,41 +69,27 @@ class Seen:
         return 1000 * ranked[-(-len(ranked) * 99 // 100) - 1] if ranked else 0.0
 
 
-def chat(key: str, model: str, tokens: int, *, stream: bool = False) -> bytes:
-    """A whole request."""
-    messages = [{"role": "user", "content": "Which node runs this?"}]
-    asked = {"model": model, "messages": messages, "max_tokens": tokens, "stream": stream}
-    body = json.dumps(asked | ({"ignore_eos": True} if stream else {})).encode()
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer %b\r\n"
-        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (key.encode(), len(body), body)
-
-
 class Caller:
     """A kept connection to one gateway process; 0 stands for one that broke."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._wire: Wire | None = None
 
     async def ask(self, request: bytes) -> int:
         try:
-            if self._streams is None:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-            reader, writer = self._streams
-            writer.write(request)
-            async with asyncio.timeout(30):
-                status, _, _ = await answer_of(reader)
-            return status
-        except (OSError, TimeoutError, Broken, asyncio.IncompleteReadError):
+            wire = self._wire = self._wire or await connect(self._port)
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await wire.ask(request)
+            return wire.status
+        except (OSError, TimeoutError):
             self.close()
             return 0
 
     def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-            self._streams = None
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None
 
 
 async def strangers(here: Place, seconds: float) -> Seen:
@@ -194,7 +181,7 @@ async def refused_after(here: Place) -> float:
 async def thousand_at_once(here: Place, parallel: int = PARALLEL) -> tuple[int, int, Counter[int]]:
     """For how many requests there was money, how many a worker began, and the answers."""
     key, afforded = await asyncio.to_thread(_poor, here)
-    request = chat(key, here.product.ready["model"], 400, stream=True)
+    request = chat(key, here.product.ready["model"], 400, stream=True, ignore_eos=True)
     callers = [Caller(here.ports[n % len(here.ports)]) for n in range(parallel)]
     known = [Caller(port) for port in here.ports]
 

@@ -117,7 +117,11 @@ def early() -> None:
             real(self, link)
         finally:
             Link.send = send  # type: ignore[method-assign]
-        asyncio.get_running_loop().call_later(0.3, self._client.cut)
+        asyncio.get_running_loop().call_later(0.3, leave, self)
+
+    def leave(exchange: Exchange) -> None:
+        exchange._client.cut()
+        exchange.client_gone()
 
     Exchange.link_ready = link_ready  # type: ignore[method-assign]
 

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from bench.truth_wire import Broken, Stage, Wire, connect
+
 SECONDS_MAX = 30.0  # of one answer; a worker that dies is replaced within that
-PAUSE_SECONDS = 0.05  # after a connection or an answer that failed
+PAUSE_SECONDS = 0.3  # after a connection or an answer that failed: who comes back needs the cores
 ABORTS, STREAMS = 0.1, 0.25  # shares of the requests; the rest is plain
-HEAD_BYTES_MAX = 1 << 16
-
-
-class Broken(Exception):
-    """No whole answer came."""
+LEAVES = (None, Stage.HEAD, Stage.EVENT)  # at once, after the head, in the stream
+LEAVES_WITHIN_SECONDS = 0.05
+PLAIN_TOKENS, STREAM_TOKENS = (1, 4), (4, 12)
 
 
 class Left(Exception):
@@ -40,6 +40,17 @@ class Told:
     unheard: int = 0  # nobody listened
 
 
+def chat(key: str, model: str, tokens: int, *, stream: bool = False, **more: object) -> bytes:
+    """A whole request."""
+    messages = [{"role": "user", "content": "Which node runs this?"}]
+    asked = {"model": model, "messages": messages, "max_tokens": tokens, "stream": stream}
+    body = json.dumps(asked | more).encode()
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer %b\r\n"
+        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+    ) % (key.encode(), len(body), body)
+
+
 @dataclass
 class Load:
     """``run`` clients until ``requests`` were sent."""
@@ -52,6 +63,10 @@ class Load:
     clients: int = 48
     told: Told = field(default_factory=Told)
 
+    def __post_init__(self) -> None:
+        self._plain = [chat(self.key, self.model, n) for n in _all(PLAIN_TOKENS)]
+        self._streams = [chat(self.key, self.model, n, stream=True) for n in _all(STREAM_TOKENS)]
+
     async def run(self) -> None:
         numbers = [self.chance.getrandbits(64) for _ in range(self.clients)]
         await asyncio.gather(*(self._client(Random(number)) for number in numbers))
@@ -60,7 +75,7 @@ class Load:
         place = chance.randrange(len(self.ports))
         while self.told.sent < self.requests:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[place])
+                wire = await connect(self.ports[place])
             except OSError:
                 self.told.unheard += 1
                 place = (place + 1) % len(self.ports)
@@ -68,86 +83,44 @@ class Load:
                 continue
             try:
                 while self.told.sent < self.requests:
-                    await self._ask(chance, reader, writer)
+                    await self._ask(chance, wire)
             except Left:
                 self.told.left += 1
                 self.told.sent += 1
-            except (Broken, OSError, TimeoutError, asyncio.IncompleteReadError):
+            except (Broken, TimeoutError):
                 self.told.broken += 1
                 self.told.sent += 1
                 place = (place + 1) % len(self.ports)
                 await asyncio.sleep(PAUSE_SECONDS)
             finally:
-                writer.transport.abort()
+                wire.abort()
 
-    async def _ask(
-        self, chance: Random, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _ask(self, chance: Random, wire: Wire) -> None:
         kind = chance.random()
-        stream = kind < ABORTS + STREAMS
-        tokens = chance.randint(8, 40) if stream else chance.randint(1, 4)
-        writer.write(self._request(stream=stream, tokens=tokens))
+        if kind < ABORTS:
+            await self._leave(chance, wire)
         async with asyncio.timeout(SECONDS_MAX):
-            if kind < ABORTS:
-                await self._leave(chance, reader)
-                return
-            status, request_id, done = await answer_of(reader)
-        self.told.statuses[status] += 1
-        if status != 200:
+            await wire.ask(chance.choice(self._streams if kind < ABORTS + STREAMS else self._plain))
+        told = self.told
+        told.statuses[wire.status] += 1
+        if wire.status != 200:
             await asyncio.sleep(PAUSE_SECONDS)
             return
-        self.told.sent += 1
-        if done:
-            self.told.whole.append(request_id)
+        told.sent += 1
+        if wire.done:
+            told.whole.append(wire.request_id)
 
-    async def _leave(self, chance: Random, reader: asyncio.StreamReader) -> None:
-        """Hang up: at once, after the head, or somewhere in the stream."""
-        place = chance.randrange(3)
-        if place:
-            await reader.readuntil(b"\r\n\r\n")
-        if place == 2:
-            await reader.readuntil(b"data: ")
-        await asyncio.sleep(chance.random() * 0.05)
+    async def _leave(self, chance: Random, wire: Wire) -> None:
+        """Hang up somewhere in a stream."""
+        request, upto = chance.choice(self._streams), chance.choice(LEAVES)
+        if upto is None:
+            wire.send(request)
+        else:
+            async with asyncio.timeout(SECONDS_MAX):
+                await wire.ask(request, upto)
+        await asyncio.sleep(chance.random() * LEAVES_WITHIN_SECONDS)
         raise Left
 
-    def _request(self, *, stream: bool, tokens: int) -> bytes:
-        body = json.dumps(
-            {
-                "model": self.model,
-                "messages": [{"role": "user", "content": "Which node runs this?"}],
-                "max_tokens": tokens,
-                "stream": stream,
-            }
-        ).encode()
-        return (
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\n"
-            b"authorization: Bearer %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (self.key.encode(), len(body), body)
-        )
 
-
-async def answer_of(reader: asyncio.StreamReader) -> tuple[int, str, bool]:
-    """Status, request id, and whether the answer was whole: for a stream, up to its mark."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = int(head[9:12])
-    request_id = _field(head, b"x-request-id")
-    if length := _field(head, b"content-length"):
-        body = await reader.readexactly(int(length))
-        return status, request_id, bool(body)
-    last = b""
-    while size := int(await _line(reader), 16):
-        last = (await reader.readexactly(size + 2))[-64:]
-    await reader.readexactly(2)
-    return status, request_id, b"[DONE]" in last
-
-
-async def _line(reader: asyncio.StreamReader) -> bytes:
-    line = await reader.readline()
-    if not line.endswith(b"\n"):
-        raise Broken
-    return line
-
-
-def _field(head: bytes, name: bytes) -> str:
-    found = head.partition(b"\r\n" + name + b": ")[2]
-    return found.partition(b"\r\n")[0].decode()
+def _all(ends: tuple[int, int]) -> range:
+    return range(ends[0], ends[1] + 1)

@@ -58,12 +58,11 @@ class Place:
             token = brain.post("/auth/login", body)["access_token"]
         return Brain(url, token=token)
 
-    def start_anew(self) -> None:
+    def start_anew(self, admin: Brain) -> None:
         """Where the brain has given up the pool's deployment."""
-        with self.admin() as brain:
-            found = _pool(self, brain)
-            if found["state"] == "failed":
-                brain.post(f"/api/v1/deployments/{found['deployment_id']}/start")
+        found = _pool(self, admin)
+        if found["state"] == "failed":
+            admin.post(f"/api/v1/deployments/{found['deployment_id']}/start")
 
     async def serves(self) -> bool:
         """Whether a request through each gateway was answered."""
@@ -83,12 +82,14 @@ def secret(product: Installation, name: str) -> str:
 
 
 @asynccontextmanager
-async def place(broken: str = "") -> AsyncIterator[Place]:
-    """A whole installation on free ports, with a journal, two workers and two gateways."""
+async def place(broken: str = "", data: Path | None = None) -> AsyncIterator[Place]:
+    """A whole installation on free ports, with a journal, two workers and two gateways.
+
+    ``data``: a database that is there already."""
     folder = Path(tempfile.mkdtemp(prefix="ganglion-truth-"))
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        product, journal = Installation(folder / "home"), folder / "journal"
+        product, journal = Installation(folder / "home", data), folder / "journal"
         stack.callback(_stopped, product)
         own = {"STAND_IN_JOURNAL": str(journal)}
         ready = await asyncio.to_thread(product.start, extra=own)
@@ -97,8 +98,9 @@ async def place(broken: str = "") -> AsyncIterator[Place]:
         crew = await asyncio.to_thread(_join, product, folder, broken)
         stack.callback(crew.kill)
         here = Place(product, crew, journal)
-        await asyncio.to_thread(_scale, here)
-        await until(lambda: _workers(here) == WORKERS, READY_SECONDS_MAX, every=0.3)
+        with here.admin() as admin:  # one log-in: they have a rate
+            await asyncio.to_thread(_scale, here, admin)
+            await until(lambda: _workers(here, admin) == WORKERS, READY_SECONDS_MAX, every=0.3)
         await until(here.serves, READY_SECONDS_MAX, every=0.2)
         yield here
 
@@ -125,12 +127,10 @@ def _pool(here: Place, brain: Brain) -> Any:
     return next(one for one in found if one["pool"] and one["model"] == wanted)
 
 
-def _scale(here: Place) -> None:
-    with here.admin() as brain:
-        path = f"/api/v1/deployments/{_pool(here, brain)['deployment_id']}/scale"
-        brain.post(path, {"replicas": WORKERS})
+def _scale(here: Place, admin: Brain) -> None:
+    path = f"/api/v1/deployments/{_pool(here, admin)['deployment_id']}/scale"
+    admin.post(path, {"replicas": WORKERS})
 
 
-def _workers(here: Place) -> int:
-    with here.admin() as brain:
-        return int(_pool(here, brain)["ready_replicas"])
+def _workers(here: Place, admin: Brain) -> int:
+    return int(_pool(here, admin)["ready_replicas"])
