@@ -120,7 +120,8 @@ class Hold(Base):
 
 
 class AccountStanding(Base):
-    """Whether an account is stopped for want of credit, and why."""
+    """Whether an account is stopped for want of credit, and why. Its last stop is kept when that
+    is lifted, as its owner is still to be told."""
 
     __tablename__ = "account_standing"
 
@@ -128,6 +129,8 @@ class AccountStanding(Base):
     stopped: Mapped[bool] = mapped_column(Boolean)
     reason: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(STAMP)
+    stop_at: Mapped[datetime | None] = mapped_column(STAMP)
+    stop_reason: Mapped[str] = mapped_column(Text, server_default="")
 
 
 class Rate(Base):

@@ -47,12 +47,20 @@ def low_balance(free_nano: int, threshold_nano: int) -> Words:
     )
 
 
-def stopped(reason: str, free_nano: int, grace_days: int) -> Words:
-    return Words(
-        "Your deployments and pods are stopped",
-        f"Your account was stopped: {reason}. {_free(free_nano)} is free.\n\n"
+def stopped(reason: str, free_nano: int, grace_days: int, *, stands: bool) -> Words:
+    """``stands``: new requests are refused still; else what was left over is free again."""
+    after = (
         "Deployments and pods end within half a minute, and new requests are refused.\n"
         f"Volumes are kept for {grace_days} days; then they are deleted.\n"
+    )
+    if not stands:
+        after = (
+            "Deployments and pods have ended. Volumes are kept, and are paid from what is left;"
+            f" {grace_days} days after that is used up they are deleted.\n"
+        )
+    return Words(
+        "Your deployments and pods are stopped",
+        f"Your account was stopped: {reason}. {_free(free_nano)} is free.\n\n{after}"
         "Add credit (ganglion topup), then start again what you need.\n",
     )
 

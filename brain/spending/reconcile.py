@@ -49,13 +49,14 @@ async def _look(tx: Tx, ctx: Ctx, terms: WarnTerms, account: AccountId, *, fresh
     own = row.threshold_nano
     line = terms.line_nano if own is None else own
     below = core.side(Seen(free, line, row.below))
-    stop = await store.stop_of(tx, account)
+    stop = await store.last_stop(tx, account)
     letters: list[Words] = []
-    if below and not row.below and not fresh and stop is None:
+    news = stop is not None and row.stop_told_at != stop.at
+    if below and not row.below and not fresh and not news and not (stop and stop.stands):
         letters.append(core.low_balance(free, line))
-    if stop is not None and row.stop_told_at != stop[0]:
-        letters.append(core.stopped(stop[1], free, terms.grace_days))
-        row.stop_told_at = stop[0]
+    if stop is not None and news:
+        letters.append(core.stopped(stop.reason, free, terms.grace_days, stands=stop.stands))
+        row.stop_told_at = stop.at
     row.below = below
     await tx.flush()
     addresses = [row.email] if row.email else await addresses_of(tx, account)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
 
 from brain import billing
 from brain.billing import Limited, Span
@@ -99,10 +100,15 @@ async def alerts(principal: ReaderIn, ctx: CtxIn) -> AlertView:
 
 
 @router.put("/alerts")
-async def set_alerts(body: AlertBody, principal: UserIn, ctx: CtxIn) -> AlertView:
+async def set_alerts(body: AlertBody, principal: UserIn, ctx: CtxIn, request: Request) -> AlertView:
     """Say below which balance, and where, a warning is mailed: once a crossing."""
-    account = principal.account_id
+    account, line = principal.account_id, body.threshold_nano
+    if line is None:
+        line = Money.usd(str(request.app.state.settings.low_balance_usd)).nano
     async with ctx.db.begin() as tx:
-        await store.set_alert(tx, account, threshold_nano=body.threshold_nano, email=body.email)
+        free = (await billing.balances(tx, [account]))[account].free
+        await store.set_alert(
+            tx, account, threshold_nano=body.threshold_nano, email=body.email, below=free < line
+        )
         await audit.record(tx, ctx, principal.actor, "spending.alerts", account)
     return await alerts(principal, ctx)

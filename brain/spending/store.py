@@ -22,7 +22,7 @@ _NEWS = text(
            (b.posted - b.held)::bigint AS free, a.account_id IS NULL AS fresh
     FROM balance b
     LEFT JOIN spending_alert a ON a.account_id = b.ledger_account
-    LEFT JOIN account_standing s ON s.account_id = b.ledger_account AND s.stopped
+    LEFT JOIN account_standing s ON s.account_id = b.ledger_account
     CROSS JOIN LATERAL (SELECT coalesce(a.threshold_nano, CAST(:line AS bigint)) AS at) t
     WHERE b.asset = 'USD' AND b.ledger_account LIKE 'acct\\_%' AND b.ledger_account NOT LIKE '%:%'
       AND b.ledger_account <> :platform
@@ -30,7 +30,7 @@ _NEWS = text(
            OR (NOT a.below AND b.posted - b.held < t.at)
            OR (a.below AND b.posted - b.held >= t.at + t.at / 10 + 1000000000)
            OR (a.below AND t.at = 0)
-           OR (s.at IS NOT NULL AND a.stop_told_at IS DISTINCT FROM s.at))
+           OR (s.stop_at IS NOT NULL AND a.stop_told_at IS DISTINCT FROM s.stop_at))
     ORDER BY b.ledger_account LIMIT :limit
     """
 )
@@ -60,20 +60,34 @@ async def alert(tx: Tx, account: AccountId, *, lock: bool = False) -> Alert:
     return (await tx.scalars(query)).one()
 
 
-async def set_alert(tx: Tx, account: AccountId, *, threshold_nano: int | None, email: str) -> None:
+async def set_alert(
+    tx: Tx, account: AccountId, *, threshold_nano: int | None, email: str, below: bool
+) -> None:
+    """``below``: the side of the new line on which the balance is now; that is no crossing."""
     await alert(tx, account)
     await tx.execute(
         update(Alert)
         .where(Alert.account_id == account)
-        .values(threshold_nano=threshold_nano, email=email)
+        .values(threshold_nano=threshold_nano, email=email, below=below)
     )
 
 
-async def stop_of(tx: Tx, account: AccountId) -> tuple[datetime, str] | None:
-    """Since when and why the account is stopped."""
+@dataclass(frozen=True)
+class Stop:
+    """The account's last stop; ``stands``: it was not lifted since."""
+
+    at: datetime
+    reason: str
+    stands: bool
+
+
+async def last_stop(tx: Tx, account: AccountId) -> Stop | None:
     found = await tx.execute(
-        text("SELECT at, reason FROM account_standing WHERE account_id = :account AND stopped"),
+        text(
+            "SELECT stop_at, stop_reason, stopped FROM account_standing"
+            " WHERE account_id = :account AND stop_at IS NOT NULL"
+        ),
         {"account": account},
     )
     row = found.one_or_none()
-    return None if row is None else (row.at, row.reason)
+    return None if row is None else Stop(row.stop_at, row.stop_reason, row.stopped)

@@ -112,13 +112,14 @@ async def stop_account(tx: Tx, ctx: Ctx, account: AccountId, reason: str) -> Non
 
 
 async def set_standing(tx: Tx, ctx: Ctx, account: AccountId, *, stopped: bool, reason: str) -> None:
-    row = insert(AccountStanding).values(
-        account_id=account, stopped=stopped, reason=reason, at=ctx.clock.now()
-    )
+    now = ctx.clock.now()
+    standing: dict[str, object] = {"stopped": stopped, "reason": reason, "at": now}
+    if stopped:
+        standing |= {"stop_at": now, "stop_reason": reason}
+    row = insert(AccountStanding).values(account_id=account, **standing)
     await tx.execute(
         row.on_conflict_do_update(
-            index_elements=["account_id"],
-            set_={name: row.excluded[name] for name in ("stopped", "reason", "at")},
+            index_elements=["account_id"], set_={name: row.excluded[name] for name in standing}
         )
     )
     await changes.mark(tx, "account", account)

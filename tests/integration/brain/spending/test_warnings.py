@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from brain.billing import Grant, grant
+from brain.billing import Grant, account_stopped, grant, stop_account
 from brain.plumbing import Ctx
 from brain.spending import WarnTerms, warn_due
 from kernel.clock import ManualClock
@@ -67,6 +67,39 @@ async def test_the_owner_is_told_of_a_stop_once(brain: httpx.AsyncClient, books:
     assert [subject for _, subject in await letters(ctx)] == [
         "Your deployments and pods are stopped"
     ]
+
+
+@pytest.mark.feature("G6")
+async def test_a_stop_that_was_lifted_before_anybody_looked_is_told_as_well(
+    brain: httpx.AsyncClient, books: Books
+) -> None:
+    ctx, user = books.ctx, await signed_up(brain)
+    account = AccountId(user.account_id)
+    await pay(ctx, user, 10, "a")
+    await warn_due(ctx, TERMS)
+    async with ctx.db.begin() as tx:
+        await stop_account(tx, ctx, account, "its credit does not cover the next minute")
+    await pay(ctx, user, 10, "b")
+    async with ctx.db.begin() as tx:
+        assert not await account_stopped(tx, account)
+    for _ in range(3):
+        await warn_due(ctx, TERMS)
+    assert [subject for _, subject in await letters(ctx)] == [
+        "Your deployments and pods are stopped"
+    ]
+
+
+@pytest.mark.feature("G6")
+async def test_a_new_line_is_judged_by_itself(brain: httpx.AsyncClient, books: Books) -> None:
+    ctx, user = books.ctx, await signed_up(brain)
+    await pay(ctx, user, 3, "a")
+    await warn_due(ctx, TERMS)  # below the installation's line from the beginning
+    lower = {"threshold_nano": 2_000_000_000}
+    made = await brain.put("/api/v1/billing/alerts", json=lower, headers=user.headers)
+    assert made.json()["below"] is False
+    await books.volume(AccountId(user.account_id), 1000, 10)
+    await warn_due(ctx, TERMS)
+    assert await letters(ctx) == [(user.email, "Your credit is below $2.00")]
 
 
 @pytest.mark.feature("G6")
