@@ -95,8 +95,9 @@ def _download(packages: list[str], archives: Path, state_home: Path, say: Say) -
     except CannotHave:
         own = [*sandbox, *_private_state(state_home / ".apt")]
         say("  the system's package lists are absent or old; using lists of our own")
-        _run(["apt-get", "-q", *own, "update"], archives, DOWNLOAD_SECONDS_MAX)
-        _run([*fetch[:2], *own, *fetch[2:]], archives, DOWNLOAD_SECONDS_MAX)
+        with _locked(state_home / ".apt.lock"):  # apt refuses where another one holds its lists
+            _run(["apt-get", "-q", *own, "update"], archives, DOWNLOAD_SECONDS_MAX)
+            _run([*fetch[:2], *own, *fetch[2:]], archives, DOWNLOAD_SECONDS_MAX)
 
 
 def _private_state(home: Path) -> list[str]:

@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -104,7 +105,10 @@ def main(arguments: list[str]) -> int:
     PARTS.mkdir(exist_ok=True)
     with (PARTS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two makes at once: the second finds the work done
-        missing = {part.name: reason for part in chosen if (reason := obtain(part))}
+        # Side by side: one waits for its network while another one unpacks.
+        with ThreadPoolExecutor(len(PARTS_KNOWN)) as pool:
+            reasons = list(pool.map(obtain, chosen))
+        missing = {part.name: why for part, why in zip(chosen, reasons, strict=True) if why}
         _remember({part.name for part in chosen}, missing)
     return 1 if missing and (is_required() or asked.heavy or asked.peers or asked.only) else 0
 
