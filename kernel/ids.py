@@ -184,10 +184,13 @@ class Ids(Protocol):
 
 def uuid7(unix_ms: int, chance: int) -> UUID:
     """RFC 9562 version 7: 48 bits of Unix milliseconds, then 74 bits of chance."""
+    return UUID(int=_uuid7_bits(unix_ms, chance))
+
+
+def _uuid7_bits(unix_ms: int, chance: int) -> int:
     value = (unix_ms & ((1 << 48) - 1)) << 80
     value |= 0x7 << 76 | ((chance >> 62) & 0xFFF) << 64
-    value |= 0b10 << 62 | (chance & ((1 << 62) - 1))
-    return UUID(int=value)
+    return value | 0b10 << 62 | (chance & ((1 << 62) - 1))
 
 
 class SystemIds:
@@ -198,7 +201,8 @@ class SystemIds:
 
     def new(self, kind: type[IdT]) -> IdT:
         chance = int.from_bytes(os.urandom(10), "big")
-        return kind.of(uuid7(self._clock.now_ns() // 1_000_000, chance))
+        bits = _uuid7_bits(self._clock.now_ns() // 1_000_000, chance)
+        return kind(f"{kind.prefix}_{bits:032x}")  # every posting and request asks for one
 
 
 class SeededIds:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quoted
 
+from kernel.errors import BadInput
 from kernel.ids import AccountId, HoldId, LeaseId, TxId
 from kernel.money import Money
 
@@ -27,6 +28,10 @@ CEILING = "platform:ceiling"  # what a published ceiling took off bills
 REFUNDS = "platform:refunds"  # what a worker's failure took off bills
 GRACE = "platform:grace"  # what volumes of accounts without credit cost us for a while
 LATE = "platform:late"  # GPU time whose news came after its window was posted
+
+# What stands between values on their way to the database, and in a batch's hash with two more.
+SEPARATOR = "\x1f"
+SEPARATORS = ("\x1d", "\x1e", SEPARATOR)
 
 
 def reversal_key(id: TxId | str) -> str:
@@ -88,15 +93,19 @@ class Posting:
         assert not any(sums.values()), f"{self.kind} does not sum to zero: {sums}"
         held = all(c.nano >= 0 for c in self.captures)
         assert held, "a capture is never negative"
+        said = f"{self.key}{self.kind}{self.memo}"
+        if not said.isprintable() and any(mark in said for mark in SEPARATORS):
+            raise BadInput("Leave control characters out of the text.")
 
     def input_hash(self) -> str:
-        content = [
-            self.kind,
-            self.memo,
-            sorted([e.account, e.asset.value, e.amount] for e in self.entries),
-            sorted([c.hold, c.nano] for c in self.captures),
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        """Over the JSON of [kind, memo, entries, captures], written by hand: this is done for
+        every posting, and what is stored was hashed so."""
+        lines = sorted((e.account, e.asset.value, e.amount) for e in self.entries)
+        entries = ", ".join(f'[{quoted(a)}, "{asset}", {amount}]' for a, asset, amount in lines)
+        taken = sorted((c.hold, c.nano) for c in self.captures)
+        captures = ", ".join(f"[{quoted(hold)}, {nano}]" for hold, nano in taken)
+        said = f"[{quoted(self.kind)}, {quoted(self.memo)}, [{entries}], [{captures}]]"
+        return sha256(said.encode()).hexdigest()
 
 
 def transfer(

@@ -12,7 +12,8 @@ import asyncpg
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from brain.billing.core.posting import Asset, Posting, reversal_key
+from brain.billing.core.pause import collector_paused
+from brain.billing.core.posting import SEPARATOR, Asset, Posting, reversal_key
 from brain.billing.models import Balance, JournalEntry, JournalTx
 from brain.plumbing import Db, Tx
 from kernel.errors import Conflict
@@ -20,13 +21,13 @@ from kernel.ids import AccountId, TxId
 
 _TEXTS, _BIGS = ARRAY(Text), ARRAY(BigInteger)
 
-# The driver's own placeholders: arrays of thousands go to it as they are.
+# Thousands of values go to the driver's placeholders as one text each: of an array it would look at
+# every element. An empty text would be no element at all, so the memos have one before them.
 _POST = """
 SELECT place, known_id, same FROM ledger_post(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz,
-    $7::text[], $8::int[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[],
-    $14::text[], $15::text[], $16::bigint[])
-"""
+    {1}, {2}, {3}, {4}, ({5})[2:], $6::timestamptz, {7}, {8}::int[], {9}, {10}, {11}::bigint[],
+    {12}, {13}, {14}, {15}, {16}::bigint[])
+""".format(*(f"string_to_array(${n}, E'\\x1f')" for n in range(17)))
 _LOCK = text("SELECT ledger_lock(:accounts, :assets)").bindparams(
     bindparam("accounts", type_=_TEXTS), bindparam("assets", type_=_TEXTS)
 )
@@ -92,29 +93,36 @@ def _key(posting: Posting) -> str:
 
 def _arguments(postings: Sequence[Posting], at: datetime) -> tuple[object, ...]:
     """In key order, so that two batches with the same keys never wait crosswise."""
-    entries = [(p.id, line, e) for p in postings for line, e in enumerate(p.entries, 1)]
-    captures = [(p.id, c) for p in postings for c in p.captures]
-    accounts = [e.account for _, _, e in entries]
-    assets = [e.asset.value for _, _, e in entries]
-    names = sorted(set(zip(accounts, assets, strict=True)))
-    return (
-        [p.id for p in postings],
-        [p.key for p in postings],
-        [p.input_hash() for p in postings],
-        [p.kind for p in postings],
-        [p.memo for p in postings],
-        at,
-        [id for id, _, _ in entries],
-        [line for _, line, _ in entries],
-        accounts,
-        assets,
-        [e.amount for _, _, e in entries],
-        [name for name, _ in names],
-        [asset for _, asset in names],
-        [id for id, _ in captures],
-        [c.hold for _, c in captures],
-        [c.nano for _, c in captures],
-    )
+    with collector_paused():
+        entries = [(p.id, line, e) for p in postings for line, e in enumerate(p.entries, 1)]
+        captures = [(p.id, c) for p in postings for c in p.captures]
+        accounts = [e.account for _, _, e in entries]
+        assets = [e.asset.value for _, _, e in entries]
+        names = sorted(set(zip(accounts, assets, strict=True)))
+        return (
+            _joined([p.id for p in postings]),
+            _joined([p.key for p in postings]),
+            _joined([p.input_hash() for p in postings]),
+            _joined([p.kind for p in postings]),
+            _joined(["", *(p.memo for p in postings)]),
+            at,
+            _joined([id for id, _, _ in entries]),
+            _joined([str(line) for _, line, _ in entries]),
+            _joined(accounts),
+            _joined(assets),
+            _joined([str(e.amount) for _, _, e in entries]),
+            _joined([name for name, _ in names]),
+            _joined([asset for _, asset in names]),
+            _joined([id for id, _ in captures]),
+            _joined([c.hold for _, c in captures]),
+            _joined([str(c.nano) for _, c in captures]),
+        )
+
+
+def _joined(values: Sequence[str]) -> str:
+    made = SEPARATOR.join(values)
+    assert made.count(SEPARATOR) == max(0, len(values) - 1), "no value bears the separator"
+    return made
 
 
 def _answers(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 
 import pytest
+from sqlalchemy import text
 
 from brain.billing import (
     Asset,
@@ -23,6 +25,7 @@ from brain.billing import (
 )
 from brain.billing.core.posting import Capture
 from brain.billing.service.gateway import slice_asked, usage_reported
+from brain.billing.store import journal
 from brain.plumbing import Ctx, Db
 from kernel.clock import NS, ManualClock
 from kernel.errors import Conflict, OutOfCredit
@@ -253,3 +256,20 @@ async def test_capturing_beyond_a_hold_books_all_and_takes_only_what_was_held(
     assert await stage.one("SELECT captured FROM hold") == 100
     assert await stage.posted(account) == 10 * NS - 250
     assert await broken(stage.ctx) == []
+
+
+async def test_a_batch_reads_no_table_as_a_whole_however_small_it_was_first(stage: Stage) -> None:
+    """A session keeps its first plans; what they scan grows, and posting would grow slower."""
+    account, ctx = await stage.rich(), stage.ctx
+    slice_id = await slice_of(ctx, account, 1000)
+    assert slice_id is not None
+    async with ctx.db.begin() as tx:
+        for n in range(8):  # the first five are planned each for itself
+            batch = [transfer(ctx, f"{n}/{k}", account, f"test:{k}") for k in range(40)]
+            taken = replace(batch[0], captures=(Capture(slice_id, 7),))
+            await journal.post_all(
+                tx, [taken, *batch[1:], transfer(ctx, f"{n}/1", account, "test:1")], ctx.clock.now()
+            )
+        scans = "SELECT sum(seq_scan) FROM pg_stat_xact_user_tables WHERE relname = ANY(:names)"
+        names = ["journal_tx", "journal_entry", "journal_batch", "balance", "hold"]
+        assert await tx.scalar(text(scans), {"names": names}) == 0
