@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import os
 import pkgutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
@@ -18,8 +19,10 @@ import pytest
 import brain
 from brain.plumbing.db import Base, async_url
 from tests.support.shared import locked, server_url
+from tests.support.washing import Washery
 
 TEMPLATE = "ganglion_template"
+T = TypeVar("T")
 
 
 def run_apart(coroutine: Any) -> Any:
@@ -58,9 +61,12 @@ class Keys:
         self._thread.start()
 
     def say(self, statement: str) -> None:
-        asyncio.run_coroutine_threadsafe(self._say(statement), self._loop).result(120)
+        self.wait_for(self.execute(statement))
 
-    async def _say(self, statement: str) -> None:
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
+
+    async def execute(self, statement: str) -> None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(self._server)
         await self._connection.execute(statement)
@@ -80,14 +86,33 @@ def database_keys(postgres_server: str) -> Iterator[Keys]:
     keys.close()
 
 
+@pytest.fixture(scope="session")
+def database_washery(
+    postgres_server: str, database_keys: Keys, database_template: str
+) -> Iterator[Washery]:
+    async def make(name: str) -> None:
+        await database_keys.execute(
+            f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"
+        )
+
+    async def drop(name: str) -> None:
+        await database_keys.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    washery = Washery(
+        make, drop, lambda name: with_database(postgres_server, name), f"test_{os.getpid()}"
+    )
+    yield washery
+    database_keys.wait_for(washery.close())
+
+
 @pytest.fixture
 def database_url(
-    postgres_server: str, database_keys: Keys, database_template: str, unique_name: str
+    postgres_server: str, database_keys: Keys, database_washery: Washery
 ) -> Iterator[str]:
-    """A database of this test's own, with the newest schema; dropped after it."""
-    database_keys.say(f"CREATE DATABASE {unique_name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    yield with_database(postgres_server, unique_name)
-    database_keys.say(f"DROP DATABASE {unique_name} WITH (FORCE)")
+    """A database that nobody else has meanwhile, as new, with the newest schema."""
+    name = database_keys.wait_for(database_washery.lend())
+    yield with_database(postgres_server, name)
+    database_keys.wait_for(database_washery.take_back(name))
 
 
 @pytest.fixture
