@@ -12,7 +12,6 @@ from inference.alike import Alike, sample
 from inference.relay import PLAIN, Relay, data_start
 from kernel.wire.gateway import LinkRow
 
-CRLF = b"\r\n"
 LOOPBACK = "127.0.0.1"
 SAMPLES_MAX = 2  # between two sweeps
 KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
@@ -218,8 +217,7 @@ class Link(asyncio.Protocol):
     def send(self, request: bytes) -> None:
         self._answered = self._complete = self._begun = self._between = self._chunk_over = False
         self._kind = self._retry_after = b""
-        self._length = -1
-        self._size = 0
+        self._length, self._size = -1, 0
         self._parts = []
         if self._transport is not None:
             self._transport.write(request)
@@ -262,7 +260,8 @@ class Link(asyncio.Protocol):
             text = received.removeprefix(start).removesuffix(relay.tail)
             if len(text) == size and not text.translate(None, PLAIN):
                 relay.stream.chunks_since_usage += 1
-                relay.send(received)
+                send = relay.send  # (``relay.send(...)`` looks for a method first)
+                send(received)
                 return
         if self._between and self.exchange is not None and (at := data_start(received)):
             self._relay = self.exchange.answer_event(received, at)
@@ -291,14 +290,16 @@ class Link(asyncio.Protocol):
         try:
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._pass_on()
             self._lose(Lost.GARBLED)
             return
+        self._pass_on()
         if self._complete and not self._dropped:
             if whole and self._status == 200 and not (self._begun or self._retry_after):
                 self._links.learn(received, self._kind)
             self._links.put_back(self)
         # What follows a chunk and ends a line ends the next one's head: then that was told.
-        self._between = self._chunk_over and self._begun and received[-2:] == CRLF
+        self._between = self._chunk_over and self._begun and received.endswith(b"\r\n")
 
     def pause_writing(self) -> None:
         if self.flow is not None:
@@ -355,23 +356,19 @@ class Link(asyncio.Protocol):
         self._chunk_over = True
 
     def on_body(self, received: bytes) -> None:
-        if self._begun:
-            if self.exchange is not None:
-                self.exchange.answer_body(received)
-            return
-        self._size += len(received)
-        if self._size <= KEPT_BYTES_MAX:
-            self._parts.append(received)
-        elif self._status == 200:
-            self._begin()
-            if self.exchange is not None:
-                self.exchange.answer_body(b"".join((*self._parts, received)))
-            self._parts = []
+        if not self._begun:
+            self._size += len(received)
+            if self._size > KEPT_BYTES_MAX:
+                if self._status != 200:
+                    return
+                self._begin()
+        self._parts.append(received)  # passed on when all that came with it is read
 
     def on_message_complete(self) -> None:
         if self._interim:
             return
         self._complete = True
+        self._pass_on()
         exchange, self.exchange = self.exchange, None
         reusable = self._parser is not None and self._parser.should_keep_alive()
         if not reusable or self._until_close:
@@ -381,9 +378,15 @@ class Link(asyncio.Protocol):
         if self._begun:
             exchange.answer_end()
             return
-        parts = self._parts
-        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        content = b"".join(self._parts)
         exchange.answer_whole(self._status, self._kind, self._retry_after, content)
+
+    def _pass_on(self) -> None:
+        """What came of a body that has begun, in one piece."""
+        if self._begun and self._parts:
+            content, self._parts = b"".join(self._parts), []
+            if self.exchange is not None:
+                self.exchange.answer_body(content)
 
     def _begin(self) -> None:
         self._begun = True

@@ -46,13 +46,14 @@ class _Frames(dict[int, Frame]):
     """What a chunk of each length that is like the sample begins with; made when first met."""
 
     def __init__(self, head: bytes, tail: bytes) -> None:
-        self._head, self._tail = head, tail
+        self.ends = head, tail
 
     def __missing__(self, size: int) -> Frame:
-        if size >= CHUNK_BYTES_MAX or not self._tail:
+        head, tail = self.ends
+        if size >= CHUNK_BYTES_MAX or not tail:
             return _NONE
-        start = _STARTS[size] + self._head
-        frame = self[size] = (start, size - len(start) - len(self._tail))
+        start = _STARTS[size] + head
+        frame = self[size] = (start, size - len(start) - len(tail))
         return frame
 
 
@@ -96,6 +97,9 @@ class Relay:
         end = chunk.index(b'"', found.end())
         if chunk[found.end() : end].translate(None, PLAIN):
             return  # the quote may be an escaped one
+        head, tail = chunk[start : found.end()], chunk[end:]
+        if (head, tail) == self.frames.ends:
+            return  # what came between was of another kind
         self._samples += 1
-        self.tail = chunk[end:]
-        self.frames = _Frames(chunk[start : found.end()], self.tail)
+        self.tail = tail
+        self.frames = _Frames(head, tail)

@@ -118,14 +118,14 @@ class SseStream(Events):
     def _chunk(self, chunk: _Chunk | _LaterChunk, event: bytes, out: list[bytes]) -> None:
         choices = chunk.choices
         if choices:
-            if any(choice.finish_reason == ABORTED for choice in choices):
-                self._break("the worker gave it up")
-                return
-            self.chunks_since_usage += 1
             for choice in choices:
                 if choice.finish_reason:
+                    if choice.finish_reason == ABORTED:
+                        self._break("the worker gave it up")
+                        return
                     self._ended.add(choice.index)
                 self._seen.add(choice.index)
+            self.chunks_since_usage += 1
         frame = event + b"\n\n"
         if isinstance(chunk.usage, Usage):
             self.usage = chunk.usage
