@@ -13,6 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.support import warm
+from tests.support.warm import Forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,11 +37,18 @@ class AgentProcess:
             "JOIN_TOKEN": "join-token",
             **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | subprocess.Popen[bytes] | None = None
+        self.cold = False  # by its command line, for who measures its memory or its start
         self.log = home.parent / f"{home.name}.log"
 
     def start(self, *arguments: str) -> None:
+        cold = self.cold or self.within or any(name.startswith("LD_") for name in self.environment)
         with self.log.open("ab") as output:
+            if not cold:
+                self.process = warm.start(
+                    "agent", arguments, environment=self.environment, output=output.fileno()
+                )
+                return
             self.process = subprocess.Popen(
                 [*self.within, sys.executable, "-m", "node_agent.main", *arguments],
                 cwd=ROOT,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,9 @@ from kernel.wire.gateway import (
     SegmentEnd,
     Snapshot,
 )
+from tests.support import warm
 from tests.support.shared import ROOT
+from tests.support.warm import Forked
 
 KEY = "gk_" + "k" * 43
 OTHER_KEY = "gk_" + "o" * 43
@@ -55,9 +58,9 @@ def key_row(secret: str = KEY, account: str = OWNER, **fields: object) -> KeyRow
     return KeyRow(numbered("key", number), digest(secret), account, **fields)  # type: ignore[arg-type]
 
 
-def deployment_row(name: str = "m", number: int = 1, **fields: object) -> DeploymentRow:
-    values: dict[str, object] = {"account_id": OWNER, "model": f"org/{name}", **fields}
-    return DeploymentRow(deployment_id=numbered("dep", number), name=name, **values)  # type: ignore[arg-type]
+def deployment_row(name: str = "m", number: int = 1, **fields: Any) -> DeploymentRow:
+    values: dict[str, Any] = {"account_id": OWNER, "model": f"org/{name}", **fields}
+    return DeploymentRow(deployment_id=numbered("dep", number), name=name, **values)
 
 
 def replica_row(port: int, number: int = 1, deployment: int = 1, **fields: object) -> ReplicaRow:
@@ -71,7 +74,7 @@ def replica_row(port: int, number: int = 1, deployment: int = 1, **fields: objec
     )
 
 
-def snapshot(*ports: int, upstream_model: str = "", **fields: object) -> Snapshot:
+def snapshot(*ports: int, upstream_model: str = "", **fields: Any) -> Snapshot:
     """One account with one key and one deployment ``m`` on workers at these ports."""
     replicas = [
         replica_row(port, number, upstream_model=upstream_model)
@@ -90,7 +93,7 @@ class Gateway:
     """A running gateway."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Forked | subprocess.Popen[bytes]
     spool: Path
     snapshot_file: Path | None
     log: Path
@@ -152,9 +155,17 @@ StartGateway = Callable[..., Gateway]
 
 
 def launch(
-    folder: Path, tables: Snapshot | None = None, *, port: int = 0, **settings: object
+    folder: Path,
+    tables: Snapshot | None = None,
+    *,
+    port: int = 0,
+    cold: bool = False,
+    **settings: Any,
 ) -> Gateway:
-    """Start one and wait until it listens. Settings are environment names in small letters."""
+    """Start one and wait until it listens. Settings are environment names in small letters.
+
+    ``cold``: by its command line, for who measures its memory or its start.
+    """
     folder.mkdir(exist_ok=True, parents=True)
     spool = Path(str(settings.pop("gateway_spool_dir", folder / "spool")))
     environment = {
@@ -163,18 +174,15 @@ def launch(
         "GATEWAY_SPOOL_FILE_BYTES": "65536",
         **{name.upper(): str(value) for name, value in settings.items()},
     }
-    program = "inference.crew" if "gateway_processes" in settings else "inference.app"
-    command = [sys.executable, "-m", program, "--port", str(port)]
+    arguments = ["--port", str(port)]
     snapshot_file = None
     if tables is not None:
         snapshot_file = folder / "snapshot.json"
         snapshot_file.write_bytes(encode(tables))
-        command += ["--snapshot", str(snapshot_file)]
+        arguments += ["--snapshot", str(snapshot_file)]
     log = folder / "log"
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=output, preexec_fn=die_with_parent()
-        )
+        process = _started(arguments, environment, output.fileno(), cold=cold)
     deadline = time.monotonic() + START_SECONDS_MAX
     while '"listening"' not in log.read_text():
         assert process.poll() is None, f"the gateway did not start: {log.read_text()}"
@@ -185,12 +193,27 @@ def launch(
     return Gateway(url, process, spool, snapshot_file, log)
 
 
+def _started(
+    arguments: list[str], environment: dict[str, str], output: int, *, cold: bool
+) -> Forked | subprocess.Popen[bytes]:
+    crew = "GATEWAY_PROCESSES" in environment
+    if not (cold or crew or "PYTHONPATH" in environment):
+        return warm.start("gateway", arguments, environment=environment, output=output)
+    return subprocess.Popen(
+        [sys.executable, "-m", "inference.crew" if crew else "inference.app", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stderr=output,
+        preexec_fn=die_with_parent(),
+    )
+
+
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
     """Starts gateways that end with the test: ``start_gateway(snapshot(port), NAME=value)``."""
     started: list[Gateway] = []
 
-    def start(tables: Snapshot | None = None, **settings: object) -> Gateway:
+    def start(tables: Snapshot | None = None, **settings: Any) -> Gateway:
         started.append(launch(tmp_path / f"gateway{len(started)}", tables, **settings))
         return started[-1]
 

@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 
 from cli.embedded.child import alive, die_with_parent
+from tests.support import warm
 from tests.support.prepared import lay
 from tests.support.shared import ROOT
 
@@ -25,6 +25,7 @@ COMMAND = (sys.executable, "-P", "-m", "cli.main")
 UP_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 10
 COMMAND_SECONDS_MAX = 120
+COLD = (("up",), ("demo",), ("--version",))  # by their command line, as a person starts them
 OURS = ("GANGLION_", "DATABASE_URL", "REDIS_URL", "BRAIN_", "GATEWAY_", "AGENT_", "SIMULATE_")
 
 
@@ -39,9 +40,12 @@ def command(
     home: Path, *arguments: str, text: str = "", extra: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run ``ganglion`` to its end."""
+    own = environment(home, extra)
+    if arguments[:1] not in COLD:
+        return _warm_command(home, arguments, own, text)
     return subprocess.run(
         [*COMMAND, *arguments],
-        env=environment(home, extra),
+        env=own,
         cwd=home.parent,
         input=text,
         capture_output=True,
@@ -49,6 +53,27 @@ def command(
         timeout=COMMAND_SECONDS_MAX,
         check=False,
     )
+
+
+def _warm_command(
+    home: Path, arguments: Sequence[str], own: Mapping[str, str], text: str
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = warm.start(
+            "command",
+            arguments,
+            environment=own,
+            output=output.fileno(),
+            errors=errors.fileno(),
+            folder=home.parent,
+            text=text,
+        )
+        try:
+            code = process.wait(COMMAND_SECONDS_MAX)
+        finally:
+            process.kill()
+        said = [(file.seek(0), file.read().decode())[1] for file in (output, errors)]
+    return subprocess.CompletedProcess([*COMMAND, *arguments], code, *said)
 
 
 @dataclass
@@ -144,9 +169,8 @@ class Installation:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that use a whole product go to two xdist workers, file by file: two cores hold no more.
-
-    Those that share one that stays up go to the first.
+    """Those that share the one that stays up go to one xdist worker; those that start one that
+    they harm go to a second, one after another: two cores hold no more at once.
     """
     for item in items:
         asked = {"installation", "fresh_installation"} & set(getattr(item, "fixturenames", ()))
@@ -154,7 +178,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("installation"))
         groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
-        if "installation" in groups and "installation" not in asked and _second(item.path.name):
+        if "installation" in groups and "installation" not in asked:
             item.add_marker(pytest.mark.xdist_group("second"))
 
 
@@ -165,10 +189,6 @@ def remove(folder: Path) -> None:
         if place.startswith(f"{folder}/"):
             subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _second(name: str) -> bool:
-    return crc32(name.encode()) % 2 == 1
 
 
 @pytest.fixture(scope="session")

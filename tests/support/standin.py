@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.embedded.child import die_with_parent
-from tests.support.shared import ROOT
+from tests.support import warm
+from tests.support.warm import Forked
 
 MODEL = "stand-in"
 STOP_SECONDS_MAX = 10
@@ -25,7 +24,7 @@ class StandIn:
 
     url: str
     model: str
-    process: subprocess.Popen[str]
+    process: Forked
 
     def state(self) -> dict[str, Any]:
         answer: dict[str, Any] = httpx.get(f"{self.url}/stand-in/state", timeout=5).json()
@@ -45,11 +44,17 @@ StartStandIn = Callable[..., StandIn]
 
 def start_stand_in(*options: str, model: str = MODEL) -> StandIn:
     """Start one on a free port and wait for its readiness line."""
-    command = [sys.executable, "-m", "standins.worker", "--port", "0", "--model", model, *options]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent()
+    arguments = ["--port", "0", "--model", model, *options]
+    read, written = os.pipe()
+    process = warm.start(
+        "stand-in",
+        arguments,
+        environment=os.environ,
+        output=written,
+        errors=2,
     )
-    assert process.stdout is not None
+    os.close(written)
+    process.stdout = os.fdopen(read)
     line = process.stdout.readline()
     assert line, f"the stand-in worker did not start; exit code {process.wait(STOP_SECONDS_MAX)}"
     ready = json.loads(line)

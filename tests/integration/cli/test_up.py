@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +17,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from brain.plumbing.db import async_url
 from cli.embedded import Postgres
-from tests.support.installation import Installation, command
+from tests.support.installation import STOP_SECONDS_MAX, Installation, command, remove
 from tests.support.wait import until
+
+HARMS = pytest.mark.xdist_group("installation")  # and the second of the kind
 
 
 def chat(ready: dict[str, str]) -> httpx.Response:
@@ -33,6 +37,27 @@ def answers(ready: dict[str, str]) -> bool:
         return chat(ready).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@pytest.fixture(scope="module")
+def harmed(prepared_data: Path) -> Iterator[Installation]:
+    """One that its tests kill and stop. Whatever was done to it, its last stop is clean."""
+    folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
+    found = Installation(folder / "home", data=prepared_data)
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        started = time.monotonic()
+        assert found.stop() == 0
+        assert time.monotonic() - started < STOP_SECONDS_MAX
+    remove(folder)
+
+
+@pytest.fixture
+def lasting(harmed: Installation) -> Installation:
+    """It is up; the data are those that the test before it left."""
+    if harmed.process is None or harmed.process.poll() is not None:
+        assert "brain_url" in harmed.start(), harmed.ready
+    return harmed
 
 
 @pytest.mark.feature("B4")
@@ -129,48 +154,41 @@ async def test_a_database_of_a_newer_version_is_left_alone(
     assert "newer Ganglion (it is at migration 9999" in error["error"]
 
 
-async def test_a_killed_supervisor_takes_everything_with_it(
-    fresh_installation: Installation,
-) -> None:
-    ready = fresh_installation.start()
-    await until(lambda: "front" in fresh_installation.pids(), 60)  # the last to be started
-    pids = fresh_installation.pids()
+@HARMS
+async def test_a_killed_supervisor_takes_everything_with_it(lasting: Installation) -> None:
+    key = lasting.ready["api_key"]
+    await until(lambda: "front" in lasting.pids(), 60)  # the last to be started
+    pids = lasting.pids()
     workers = [int(pid) for pid in _children(pids["agent"])]
-    assert len(fresh_installation.living(pids)) == len(pids) == 7
+    assert len(lasting.living(pids)) == len(pids) == 7
     assert workers
-    fresh_installation.kill()
+    lasting.kill()
     every = {**pids, **{f"worker {pid}": pid for pid in workers}}
-    await until(lambda: not fresh_installation.living(every), 10)
-    again = fresh_installation.start()
-    assert again["api_key"] == ready["api_key"]
+    await until(lambda: not lasting.living(every), 10)
+    again = lasting.start()
+    assert again["api_key"] == key
     await until(lambda: answers(again), 10)
-    assert fresh_installation.stop() == 0
 
 
+@HARMS
 @pytest.mark.feature("B4")
-def test_a_second_run_finds_its_own_node_again(fresh_installation: Installation) -> None:
+def test_a_second_run_finds_its_own_node_again(lasting: Installation) -> None:
     """The pool's worker ends with the run; the next one runs where it was, and rents nothing."""
-    fresh_installation.start()
-    assert fresh_installation.stop() == 0
-    ready = fresh_installation.start()
-    assert answers(ready)
-    [node] = fresh_installation.ask("nodes", "list")
-    assert (node["name"], node["gpus_total"] - node["gpus_free"]) == ("local", 1)
-    assert fresh_installation.stop() == 0
-
-
-async def test_killed_parts_come_back_and_requests_with_them(
-    fresh_installation: Installation,
-) -> None:
-    ready = fresh_installation.start()
-    for name in ("postgres", "valkey", "brain", "gateway"):
-        before = fresh_installation.pids()[name]
-        os.kill(before, signal.SIGKILL)
-        await until(lambda n=name, b=before: fresh_installation.pids()[n] not in (None, b), 20)
-        await until(lambda: answers(ready), 30, why=f"an answer after {name} was killed")
     started = time.monotonic()
-    assert fresh_installation.stop() == 0
-    assert time.monotonic() - started < 10
+    assert lasting.stop() == 0
+    assert time.monotonic() - started < STOP_SECONDS_MAX
+    assert answers(lasting.start())
+    [node] = lasting.ask("nodes", "list")
+    assert (node["name"], node["gpus_total"] - node["gpus_free"]) == ("local", 1)
+
+
+@HARMS
+async def test_killed_parts_come_back_and_requests_with_them(lasting: Installation) -> None:
+    for name in ("postgres", "valkey", "brain", "gateway"):
+        before = lasting.pids()[name]
+        os.kill(before, signal.SIGKILL)
+        await until(lambda n=name, b=before: lasting.pids()[n] not in (None, b), 20)
+        await until(lambda: answers(lasting.ready), 30, why=f"an answer after {name} was killed")
 
 
 def _children(pid: int) -> list[str]:

@@ -113,7 +113,7 @@ async def test_a_slow_reader_slows_the_worker_and_nothing_is_lost(
     script: Script = [stream_head(), *(chunk(one) for one in events)]
     script += [chunk(sse.STOP + sse.DONE), chunk(b"")]
     async with scripted_worker(script) as worker:
-        gateway = start_gateway(snapshot(worker.port))
+        gateway = start_gateway(snapshot(worker.port), cold=True)
         async with connect(gateway.port) as raw:
             await raw.send(request(b'{"model":"m","stream":true}', key=KEY))
             await raw.head()

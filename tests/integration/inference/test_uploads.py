@@ -44,7 +44,7 @@ def worker() -> Iterator[StandIn]:
 def gateway(worker: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     port = int(worker.url.rsplit(":", 1)[1])
     tables = snapshot(port, upstream_model=MODEL)
-    started = launch(tmp_path_factory.mktemp("gateway"), tables)
+    started = launch(tmp_path_factory.mktemp("gateway"), tables, cold=True)
     yield started
     started.kill()
 

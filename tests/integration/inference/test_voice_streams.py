@@ -222,7 +222,7 @@ async def test_more_sound_than_is_kept_is_refused(start_gateway: StartGateway) -
 async def test_a_slow_reader_slows_the_worker(start_gateway: StartGateway) -> None:
     pieces = [chunk(bytes(100_000))] * 300
     async with scripted_worker([SOUND, *pieces, chunk(b"")]) as voice:
-        gateway = start_gateway(three(1, 1, voice.port))
+        gateway = start_gateway(three(1, 1, voice.port), cold=True)
         async with plain(gateway, SPEAKS, max_queue=1) as socket:
             await socket.send(event("input_text.append", text="A sentence is here. "))
             await socket.send(event("session.end"))

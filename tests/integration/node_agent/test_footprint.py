@@ -48,6 +48,7 @@ def agent(
 async def test_agent_and_reader_stay_within_what_a_provider_is_told(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
+    agent.cold = True
     agent.start()
     assert len(await brain.gpu_uuids(GPUS)) == GPUS
     lease = lease_of([])  # there is no card to hand in

@@ -198,5 +198,6 @@ async def test_an_order_is_heard_at_once(brain: AgentBrain, agent: AgentProcess)
 
 @pytest.mark.feature("C3")
 async def test_it_stays_small(brain: AgentBrain, agent: AgentProcess) -> None:
+    agent.cold = True
     await ready_worker(brain, agent)
     assert agent.rss_mib() <= 60
