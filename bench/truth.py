@@ -31,6 +31,7 @@ from tests.support.wait import until
 
 REQUESTS_A_KILL = 2500
 SETTLED_SECONDS_MAX = 300.0
+STILL_SECONDS = 60.0  # without a new row
 FOREVER_SECONDS = 6 * 3600.0
 WINDOW_SECONDS = 10.0
 PROGRESS_SECONDS = 10.0
@@ -174,13 +175,19 @@ async def _operate(here: Place) -> None:
 
 async def settled(here: Place, whole: Sequence[str] = ()) -> tuple[int, Findings]:
     """Once the gateways have shipped and the windows are closed: the pieces that are not settled
-    after all, and what the comparison finds."""
+    after all, and what the comparison finds. What is missing may still come, but not for ever: a
+    gateway that has something tries again every ten seconds."""
     deadline, url = monotonic() + SETTLED_SECONDS_MAX, here.database_url()
+    counted, since = -1, monotonic()
     while True:
         await asyncio.sleep(WINDOW_SECONDS)
-        left = await unsettled(url)
+        left, late = await unsettled(url), monotonic() > deadline
+        if left and not late:
+            continue
         found = compare(begun_in(here.journal), whole, await attempts_in(url))
-        if (not left and not found.lost) or monotonic() > deadline:
+        if found.counted != counted:
+            counted, since = found.counted, monotonic()
+        if late or not found.lost or monotonic() - since > STILL_SECONDS:
             return left, found
 
 
