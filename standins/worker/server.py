@@ -19,6 +19,7 @@ READ_BYTES = 64 * 1024
 KEEP_ALIVE_SECONDS = 5.0  # vLLM's own (uvicorn's default)
 SEND_SECONDS_MAX = 120.0
 DISCARD_SECONDS_MAX = 5.0
+_END = h11.EndOfMessage()
 GARBAGE = b"\x00\xff<garbage>{]\xfe\n"
 Answerer = Callable[["Exchange"], Awaitable[None]]
 Waiter = Callable[[float], Awaitable[None]]
@@ -106,6 +107,9 @@ class Exchange:
         """A whole answer at once."""
         if not self._is(FaultKind.CUT) or self.fault is None or self.fault.how != CutHow.END:
             headers = (*headers, ("content-length", str(len(body))))
+        if self.fault is None and body:
+            await self._put(self._head(status, content_type, headers), h11.Data(body), _END)
+            return
         await self.begin(status, content_type, headers)
         await self.send(body)
         await self.end()
@@ -115,11 +119,16 @@ class Exchange:
     ) -> None:
         """The head; with no content-length among the headers the body is chunked."""
         await self._break_at_once()
+        await self._put(self._head(status, content_type, headers))
+
+    def _head(
+        self, status: int, content_type: str, headers: tuple[tuple[str, str], ...]
+    ) -> h11.Response:
         self.begun = True
         named = [("server", "ganglion-stand-in"), *headers]
         if content_type:
             named.insert(0, ("content-type", content_type))
-        await self._put(h11.Response(status_code=status, headers=named))
+        return h11.Response(status_code=status, headers=named)
 
     async def send(self, body: bytes) -> None:
         fault = self.fault
@@ -138,7 +147,7 @@ class Exchange:
         await self._write(rest)
 
     async def end(self) -> None:
-        await self._put(h11.EndOfMessage())
+        await self._put(_END)
 
     async def _put_raw(self, content: bytes) -> None:
         try:
@@ -147,9 +156,9 @@ class Exchange:
             self.gone = True
             raise
 
-    async def _put(self, event: h11.Event) -> None:
+    async def _put(self, *events: h11.Event) -> None:
         try:
-            await self._connection.send(event)
+            await self._connection.send(*events)
         except (ConnectionError, TimeoutError):
             self.gone = True  # the write met the hang-up before the watch saw it
             raise
@@ -220,13 +229,16 @@ class Connection:
         finally:
             self._writer.close()
 
-    async def send(self, event: h11.Event) -> None:
-        payload = self._http.send(event)
+    async def send(self, *events: h11.Event) -> None:
+        payload = b"".join([self._http.send(event) or b"" for event in events])
         if payload:
             await self.write(payload)
 
     async def write(self, content: bytes) -> None:
         self._writer.write(content)
+        if not self._writer.transport.get_write_buffer_size():
+            await self._writer.drain()  # which only looks whether the connection is lost
+            return
         async with asyncio.timeout(SEND_SECONDS_MAX):
             await self._writer.drain()
 
