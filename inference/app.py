@@ -24,7 +24,7 @@ from inference.money import Slicer
 from inference.pages import Pages
 from inference.process import load, log_json, serve
 from inference.proxy import ClientConnection
-from inference.settings import Settings
+from inference.settings import Settings, read
 from inference.shipper import Shipper
 from inference.signals import Signals
 from inference.snapshot import check
@@ -220,7 +220,7 @@ def read_snapshot(file: Path) -> Snapshot:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status."""
     given = read_arguments(arguments)
-    return run(load(Settings, **given.settings()), given)
+    return run(load(read, **given.settings()), given)
 
 
 def run(settings: Settings, given: Given) -> int:

@@ -19,7 +19,7 @@ import structlog
 
 from inference.door import Doors, Given, arguments_of, open_doors, read_arguments
 from inference.process import load, log_json, serve
-from inference.settings import Settings
+from inference.settings import Settings, read
 from kernel.clock import NS, Clock, SystemClock
 from kernel.errors import GanglionError
 
@@ -178,7 +178,7 @@ class Crew:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status."""
     given = read_arguments(arguments)
-    settings = load(Settings, **given.settings())
+    settings = load(read, **given.settings())
     if settings.processes == 1:
         from inference.app import run  # the parent of several carries none of it
 

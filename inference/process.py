@@ -6,13 +6,14 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings
 
-S = TypeVar("S", bound=BaseSettings)
+from kernel.errors import BadInput
+
+S = TypeVar("S")
 
 
 class Service(Protocol):
@@ -20,17 +21,16 @@ class Service(Protocol):
     async def serve(self) -> None: ...
 
 
-def load(settings: type[S], **chosen: Any) -> S:
-    """From the environment, what is ``chosen`` (not None) above it.
+def load(read: Callable[..., S], **chosen: Any) -> S:
+    """What ``read`` finds in the environment, what is ``chosen`` (not None) above it.
 
-    Where one is wrong: a sentence on standard error that names it, and the program's end with 2.
+    Where a setting is wrong: a sentence on standard error that names it, and the program's end
+    with 2.
     """
     try:
-        return settings(**{name: value for name, value in chosen.items() if value is not None})
-    except ValidationError as wrong:
-        first = wrong.errors()[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else "A setting"
-        sys.stderr.write(f"{name} is wrong: {first['msg']}.\n")
+        return read(**{name: value for name, value in chosen.items() if value is not None})
+    except BadInput as wrong:
+        sys.stderr.write(f"{wrong.detail}\n")
         sys.exit(2)
 
 

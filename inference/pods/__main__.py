@@ -7,7 +7,7 @@ import sys
 import uvloop
 
 from inference.pods.service import Service
-from inference.pods.settings import Settings
+from inference.pods.settings import Settings, read
 from inference.process import load, log_json, serve
 from kernel.clock import SystemClock
 from kernel.errors import GanglionError
@@ -16,7 +16,7 @@ from kernel.ids import SystemIds
 
 def main() -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status."""
-    settings = load(Settings)
+    settings = load(read)
     if not settings.brain_url or not settings.gateway_token:
         sys.stderr.write("Set BRAIN_URL and GATEWAY_TOKEN: the brain tells of pods.\n")
         return 2

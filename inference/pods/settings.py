@@ -6,8 +6,10 @@ import re
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kernel.errors import BadInput
 
 KIB = 1 << 10
 DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9-]{1,63})*\Z")
@@ -88,3 +90,13 @@ class Settings(BaseSettings):
     def name(self) -> str:
         """A stable name of this front for the brain."""
         return self.pod_front_name or f"pods@{self.pod_front_host}:{self.pod_front_port}"
+
+
+def read() -> Settings:
+    """From the environment. ``BadInput`` names the setting that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "A setting"
+        raise BadInput(f"{name} is wrong: {first['msg']}.") from None

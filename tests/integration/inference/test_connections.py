@@ -128,26 +128,6 @@ async def test_head_is_answered_without_a_body(gateway: Gateway) -> None:
         assert (await raw.answer()).status == 200
 
 
-SMUGGLED = [
-    b"POST /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
-    b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/models HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef",
-    b"POST /v1/models HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
-    b"POST /v1/models HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
-    b"GET / HTTP/9.9\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00",
-    b"SSH-2.0-x\r\n",
-    b"GET /\x00 HTTP/1.1\r\n\r\n",
-]
-
-
-@pytest.mark.parametrize("malformed", SMUGGLED)
-async def test_what_is_not_http_is_refused_and_closed(gateway: Gateway, malformed: bytes) -> None:
-    async with connect(gateway.port) as raw:
-        await raw.send(malformed)
-        assert b" 200 " not in await raw.rest()
-
-
 async def test_headers_have_a_limit(gateway: Gateway) -> None:
     async with connect(gateway.port) as raw:
         await raw.send(request(CHAT, "x-long: " + "y" * 70_000, key=KEY))
