@@ -12,7 +12,7 @@ from tests.sim.whole.broken import Broken
 from tests.sim.whole.ground import Server
 from tests.sim.whole.loop import run_in_world
 
-STEPS = 18
+STEPS = 16
 # Pages wait a day for their payers, money ripens, slices run out: then all must be quiet.
 REST_SECONDS = (60, 3700, 24 * 3600, 3700, 700, 60, 20)
 

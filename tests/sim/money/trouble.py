@@ -10,7 +10,7 @@ from brain.payments import refunds, service
 from brain.payments.models import TopUp
 from brain.payments.reconcile import refund_now, step_now
 from brain.payments.refunds import RefundWish
-from brain.payments.service import RefillWish, TopUpWish
+from brain.payments.service import TopUpWish
 from kernel.clock import NS
 from kernel.ids import AccountId
 from kernel.money import Money
@@ -25,7 +25,7 @@ from standins.payments.stripe.methods import change_card
 from standins.payments.stripe.refusals import Refused
 from tests.sim.money.meter import RATE, pool_terms
 from tests.sim.money.process import MoneyProcess
-from tests.sim.money.world import DAY_MAX, MONTH_MAX, REFILL, World
+from tests.sim.money.world import World, refill_wish
 
 DECLINES = ("insufficient_funds", "generic_decline", "expired_card", "processing_error")
 CARDS = ("pm_card_visa", "pm_card_chargeDeclined", "pm_card_mastercard")
@@ -66,7 +66,7 @@ async def _people(world: World) -> None:
         (0.12, "page", lambda p: top_up(world, p, account, method=service.PAGE)),
         (0.15, "phone", lambda p: top_up(world, p, account, method="mobile_money")),
         (0.12, "refund", lambda p: give_back(world, p)),
-        (0.05, "refill", lambda p: refill(world, p, account)),
+        (0.15, "refill", lambda p: refill(world, p, account)),
         (0.6, "slice", lambda p: world.meter.gateway.slice(p, world.chance.choice(world.people))),
         (0.15, "lease", lambda p: rent(world, p)),
         (0.15, "payout", lambda p: world.ask_payout(p, world.providers[0])),
@@ -110,14 +110,8 @@ async def give_back(world: World, process: MoneyProcess) -> None:
 
 
 async def refill(world: World, process: MoneyProcess, account: AccountId) -> None:
-    wish = RefillWish(
-        enabled=world.chance.random() < 0.8,
-        threshold=Money.usd("5"),
-        amount=REFILL,
-        day_max=DAY_MAX,
-        month_max=MONTH_MAX,
-        card=None,
-    )
+    enabled = world.chance.random() < 0.9
+    wish = refill_wish(world, enabled=enabled)
     await service.set_refill(process.ctx, process.desk, account, wish)
 
 

@@ -10,6 +10,7 @@ from random import Random
 from brain import billing
 from brain.marketplace.store import save_provider
 from brain.payments import receive, reconcile_payments, reconcile_refills, service, sweep_payments
+from brain.payments.service import RefillWish
 from brain.payouts import reconcile_payouts
 from brain.payouts.service import Wish, register, request, run_period
 from brain.plumbing import Ctx
@@ -23,7 +24,7 @@ from standins.payments.stripe import add_webhook, make_app
 from standins.payments.stripe.book import Desk as StripeDesk
 from standins.payments.stripe.book import Rules, Thing
 from standins.payments.stripe.hooks import Posting
-from standins.payments.stripe.methods import attach_to, usable
+from standins.payments.stripe.methods import attach_to, change_card, usable
 from tests.sim.money.meter import Gateway, Made, Meter, pool_terms
 from tests.sim.money.process import RATES, MoneyProcess, Outside, money_process
 from tests.sim.whole.faults import Faults
@@ -36,7 +37,7 @@ WORKERS = 2
 NUMBERS = ("256772123456", "46733123450", "46733123454")  # pays, refuses, pays after a while
 HOOK = "http://brain/webhooks/stripe"
 LONG_SECONDS = 600
-REFILL, DAY_MAX, MONTH_MAX = Money.usd("10"), Money.usd("40"), Money.usd("80")
+REFILL, DAY_MAX, MONTH_MAX = Money.usd("10"), Money.usd("20"), Money.usd("30")
 
 
 @dataclass
@@ -210,7 +211,12 @@ async def _settle_in(world: World) -> None:
     world.faults.on = False
     for account in world.accounts:
         customer = await service.customer_of(ctx, process.desk, account)
-        save_card(world, customer, "pm_card_visa")
+        method = save_card(world, customer, "pm_card_visa")
+        if world.chance.random() < 0.5:
+            wish = refill_wish(world, enabled=True)
+            await service.set_refill(ctx, process.desk, account, wish)
+        if world.chance.random() < 0.3:
+            change_card(world.stripe, method["id"], {"decline": "insufficient_funds"})
     async with ctx.db.begin() as tx:
         await billing.set_currency_rate(tx, "EUR", Money.usd("1.10"), ctx.clock.now())
         for provider in world.providers:
@@ -222,6 +228,18 @@ async def _settle_in(world: World) -> None:
     await world.meter.open(ctx, pool_terms(ctx, world.providers[0]))
     world.meter.until_ns = world.clock.now_ns()
     world.faults.on = True
+
+
+def refill_wish(world: World, *, enabled: bool) -> RefillWish:
+    """Below a few dollars, or whatever there is: then the caps are what ends it."""
+    return RefillWish(
+        enabled=enabled,
+        threshold=Money.usd(world.chance.choice(("5", "500"))),
+        amount=REFILL,
+        day_max=DAY_MAX,
+        month_max=MONTH_MAX,
+        card=None,
+    )
 
 
 def save_card(world: World, customer: str, card: str) -> Thing:

@@ -6,7 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from brain.payments.models import TopUp
+from brain.payments.store import TRIED_MAX, spent_by_itself
+from kernel.ids import TopUpId
+from kernel.money import Money
 from tests.integration.brain.payments.test_going_back import spend
 from tests.support.payments import Till
 
@@ -96,6 +101,22 @@ async def test_the_caps_of_day_and_month_hold(till: Till) -> None:
             await till.pass_time(6 * 3600)
     assert till.charges() == [2500] * 3
     assert "cap" in (await till.get("/auto-refill"))["said"]
+
+
+async def test_a_cap_counts_more_than_the_newest_tries(till: Till) -> None:
+    await opted_in(till)
+    await till.pass_time(10)
+    now = till.clock.now()
+    async with till.ctx.db.begin() as tx:
+        (row,) = await tx.scalars(select(TopUp))
+        own = {c.name: getattr(row, c.name) for c in TopUp.__table__.columns}
+        for _ in range(TRIED_MAX + 10):
+            fresh = {"topup_id": till.ctx.ids.new(TopUpId), "reference": None, "payment": None}
+            tx.add(TopUp(**own | fresh))
+        await tx.flush()
+        spent = await spent_by_itself(tx, till.account, now)
+        await tx.rollback()
+    assert spent.day == spent.month == Money.usd(str(25 * (TRIED_MAX + 11)))
 
 
 async def test_it_needs_a_card_and_sane_caps(till: Till) -> None:

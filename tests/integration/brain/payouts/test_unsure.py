@@ -86,6 +86,32 @@ async def test_a_silent_processor_leaves_it_unknown_and_a_person_may_settle_it(
     assert await provider.broken() == []
 
 
+async def test_an_unknown_payout_is_looked_at_until_the_processor_says_what_it_did(
+    provider: Provider,
+) -> None:
+    payout = await asked(provider)
+    silent = Fault("look_transfer", "before", 0, times=1000)
+    provider.desk.faults.add(Fault("transfer", "after"), silent)
+    for _ in range(20):
+        await provider.step(600)
+    assert (await provider.call("GET", f"/payouts/{payout}"))["state"] == "unknown"
+    silent.times = 0
+    await provider.step(600)
+    assert (await provider.call("GET", f"/payouts/{payout}"))["state"] == "paid"
+    assert provider.desk.calls["transfer"] == 1
+    assert await provider.balances() == (0, 0, 55 * NANO)
+
+
+async def test_our_own_empty_account_makes_a_payout_wait(provider: Provider) -> None:
+    payout = await asked(provider)
+    empty = '{"code":"NOT_ENOUGH_FUNDS","message":"."}'
+    provider.desk.faults.add(Fault("transfer", "before", 500, times=2, body=empty))
+    await provider.step()
+    assert (await provider.call("GET", f"/payouts/{payout}"))["state"] == "submitting"
+    assert (await provider.settled(payout))["state"] == "paid"
+    assert len(provider.desk.paid("disbursement")) == 1
+
+
 @pytest.mark.parametrize("when", list(When))
 async def test_a_death_at_any_transaction_pays_once(provider: Provider, when: When) -> None:
     payout = await asked(provider)
