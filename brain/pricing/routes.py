@@ -117,9 +117,12 @@ async def new_credit_price(
     body: CreditPriceBody, principal: AdminIn, ctx: CtxIn
 ) -> CreditPriceView:
     """Begin a new price of a credit. Balances are money: they are then shown as other credits."""
-    starts = _moment(ctx, body.starts_at)
-    await service.begin_credit_price(
-        ctx, principal.actor, body.nano, starts, below_cost=body.below_cost
+    starts = await service.begin_credit_price(
+        ctx,
+        principal.actor,
+        body.nano,
+        _moment(ctx, body.starts_at),
+        below_cost=body.below_cost,
     )
     return CreditPriceView(nano=body.nano, usd=usd(body.nano), starts_at=starts)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from brain import billing
 from brain.plumbing import Ctx, Tx, audit
@@ -10,6 +11,8 @@ from brain.pricing import core, store
 from brain.pricing.core import Judged, Package, Quote, ServicePrice
 from kernel.errors import BadInput, Conflict, NotFound
 from kernel.money import CreditPrice
+
+AT_ONCE = timedelta(seconds=30)  # so long a request may take
 
 
 async def credit_price(tx: Tx, at: datetime) -> CreditPrice:
@@ -36,7 +39,7 @@ async def begin_price(
     """From ``starts_at`` on this price counts. Never in the past: what was charged stays right.
     One below what the vendor takes is ``BadInput`` unless ``below_cost`` says that it is meant."""
     async with ctx.db.begin() as tx:
-        _not_past(ctx, price.starts_at)
+        price = replace(price, starts_at=_begins(ctx, price.starts_at))
         losing = core.below_cost([price], await credit_price(tx, price.starts_at))
         if losing and not below_cost:
             raise BadInput(core.refused_sentence(losing), code="below_cost", param="milli_credits")
@@ -54,11 +57,11 @@ async def begin_price(
 
 async def begin_credit_price(
     ctx: Ctx, actor: str, nano: int, starts_at: datetime, *, below_cost: bool = False
-) -> None:
+) -> datetime:
     """From ``starts_at`` on a credit is worth so much. Balances are money, and do not change.
     ``BadInput`` where a service would lose money by it that does not yet, unless it is meant."""
     async with ctx.db.begin() as tx:
-        _not_past(ctx, starts_at)
+        starts_at = _begins(ctx, starts_at)
         found = await store.prices(tx, starts_at)
         before = core.judged(found, await credit_price(tx, starts_at))
         losing = core.newly_below(before, core.judged(found, CreditPrice(nano)))
@@ -67,12 +70,13 @@ async def begin_credit_price(
         if not await billing.begin_credit_price(tx, nano, starts_at):
             raise Conflict("Another price of a credit begins then already; take a later moment.")
         await audit.record(tx, ctx, actor, "pricing.credit_price", "credit_price", {"nano": nano})
+    return starts_at
 
 
 async def begin_package(ctx: Ctx, actor: str, package: Package) -> Package:
     """From ``starts_at`` on the package is sold with this range; 0 to 0 withdraws it."""
     async with ctx.db.begin() as tx:
-        _not_past(ctx, package.starts_at)
+        package = replace(package, starts_at=_begins(ctx, package.starts_at))
         if not await store.add_package(tx, package):
             raise Conflict(f"{package.name} has a range from that moment on; take a later one.")
         detail = {"credits_min": package.credits_min, "credits_max": package.credits_max}
@@ -80,6 +84,9 @@ async def begin_package(ctx: Ctx, actor: str, package: Package) -> Package:
     return package
 
 
-def _not_past(ctx: Ctx, starts_at: datetime) -> None:
-    if starts_at < ctx.clock.now():
+def _begins(ctx: Ctx, starts_at: datetime) -> datetime:
+    """What was meant to begin with the request begins now; earlier is refused."""
+    now = ctx.clock.now()
+    if starts_at < now - AT_ONCE:
         raise BadInput("A price begins now or later, never in the past.", param="starts_at")
+    return max(starts_at, now)

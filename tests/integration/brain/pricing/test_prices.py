@@ -107,11 +107,23 @@ async def test_a_new_price_changes_nothing_before_it(
 async def test_a_price_in_the_past_is_refused(
     brain: httpx.AsyncClient, admin: Somebody, clock: ManualClock
 ) -> None:
-    past = (clock.now() - timedelta(seconds=1)).isoformat()
+    past = (clock.now() - timedelta(seconds=31)).isoformat()
     answer = await brain.post(
         "/api/v1/admin/prices", json=a_price(starts_at=past), headers=admin.headers
     )
     assert (answer.status_code, answer.json()["param"]) == (422, "starts_at")
+
+
+@pytest.mark.feature("K4")
+async def test_a_price_without_a_moment_begins_though_time_goes_on(
+    brain: httpx.AsyncClient, admin: Somebody, clock: ManualClock
+) -> None:
+    late = (clock.now() - timedelta(seconds=1)).isoformat()
+    answer = await brain.post(
+        "/api/v1/admin/prices", json=a_price(starts_at=late), headers=admin.headers
+    )
+    assert answer.status_code == 201
+    assert answer.json()["starts_at"] == clock.now().isoformat().replace("+00:00", "Z")
 
 
 @pytest.mark.feature("K4")
