@@ -56,6 +56,7 @@ AFTER_KILL_SECONDS = 60  # the last ones to die are watched so long
 LOST_SECONDS_MAX = 25.0
 PLACED_SECONDS_MAX = 30.0
 UPDATES_PER_SECOND_MAX = 2.0
+LOG_CHARACTERS = 4000  # of each process that are shown when a run comes to nothing
 
 
 @dataclass
@@ -149,10 +150,11 @@ async def place(count: int, chance: Random) -> AsyncIterator[Place]:
         ports = [free_port() for _ in parts]
         own = _environment(url, valkey.url(0), key)
         brains = [
-            await _spawn(stack, ["brain.app"], {**own, "BRAIN_PORT": str(port)}) for port in ports
+            await _spawn(stack, ["brain.app"], {**own, "BRAIN_PORT": str(port)}, home)
+            for port in ports
         ]
         beat = ["-B", "-P", "threads", "--concurrency", "4", "--loglevel", "WARNING"]
-        await _spawn(stack, ["celery", "-A", "brain.worker", "worker", *beat], own)
+        await _spawn(stack, ["celery", "-A", "brain.worker", "worker", *beat], own, home)
         crowds = []
         for part, port in zip(parts, ports, strict=True):
             await until(Address(port, BEAT_SECONDS, ctx.clock).listens, 60)
@@ -161,7 +163,16 @@ async def place(count: int, chance: Random) -> AsyncIterator[Place]:
             await crowd.start()
             crowds.append(crowd)
         of = {node: crowd for part, crowd in zip(parts, crowds, strict=True) for node in part}
-        yield Place(ctx, [psutil.Process(pid) for pid in brains], crowds, of)
+        try:
+            yield Place(ctx, [psutil.Process(pid) for pid in brains], crowds, of)
+        except AssertionError:
+            _show_logs(home)
+            raise
+
+
+def _show_logs(home: Path) -> None:
+    for log in sorted(home.glob("*.log")):
+        print(f"{log.name}:\n{log.read_text()[-LOG_CHARACTERS:]}", file=sys.stderr)
 
 
 def _terms(nodes: list[NodeId], port: int, key: bytes, chance: Random) -> Terms:
@@ -195,16 +206,17 @@ def _environment(url: str, redis_url: str, key: bytes) -> dict[str, str]:
     }
 
 
-async def _spawn(stack: AsyncExitStack, module: list[str], own: dict[str, str]) -> int:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        *module,
-        env=own,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        preexec_fn=die_with_parent(),
-    )
+async def _spawn(stack: AsyncExitStack, module: list[str], own: dict[str, str], home: Path) -> int:
+    with (home / f"{module[0]}-{own.get('BRAIN_PORT', '')}.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *module,
+            env=own,
+            stdout=log,
+            stderr=log,
+            preexec_fn=die_with_parent(),
+        )
 
     async def end() -> None:
         if process.returncode is None:

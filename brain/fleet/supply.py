@@ -14,27 +14,32 @@ from kernel.clock import at_ns
 from kernel.ids import AccountId, NodeId
 from kernel.wire.agent import NvmlState
 
+# GPUs are counted before nodes are joined: of 160,000 GPUs that is a third of the work.
 _SUPPLY = """
+WITH kinds AS (
+  SELECT g.node_id, g.name AS gpu_name, g.memory_mib, g.simulated,
+    count(*) FILTER (WHERE NOT g.lost) AS total,
+    count(*) FILTER (WHERE NOT g.lost AND NOT g.foreign_use AND g.unhealthy = ''
+      AND l.gpu_uuid IS NULL) AS free,
+    count(*) FILTER (WHERE NOT g.lost AND g.foreign_use) AS foreign_use,
+    count(*) FILTER (WHERE NOT g.lost AND g.unhealthy <> '') AS unhealthy_count,
+    max(g.unhealthy) AS unhealthy
+  FROM node_gpu g
+  LEFT JOIN (SELECT DISTINCT gpu_uuid FROM lease_gpu WHERE live) l ON l.gpu_uuid = g.gpu_uuid
+  WHERE CAST(:nodes AS text[]) IS NULL OR g.node_id = ANY(:nodes)
+  GROUP BY g.node_id, g.name, g.memory_mib, g.simulated)
 SELECT n.node_id, n.account_id, n.name AS node_name, n.price_nano, n.region, n.listed,
   f.engine, f.nvml, f.quarantined, f.silent_since_ns, b.last_seen_ns,
-  g.name AS gpu_name, g.memory_mib, g.simulated,
-  s.withheld, coalesce(s.reliability_ppm, 1000000) AS reliability_ppm,
-  s.closed_from_ns, s.closed_until_ns,
-  count(*) FILTER (WHERE NOT g.lost) AS total,
-  count(*) FILTER (WHERE NOT g.lost AND NOT g.foreign_use AND g.unhealthy = '' AND NOT EXISTS (
-    SELECT 1 FROM lease_gpu l WHERE l.live AND l.gpu_uuid = g.gpu_uuid)) AS free,
-  count(*) FILTER (WHERE NOT g.lost AND g.foreign_use) AS foreign_use,
-  count(*) FILTER (WHERE NOT g.lost AND g.unhealthy <> '') AS unhealthy_count,
-  max(g.unhealthy) AS unhealthy
-FROM node n
-JOIN fleet_node f ON f.node_id = n.node_id
-JOIN node_beat b ON b.node_id = n.node_id
-JOIN node_gpu g ON g.node_id = n.node_id
-LEFT JOIN node_standing s ON s.node_id = n.node_id
+  k.gpu_name, k.memory_mib, k.simulated, k.total, k.free, k.foreign_use, k.unhealthy_count,
+  k.unhealthy, s.withheld, coalesce(s.reliability_ppm, 1000000) AS reliability_ppm,
+  s.closed_from_ns, s.closed_until_ns
+FROM kinds k
+JOIN node n ON n.node_id = k.node_id
+JOIN fleet_node f ON f.node_id = k.node_id
+JOIN node_beat b ON b.node_id = k.node_id
+LEFT JOIN node_standing s ON s.node_id = k.node_id
 WHERE n.revoked_at IS NULL AND NOT n.rented
-  AND (CAST(:nodes AS text[]) IS NULL OR n.node_id = ANY(:nodes))
-GROUP BY n.node_id, f.node_id, b.node_id, s.node_id, g.name, g.memory_mib, g.simulated
-ORDER BY n.node_id, g.name, g.memory_mib, g.simulated
+ORDER BY k.node_id, k.gpu_name, k.memory_mib, k.simulated
 """
 
 
