@@ -9,12 +9,14 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from bench import outages
 from bench.truth import Asked, run
 from bench.truth_place import Place, place
+from tests.support.shared_limits import limited
 from tests.support.wait import until
 
 SEED = int(os.environ.get("GANGLION_TEST_SEED", "1"))
@@ -24,11 +26,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
+def here(prepared_data: Path) -> Iterator[Place]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         try:
-            yield runner.run(stack.enter_async_context(place()))
+            yield runner.run(stack.enter_async_context(place(data=prepared_data)))
         finally:
             runner.run(stack.aclose())
 
@@ -73,6 +75,27 @@ async def test_with_money_for_k_of_many_at_most_k_reach_a_worker(here: Place) ->
     afforded, reached, answers = await outages.thousand_at_once(here, parallel=200)
     assert 0 < reached <= afforded
     assert set(answers) == {200, 402}
+
+
+@pytest.mark.feature("A14")
+async def test_no_more_requests_at_once_than_a_key_may_have_over_all_processes(here: Place) -> None:
+    most = 3
+    async with limited(here, requests_at_once=most) as key:
+        for _ in range(2):  # what ended at one process can be had at another
+            statuses = await key.streams(24)
+            assert key.running(), "they overlap"
+            assert set(statuses) == {200, 429}
+            assert statuses.count(200) <= most
+            key.close()
+
+
+@pytest.mark.feature("A14")
+async def test_no_more_tokens_a_minute_than_a_key_may_have_over_all_processes(here: Place) -> None:
+    limit = 3000
+    async with limited(here, tokens_per_minute=limit) as key:
+        given, seconds = await key.tokens_in(requests=150, max_tokens=40)
+        ahead = len(here.ports) * limit / 20
+        assert limit / 2 < given <= limit + limit * seconds / 60 + ahead
 
 
 @pytest.mark.long
