@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.embedded.child import die_with_parent
-from tests.support.shared import ROOT
+from tests.support import warm
+from tests.support.warm import Forked
 
 KEY = "stand-in"
 STOP_SECONDS_MAX = 15
@@ -26,7 +24,7 @@ class StandInCloud:
     url: str
     key: str
     point: dict[str, str]  # the product's settings for it
-    process: subprocess.Popen[str]
+    process: Forked
 
     def state(self) -> dict[str, Any]:
         answer: dict[str, Any] = httpx.get(f"{self.url}/stand-in/state", timeout=5).json()
@@ -46,10 +44,7 @@ StartCloud = Callable[..., StandInCloud]
 
 def start_cloud(name: str, *options: str) -> StandInCloud:
     """Start one on a free port and wait for its readiness line."""
-    command = [sys.executable, "-m", "standins.clouds", name, "--port", "0", "--key", KEY, *options]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent()
-    )
+    process = warm.start_that_says("cloud", [name, "--port", "0", "--key", KEY, *options])
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, f"the stand-in did not start; exit code {process.wait(STOP_SECONDS_MAX)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,16 +44,8 @@ StartStandIn = Callable[..., StandIn]
 def start_stand_in(*options: str, model: str = MODEL) -> StandIn:
     """Start one on a free port and wait for its readiness line."""
     arguments = ["--port", "0", "--model", model, *options]
-    read, written = os.pipe()
-    process = warm.start(
-        "stand-in",
-        arguments,
-        environment=os.environ,
-        output=written,
-        errors=2,
-    )
-    os.close(written)
-    process.stdout = os.fdopen(read)
+    process = warm.start_that_says("stand-in", arguments)
+    assert process.stdout is not None
     line = process.stdout.readline()
     assert line, f"the stand-in worker did not start; exit code {process.wait(STOP_SECONDS_MAX)}"
     ready = json.loads(line)

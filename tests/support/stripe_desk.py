@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import stripe
 
-from cli.embedded.child import die_with_parent
-from tests.support.shared import ROOT
+from tests.support import warm
+from tests.support.warm import Forked
 
 STOP_SECONDS_MAX = 15
 
@@ -23,7 +21,7 @@ class StripeDesk:
 
     url: str
     point: dict[str, str]  # the product's settings for it
-    process: subprocess.Popen[str]
+    process: Forked
 
     def client(self, retries: int = 0, key: str = "") -> Any:
         """The official client, pointed here; its calls are below ``.v1``."""
@@ -54,11 +52,8 @@ class StripeDesk:
 
 def start_stripe(*options: str) -> StripeDesk:
     """Start one on a free port and wait for its readiness line."""
-    command = [sys.executable, "-m", "standins.payments.stripe", "--port", "0", *options]
-    command += ["--calls-per-second", "0"] if "--calls-per-second" not in options else []
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent()
-    )
+    pace = ["--calls-per-second", "0"] if "--calls-per-second" not in options else []
+    process = warm.start_that_says("stripe", ["--port", "0", *options, *pace])
     assert process.stdout is not None, "opened as a pipe"
     line = process.stdout.readline()
     assert line, f"the stand-in did not start; exit code {process.wait(STOP_SECONDS_MAX)}"

@@ -35,11 +35,11 @@ MAIN = {
     "agent": "node_agent.main",
     "command": "cli.main",
     "stand-in": "standins.worker.app",
+    "cloud": "standins.clouds.serve",
+    "stripe": "standins.payments.stripe.serve",
 }
 # What its ``main`` imports only when it runs.
 LATER = {
-    "gateway": (),
-    "stand-in": (),
     "agent": ("node_agent.daemon",),
     "command": ("cli.client", "cli.credentials", "cli.output", "cli.settings", "rich.table"),
 }
@@ -106,6 +106,15 @@ def start(
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
         line.sendmsg([json.dumps(asked).encode()], rights)
     return Forked(int(line.recv(16)), line)
+
+
+def start_that_says(program: str, arguments: Sequence[str]) -> Forked:
+    """One that says on its output that it is ready; in our own environment."""
+    read, written = os.pipe()
+    made = start(program, arguments, environment=os.environ, output=written, errors=2)
+    os.close(written)
+    made.stdout = os.fdopen(read)
+    return made
 
 
 @cache
@@ -214,7 +223,7 @@ def _main(program: str, door: int, life: int) -> None:
     main = importlib.import_module(MAIN[program])
     for name in getattr(main, "NOT_FOR_A_DAEMON", ()):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # as its main does
-    for module in LATER[program]:
+    for module in LATER.get(program, ()):
         importlib.import_module(module)
     gc.enable()
     gc.freeze()
