@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
-from tests.support.raw_http import connect, request
+from tests.support.raw_http import RawConnection, connect, request
+from tests.support.scripted_worker import WAIT, chunk, scripted_worker, stream_head
 from tests.support.standin import MODEL, StandIn
+from tests.support.wait import until
+from tests.unit.inference import sse
 
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
 STREAM = json.dumps({**json.loads(CHAT), "stream": True}).encode()
@@ -150,6 +155,38 @@ async def test_a_slow_head_and_a_slow_body_are_cut_off(
         assert (await head.answer()).status == 408
         assert (await body.answer()).status == 408
         assert await idle.rest() == b""
+
+
+async def test_what_drips_is_cut_off_as_what_stands_still(start_gateway: StartGateway) -> None:
+    limits = {"gateway_head_seconds_max": 0.3, "gateway_body_seconds_max": 0.3}
+    slow = start_gateway(snapshot(1), **limits)
+    whole = request(b"x" * 1000, key=KEY)
+    for begun in (0, len(whole) - 1000):  # in the head, in the body
+        async with connect(slow.port) as raw:
+            await raw.send(whole[:begun])
+            dripping = asyncio.create_task(_drip(raw, whole[begun:]))
+            assert (await raw.answer()).status == 408
+            dripping.cancel()
+
+
+async def _drip(raw: RawConnection, content: bytes) -> None:
+    with suppress(ConnectionError):
+        for byte in content:
+            await raw.send(bytes([byte]))
+            await asyncio.sleep(0.02)
+
+
+async def test_who_reads_nothing_is_cut_off_and_the_worker_stops(
+    start_gateway: StartGateway,
+) -> None:
+    endless = [stream_head(), *[chunk(sse.chunk({"content": "x" * 100_000}))] * 200, WAIT]
+    async with scripted_worker(endless) as worker:
+        gateway = start_gateway(snapshot(worker.port), gateway_idle_seconds_max=0.5)
+        async with connect(gateway.port) as raw:
+            await raw.send(request(STREAM, key=KEY))
+            await raw.head()
+            await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
+        assert [one.end for one in gateway.segments()] == [SegmentEnd.ABORTED]
 
 
 async def test_an_idle_connection_is_closed(start_gateway: StartGateway) -> None:
