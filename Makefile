@@ -22,7 +22,7 @@ test: setup-dev ## fetch what the tests need, then run them all
 
 test-long: setup-dev ## the proofs at full size: each step of an update, every kind of cut, whole lives of hosts
 	@$(PY) -m tools.parts --for-tests
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m long $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "long or law" --hypothesis-profile whole $(ARGS)
 
 test-fast: setup-dev ## the unit tests, in under 30 s
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real and not long" --hypothesis-profile fast \

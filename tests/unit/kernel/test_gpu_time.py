@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kernel.gpu_time import Sharing, Span, share_window
 from kernel.money import TICKS_PER_GPU_NS
+from tests.support.cases import cases
 
 pytestmark = pytest.mark.feature("G1")
 
@@ -56,7 +57,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, str, str, int]]:
 
 
 @given(gpus=gpu_counts, history=histories())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 def test_law_1_conservation_after_every_event(
     gpus: int, history: list[tuple[int, str, str, int]]
 ) -> None:
@@ -77,7 +78,7 @@ def test_law_1_conservation_after_every_event(
 
 
 @given(gpus=gpu_counts, spans=span_lists())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 def test_law_2_and_3_closed_and_never_dearer_than_alone(gpus: int, spans: list[Span]) -> None:
     shares = share_window(gpus, 0, 30_000, spans)
     assert sum(shares.by_key.values()) + shares.rounding == shares.busy
@@ -88,7 +89,7 @@ def test_law_2_and_3_closed_and_never_dearer_than_alone(gpus: int, spans: list[S
 
 
 @given(gpus=gpu_counts, spans=span_lists(), start=st.integers(0, 5000))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 def test_shares_follow_the_exact_oracle_within_the_rounding(
     gpus: int, spans: list[Span], start: int
 ) -> None:
@@ -105,7 +106,7 @@ def test_shares_follow_the_exact_oracle_within_the_rounding(
 
 
 @given(gpus=gpu_counts, spans=span_lists(), weight=st.integers(1, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 def test_law_4_equals_are_equal_and_one_more_tenant_never_raises_a_bill(
     gpus: int, spans: list[Span], weight: int
 ) -> None:
@@ -119,7 +120,7 @@ def test_law_4_equals_are_equal_and_one_more_tenant_never_raises_a_bill(
 
 
 @given(gpus=gpu_counts, spans=span_lists(), seed=st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 def test_law_5_order_and_duplicates_change_nothing(gpus: int, spans: list[Span], seed) -> None:  # type: ignore[no-untyped-def]
     shuffled = [*spans, *spans]
     seed.shuffle(shuffled)
@@ -127,7 +128,7 @@ def test_law_5_order_and_duplicates_change_nothing(gpus: int, spans: list[Span],
 
 
 @given(gpus=gpu_counts, spans=span_lists(), cut=st.integers(1, 29_999))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 def test_law_6_a_split_sums_to_the_whole(gpus: int, spans: list[Span], cut: int) -> None:
     whole = share_window(gpus, 0, 30_000, spans)
     left = share_window(gpus, 0, cut, spans)

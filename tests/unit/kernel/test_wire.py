@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
@@ -15,6 +16,7 @@ from kernel import wire
 from kernel.errors import Malformed
 from kernel.wire import agent, gateway, keys, minutes
 from kernel.wire.digest import snapshot_digest
+from tests.support.cases import cases
 
 
 def _messages_of(*modules: ModuleType) -> list[type[msgspec.Struct]]:
@@ -33,6 +35,7 @@ OF_AGENTS = _messages_of(agent, keys, minutes)  # in both directions
 FROM_OUTSIDE = [k for k in MESSAGES if k.__struct_config__.forbid_unknown_fields]
 
 
+@cache
 def _strategy(hint: Any, meta: msgspec.Meta | None = None) -> st.SearchStrategy[Any]:
     """Values of a field's type, within its limits."""
     base = getattr(hint, "__origin__", None)
@@ -70,13 +73,14 @@ def _strategy(hint: Any, meta: msgspec.Meta | None = None) -> st.SearchStrategy[
     return st.one_of(*(_strategy(part, meta) for part in get_args(hint)))
 
 
+@cache
 def messages(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind, include_extras=True)
     return st.builds(kind, **{field: _strategy(hint) for field, hint in hints.items()})
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda k: k.__name__)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=cases(30), deadline=None)
 @given(draw=st.data())
 def test_a_message_survives_a_round_trip(kind: type[msgspec.Struct], draw: st.DataObject) -> None:
     message = draw.draw(messages(kind))
@@ -91,7 +95,7 @@ def test_an_unknown_field_is_refused(kind: type[msgspec.Struct]) -> None:
 
 @pytest.mark.feature("C3")
 @pytest.mark.parametrize("kind", OF_AGENTS, ids=lambda k: k.__name__)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=cases(30), deadline=None)
 @given(draw=st.data())
 def test_an_agent_and_a_brain_of_different_ages_understand_each_other(
     kind: type[msgspec.Struct], draw: st.DataObject

@@ -12,6 +12,7 @@ from kernel.wire.agent import DesiredLease, DesiredState, LeaseSeenState, NvmlSt
 from node_agent import core
 from node_agent.records import End, Phase, Start
 from node_agent.report import Told, report
+from tests.support.cases import cases
 from tests.unit.node_agent.world import GPUS, World, lease
 
 TTL = 60
@@ -190,7 +191,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 AnyInterleaving.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=cases(150), stateful_step_count=40, deadline=None
 )
 TestAnyInterleaving = AnyInterleaving.TestCase
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from brain.billing.core.coverage import Boot, Receiving, closable_until
 from kernel.errors import BadInput
 from kernel.receipt import recompute
+from tests.support.cases import cases
 
 pytestmark = pytest.mark.feature("G1")
 
@@ -48,7 +49,7 @@ def test_a_closed_boot_has_told_everything() -> None:
     assert until(Boot(0, 990, 990, 500, 990, closed=True)) == 1_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 990), st.integers(1, 60)), max_size=5),
     st.integers(0, 900),

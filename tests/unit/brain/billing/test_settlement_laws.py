@@ -15,11 +15,12 @@ from brain.billing.core.lease import buckets
 from brain.billing.core.posting import LATE, Asset
 from brain.billing.core.window import Piece, measure
 from kernel.money import CARRY_DIVISOR, TICKS_PER_GPU_NS
+from tests.support.cases import cases
 from tests.unit.brain.billing.scenes import ACCOUNTS, END, WINDOW, Books, a_lease, pieces
 
 pytestmark = pytest.mark.feature("G1")
 GPUS = st.integers(1, 4)
-LAW = settings(max_examples=120, deadline=None)
+LAW = settings(max_examples=cases(120), deadline=None)
 
 
 def oracle(gpus: int, given: list[Piece]) -> dict[str, Fraction]:

@@ -12,6 +12,7 @@ from kernel.clock import NS
 from kernel.errors import BadInput
 from kernel.ids import AccountId, TxId, VolumeId
 from kernel.money import CARRY_DIVISOR, TICKS_PER_GPU_NS
+from tests.support.cases import cases
 
 pytestmark = pytest.mark.feature("E2")
 
@@ -37,7 +38,7 @@ def stored(ns: int, price: int, gib: int, **changed: object) -> Stored:
     )
 
 
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 @given(SPANS, PRICES, SIZES, st.integers(0, CARRY_DIVISOR - 1))
 def test_the_charges_and_the_carry_are_price_times_gib_ns_exactly(
     spans: list[int], price: int, gib: int, carry: int

@@ -22,6 +22,7 @@ from brain.deployments.states import TERMINAL
 from brain.deployments.states import ReplicaState as S
 from kernel.clock import NS
 from kernel.ids import ReplicaId
+from tests.support.cases import cases
 
 OLD, NEW = 1, 2
 pytestmark = pytest.mark.feature("D3")
@@ -183,7 +184,7 @@ def world(bounds: Bounds) -> World:
     return World(bounds, [worker(number) for number in range(bounds.wanted)])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(BOUNDS, STEPS)
 def test_the_laws_hold_in_any_order_of_steps_and_deaths(
     bounds: Bounds, steps: list[tuple[int, str]]
@@ -197,7 +198,7 @@ def test_the_laws_hold_in_any_order_of_steps_and_deaths(
         assert live(here.workers) <= bounds.most
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(BOUNDS, STEPS)
 def test_it_ends_with_the_new_ones_alone(bounds: Bounds, steps: list[tuple[int, str]]) -> None:
     here = world(bounds)

@@ -21,6 +21,7 @@ from brain.deployments.states import HOLDING, REPLICA, ReplicaEvent, ReplicaStat
 from kernel.clock import NS
 from kernel.ids import ReplicaId
 from kernel.wire.agent import RESTARTS_MAX, LeaseSeenState
+from tests.support.cases import cases
 
 S, E, L = ReplicaState, ReplicaEvent, LeaseSeenState
 NOW = 1_800_000_000 * NS
@@ -130,7 +131,7 @@ def test_only_the_increase_of_restarts_counts() -> None:
     assert newest_restarts([], 0, RESTARTS_MAX, NOW) == [NOW] * CRASHES_MAX
 
 
-@settings(max_examples=1000)
+@settings(max_examples=cases(1000))
 @given(VIEWS, SEEN, st.booleans())
 def test_every_move_is_in_the_table(view: ReplicaView, seen: Seen | None, drained: bool) -> None:
     found = step(view, seen, drained=drained, now_ns=NOW)
@@ -138,7 +139,7 @@ def test_every_move_is_in_the_table(view: ReplicaView, seen: Seen | None, draine
         assert REPLICA.can(view.state, found.event)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=cases(1000))
 @given(VIEWS, SEEN, st.booleans())
 def test_no_move_leaves_an_open_lease_behind(
     view: ReplicaView, seen: Seen | None, drained: bool

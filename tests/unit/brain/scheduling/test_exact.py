@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from brain.scheduling import Board, Offer, PlanRequest, Shape, plan, scores
 from brain.scheduling.filters import FILTERS, shape_on
 from kernel.money import NANO
+from tests.support.cases import cases
 from tests.support.offers import ALIKE, CLOUD_OFFERS, NOW, OFFERS, REQUESTS, offer, request
 
 
@@ -24,7 +25,7 @@ def by_hand(wanted: PlanRequest, offers: list[Offer]) -> Offer | None:
 
 
 @pytest.mark.feature("F1")
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 @given(REQUESTS, OFFERS, CLOUD_OFFERS)
 def test_the_early_stop_finds_what_looking_at_all_finds(
     wanted: PlanRequest, nodes: list[Offer], clouds: list[Offer]
@@ -34,7 +35,7 @@ def test_the_early_stop_finds_what_looking_at_all_finds(
 
 
 @pytest.mark.feature("F1")
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 @given(ALIKE, st.sampled_from([1, 3600]), st.sampled_from([(1,), (2, 1)]))
 def test_ties_are_broken_as_if_all_were_looked_at(
     offers: list[Offer], seconds: int, gpus: tuple[int, ...]

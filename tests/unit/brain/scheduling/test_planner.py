@@ -13,11 +13,12 @@ from brain.scheduling.filters import FILTERS
 from kernel.clock import NS
 from kernel.errors import BadInput
 from kernel.money import NANO
+from tests.support.cases import cases
 from tests.support.offers import NOW, OFFERS, REQUESTS, cloud_offer, node_id, offer, request
 
 
 @pytest.mark.feature("F1")
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 @given(REQUESTS, OFFERS)
 def test_the_fast_choice_is_the_best_of_all_that_fit(
     wanted: PlanRequest, offers: list[Offer]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bench.optimum import UNPLACED, optimum, over_optimum, random_case
 from brain.scheduling import Board, Offer, PlanRequest, Shape, plan, plan_together
 from brain.scheduling.together import TOGETHER_MAX, room_of
+from tests.support.cases import cases
 from tests.support.offers import CLOUD_OFFERS, NOW, OFFERS, REQUESTS, cloud_offer, offer, request
 
 CASES = 150
@@ -35,7 +36,7 @@ def test_larger_cases_are_placed_as_well_as_can_be(seed: int) -> None:
 
 
 @pytest.mark.feature("F3")
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(st.lists(REQUESTS, max_size=6), OFFERS, CLOUD_OFFERS)
 def test_no_place_is_given_away_twice(
     wanted: list[PlanRequest], nodes: list[Offer], clouds: list[Offer]

@@ -17,6 +17,7 @@ from standins.clouds.refusals import Refused, Trouble
 from standins.clouds.rules import Rules
 from standins.clouds.stock import Stock
 from standins.clouds.world import World
+from tests.support.cases import cases
 
 STOCKS = (
     Stock("l4", "L4", capacity=4, price_nano=390_000_007, bid_nano=100, gpus=4),
@@ -86,7 +87,7 @@ def holds(machine: Machine) -> bool:
     return states[-1] in UP
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(steps, st.integers(0, 1000))
 def test_money_capacity_and_lag_hold_after_every_step(
     todo: list[tuple[str, int, float]], seed: int
@@ -111,7 +112,7 @@ def test_money_capacity_and_lag_hold_after_every_step(
         assert world.spent_nano() == sum(owed_nano(m, now) for m in world.machines.values())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=cases(25), deadline=None)
 @given(steps, st.integers(0, 1000))
 def test_how_often_one_looks_changes_nothing(todo: list[tuple[str, int, float]], seed: int) -> None:
     seldom, often = make(seed), make(seed)

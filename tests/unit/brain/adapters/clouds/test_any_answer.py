@@ -18,6 +18,7 @@ from brain.adapters.clouds.lambda_ import LambdaCloud
 from brain.adapters.clouds.vast import VastCloud
 from brain.clouds import Boot, CloudError, CloudOffer, Machine, Order
 from kernel.clock import ManualClock
+from tests.support.cases import cases
 
 pytestmark = [pytest.mark.feature("B2"), pytest.mark.feature("B3")]
 Account = VastCloud | LambdaCloud
@@ -98,7 +99,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("kind", [VastCloud, LambdaCloud])
 @pytest.mark.parametrize("call", sorted(CALLS))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=cases(30), deadline=None)
 @given(status=STATUSES, body=SHAPED)
 def test_any_answer_is_a_value_or_a_cloud_error(
     kind: type[Account], call: str, status: int, body: object

@@ -15,6 +15,7 @@ from brain.adapters.clouds.http import HttpLimits
 from brain.adapters.clouds.runpod import GraphQLRunPod, RestRunPod
 from brain.clouds import Boot, CloudError, CloudOffer, Order
 from kernel.clock import ManualClock
+from tests.support.cases import cases
 
 pytestmark = pytest.mark.feature("B1")
 ORDER = Order(
@@ -99,7 +100,7 @@ def opened(which: str, status: int, body: bytes) -> RestRunPod | GraphQLRunPod:
 
 @pytest.mark.parametrize("which", ["rest", "graphql"])
 @pytest.mark.parametrize("call", sorted(CALLS))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=cases(15), deadline=None)
 @given(status=STATUSES, body=BODY)
 async def test_any_answer_is_a_value_or_a_cloud_error(
     which: str, call: str, status: int, body: object
