@@ -33,11 +33,11 @@ class State(Enum):
     BROKEN = auto()  # not a whole answer; ``reason`` tells
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     finish_reason: Any = None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     usage: Usage | None = None
     choices: list[_Choice] | None = None
     error: Any = None
@@ -63,8 +63,9 @@ def usage_of(content: bytes) -> Tokens:
         raise NotAnAnswer("an error under status 200")
     if body.status == FAILED:
         raise NotAnAnswer("the worker says that it failed")
-    if body.choices and any(choice.finish_reason == ABORTED for choice in body.choices):
-        raise NotAnAnswer("the worker gave it up")
+    for choice in body.choices or ():
+        if choice.finish_reason == ABORTED:
+            raise NotAnAnswer("the worker gave it up")
     return _tokens(body.usage)
 
 

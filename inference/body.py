@@ -50,7 +50,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 _NOT_GIVEN = Raw()
 
 
-class Ask(msgspec.Struct):
+class Ask(msgspec.Struct, gc=False):
     """A request body, understood as far as the gateway needs."""
 
     model: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Generic, TypeVar
@@ -114,7 +114,7 @@ class Replica(Generic[LinksT]):
 
 
 def choose(
-    replicas: Iterable[Replica[LinksT]],
+    replicas: Sequence[Replica[LinksT]],
     now_ns: int,
     tried: Collection[str] = (),
     prefix: int = 0,
@@ -125,6 +125,10 @@ def choose(
     prompt's beginning (0: none): the same goes to the same replica, whose cache may hold it, while
     that has no more than ``BOUND`` times its share; then to the next one in an order of its own.
     """
+    if len(replicas) == 1 and not tried:  # most deployments: in few steps
+        lone = replicas[0]
+        if lone.row.state is READY and lone.in_flight < lone.most and not lone.breaker.failures:
+            return lone
     able = [
         replica
         for replica in replicas

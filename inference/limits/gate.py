@@ -18,10 +18,12 @@ class Gate:
     """Made from a key's and an account's row; another is made when one of these changes."""
 
     __slots__ = (
+        "_each",
         "_lone",
         "_pass",
         "_texts",
         "_tokens_most",
+        "_words",
         "account",
         "key",
         "open",
@@ -50,6 +52,14 @@ class Gate:
         self._lone = requests[0] if len(self.parts) == len(requests) == 1 else None
         self._texts: dict[int, str] = {}
         self._tokens_most = min((meter.limit for meter in tokens), default=0)
+        # One of each kind, as most keys have them: read in few steps.
+        one_each = len(requests) == len(tokens) == len(slots) == 1
+        self._each = (requests[0], tokens[0], slots[0]) if one_each else None
+        self._words = tuple(
+            (meters[0], *_words(what, meters[0].limit))
+            for what, meters in (("requests", requests), ("tokens", tokens))
+            if len(meters) == 1
+        )
 
     def need(self, ask: Ask, body_bytes: int, weight: int) -> int:
         """How many tokens to set aside until the answer tells; at most what could ever be had."""
@@ -73,6 +83,18 @@ class Gate:
 
     def enter(self, need: int) -> Admitted | None:
         """Take one request and so many tokens of every limit, or nothing."""
+        if self._each is None:
+            return self._enter_all(need)
+        request, token, slot = self._each
+        if request.left <= 0 or token.left < need or slot.used >= slot.held:
+            return None
+        request.left -= 1
+        token.left -= need
+        used = slot.used = slot.used + 1
+        slot.peak = used if used > slot.peak else slot.peak
+        return Admitted(self, need)
+
+    def _enter_all(self, need: int) -> Admitted | None:
         for meter in self.requests:
             if meter.left <= 0:
                 return None
@@ -115,6 +137,9 @@ class Gate:
 
     def terms(self) -> str:
         """Header lines that tell how it stands, as OpenAI documents them; the tightest limit."""
+        if len(self._words) == 2:
+            (request, begins, resets), (token, begins_too, resets_too) = self._words
+            return _line(request, begins, resets) + _line(token, begins_too, resets_too)
         head = _lines("requests", self.requests) if self.requests else ""
         return head + _lines("tokens", self.tokens) if self.tokens else head
 
@@ -156,10 +181,13 @@ class Refused:
 
 def _lines(what: str, meters: tuple[Meter, ...]) -> str:
     meter = meters[0]
+    if len(meters) > 1 and meters[1].remaining < meter.remaining:
+        meter = meters[1]
+    return _line(meter, *_words(what, meter.limit))
+
+
+def _line(meter: Meter, begins: str, resets: str) -> str:
     limit, left = meter.limit, meter.remaining
-    if len(meters) > 1 and (other := meters[1].remaining) < left:
-        limit, left = meters[1].limit, other
-    begins, resets = _words(what, limit)
     return f"{begins}{left}{resets}{duration((limit - left) * 60_000 // limit)}"
 
 
