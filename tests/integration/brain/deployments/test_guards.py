@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import text
 
 from brain import billing
-from brain.deployments import service
+from brain.deployments import core, hurry_unpaid, service
 from kernel.clock import NS
 from kernel.ids import DeploymentId
-from tests.support.deployments import House
+from kernel.wire.agent import DesiredState
+from tests.support.deployments import Gateway, House
 
 
 async def asked(house: House, made: DeploymentId) -> tuple[str, str]:
@@ -82,6 +83,54 @@ async def test_an_account_out_of_credit_is_drained(house: House) -> None:
     await house.rig.pass_time(11, *house.rig.agents)
     await house.settle(rounds=4)
     assert await asked(house, made) == ("stopped", "the account is out of credit")
+    assert await house.state(made) == "stopped"
+
+
+@pytest.mark.feature("G6")
+async def test_an_account_that_runs_dry_has_its_gpus_back_within_half_a_minute(
+    house: House,
+) -> None:
+    """Though a request is in flight for ever, and its worker takes all the time it is given."""
+    await house.node()
+    gateway = Gateway(house.ctx)
+    await gateway.hello()
+    made = await house.ready()
+    [replica] = await house.replicas(made)
+    async with house.ctx.db.begin() as tx:
+        # Nothing is left but what covers the next two minutes.
+        await tx.execute(
+            text("UPDATE balance SET posted = held WHERE ledger_account = :account"),
+            {"account": str(house.account)},
+        )
+
+    async def second() -> None:
+        await house.rig.pass_time(1, *house.rig.agents)
+        await gateway.say(replica.replica_id, in_flight=1, draining=True)
+        await billing.accrue_due(house.ctx)
+        await hurry_unpaid(house.ctx)
+        await house.tick()
+
+    async def stopped() -> bool:
+        async with house.ctx.db.begin() as tx:
+            return await billing.account_stopped(tx, house.account)
+
+    ran = 0
+    while not await stopped():
+        await second()
+        ran += 1
+        assert ran < 90, "two minutes' cover is renewed when one is left"
+    seconds, launch = 0, None
+    while launch is None:
+        await second()
+        seconds += 1
+        assert seconds < 30
+        desired = house.rig.agents[0].told.desired
+        for lease in desired.leases if desired is not None else ():
+            launch = lease.launch if lease.state is DesiredState.STOP else None
+    assert launch.drain_seconds_max == core.UNPAID_DRAIN_SECONDS
+    assert seconds + launch.drain_seconds_max < 20
+    await house.obey()
+    await house.settle(rounds=2)
     assert await house.state(made) == "stopped"
 
 
