@@ -87,7 +87,7 @@ class Witness:
                     path = read.split(b" ", 2)[1]
                     if self._behave(path, stage, number, writer):
                         read, number = b"", -1  # answered to the end: it keeps the connection
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             if number >= 0:
