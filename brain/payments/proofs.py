@@ -42,12 +42,15 @@ SELECT count(*), count(*) FILTER (WHERE
         AND t.paid_at < t.read_until - CAST(:late AS interval))
     OR (t.topup_id IS NULL AND l.newest < CAST(:now AS timestamptz) - CAST(:late AS interval)
         AND NOT EXISTS (SELECT FROM topup w WHERE w.processor = l.processor
-                        AND w.payment IS NULL AND w.due_at <= CAST(:now AS timestamptz)))
+                        AND w.payment IS NULL AND w.created_at <= l.newest + interval '10 s'
+                        AND (w.work_until IS NOT NULL OR w.due_at <= CAST(:now AS timestamptz)
+                             OR (w.due_at IS NOT NULL AND w.failures > 0))))
     OR (l.amount IS NOT NULL AND t.topup_id IS NOT NULL
         AND l.newest < CAST(:now AS timestamptz) - CAST(:late AS interval)
         AND coalesce(greatest(t.paid_at, r.changed), '-infinity')
             < t.read_until - CAST(:late AS interval)
-        AND t.work_until IS NULL AND coalesce(t.due_at > CAST(:now AS timestamptz), TRUE)
+        AND t.work_until IS NULL AND (t.due_at IS NULL OR (
+            t.due_at > CAST(:now AS timestamptz) AND t.failures = 0))
         AND (l.amount <> CASE WHEN t.state = 'paid' THEN t.amount_minor ELSE 0 END
                          - coalesce(r.amount, 0)
              OR l.fee <> coalesce(t.fee_minor, 0) + coalesce(r.fee, 0))))

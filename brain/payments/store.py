@@ -34,6 +34,7 @@ from kernel.money import Money
 _OPEN = [state.value for state in OPEN]
 _TAKEN = [state.value for state in OPEN | {TopUpState.PAID, TopUpState.PARKED}]
 TRIED_MAX = 50
+CROWD = 25  # of the locks of accounts, the one of counting their top-ups
 
 
 async def add(tx: Tx, row: TopUp, reason: str) -> TopUp:
@@ -90,7 +91,9 @@ async def of_account(
 
 
 async def crowd(tx: Tx, account: AccountId, now: datetime) -> tuple[int, int]:
-    """How many of the account's top-ups are open, and how many failed within the last hour."""
+    """How many of the account's top-ups are open, and how many failed within the last hour. Until
+    the transaction ends nobody else counts them: of those who ask at once each sees the others."""
+    await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(account, CROWD))))
     since = now - timedelta(hours=1)
     row = (
         await tx.execute(

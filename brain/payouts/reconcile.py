@@ -4,7 +4,7 @@ is open while a processor is called, and what it is called for is written down b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -27,7 +27,7 @@ from kernel.errors import Conflict
 from kernel.ids import PayoutId, WorkId
 
 AT_ONCE = 8
-HOLD_SECONDS = 120  # a row is another's after this, should we die
+HOLD_SECONDS = 180  # longer than a look and a call; then the row is another's
 CALL_SECONDS_MAX = 60
 OFF_SECONDS = 600  # how often a payout is looked at whose method is switched off
 ROUNDS_MAX = 60
@@ -181,12 +181,11 @@ async def _own(tx: Tx, id: PayoutId, token: str) -> Payout:
     return row
 
 
-async def _bounded(call: object) -> Sight:
+async def _bounded(call: Awaitable[Sight]) -> Sight:
     """One call, bounded; whatever an adapter did not foresee leaves the outcome open."""
     try:
         async with asyncio.timeout(CALL_SECONDS_MAX):
-            found: Sight = await call  # type: ignore[misc]
-            return found
+            return await call
     except (Declined, NotNow, Unsure):
         raise
     except TimeoutError as late:

@@ -20,7 +20,7 @@ from tests.sim.money.world import World
 from tests.sim.whole.broken import Broken
 
 # Who was away for hours has them to catch up with, and may be held up by faults.
-SLOW = frozenset[str]()
+SLOW = frozenset({"payments_processors"})
 ABSENT = frozenset({"admissions"})  # deadlines pass while everyone is away
 CALM_STEPS = 5
 # Deadlocks, cut connections, late answers.

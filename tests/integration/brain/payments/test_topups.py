@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.support.brain import signed_up
@@ -25,6 +27,17 @@ async def test_a_page_is_paid_at_the_processor_and_told_by_its_message(till: Til
     await till.pay_page(made["url"])
     await till.pass_time(1)
     assert ((await till.topup(made))["state"], await till.balance()) == ("paid", "$40.00")
+
+
+async def test_of_many_at_once_as_many_wait_as_may(till: Till) -> None:
+    body = {"amount_usd": "40", "method": "page"}
+    await till.get("/cards")  # its customer is known
+    asks = [
+        till.client.post(PAYMENTS + "/topups", json=body, headers=till.who.headers)
+        for _ in range(9)
+    ]
+    answers = await asyncio.gather(*asks)
+    assert sorted(one.status_code for one in answers) == [201] * 5 + [409] * 4
 
 
 async def test_credits_are_bought_at_their_price(till: Till) -> None:

@@ -121,7 +121,7 @@ async def test_a_death_at_any_transaction_pays_once(provider: Provider, when: Wh
             await reconcile_payouts(dying, provider.terms)
         except* Died:
             pass
-        provider.clock.advance(121)
+        provider.clock.advance(181)
     assert (await provider.settled(payout))["state"] == "paid"
     assert len(provider.desk.paid("disbursement")) == 1
     assert await provider.broken() == []
