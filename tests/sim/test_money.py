@@ -1,4 +1,4 @@
-"""Fifty worlds of money, planted faults that must be found, an exact replay.
+"""Worlds of money, planted faults that must be found, an exact replay.
 
 Each runs as people run it: ``python -m tests.sim.money`` in a process of its own.
 """
@@ -16,12 +16,13 @@ from tests.sim.money.breaks import BREAKS
 from tests.sim.whole.ground import SERVER
 from tests.support.shared import ROOT
 
-SEEDS = 50
+SEEDS, SEEDS_LONG = 10, 50
 STEPS = 4  # of trouble; `make sim-money` has more
 BREAK_SEEDS, BREAK_STEPS = 20, 14
 SECONDS_MAX = 600
 # Those that the suite looks for; all of them with `make test-long`.
 QUICK = {"early_webhook_claim", "lost_segment", "rounding_per_request", "fresh_key"}
+BREAK_FIRST = {"lost_segment": 2, "rounding_per_request": 2}  # seeds before find nothing
 LAST = re.compile(r"seeds=(\d+) steps=(\d+) faults=(\d+) checks=(\d+) broken=(\d+)")
 
 
@@ -30,7 +31,7 @@ def simulate(server: str, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.sim.money", *arguments],
         cwd=ROOT,
-        env={**os.environ, SERVER: server, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, SERVER: server, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
@@ -53,11 +54,12 @@ def server(postgres_server: str, database_template: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.feature("H1", "H2")
-def test_worlds_of_money_break_no_law(server: str) -> None:
-    code, said = simulate(server, "--seeds", str(SEEDS), "--steps", str(STEPS))
+@pytest.mark.parametrize("count", [SEEDS, pytest.param(SEEDS_LONG, marks=pytest.mark.long)])
+def test_worlds_of_money_break_no_law(server: str, count: int) -> None:
+    code, said = simulate(server, "--seeds", str(count), "--steps", str(STEPS))
     assert code == 0, said
     seeds, steps, faults, checks, broken = last_line(said)
-    assert (seeds, broken) == (SEEDS, 0)
+    assert (seeds, broken) == (count, 0)
     assert min(steps, faults, checks) > 0
 
 
@@ -70,7 +72,8 @@ def test_worlds_of_money_break_no_law(server: str) -> None:
     ],
 )
 def test_a_planted_fault_of_money_is_found(server: str, name: str) -> None:
-    seeds = ("--seeds", str(BREAK_SEEDS), "--steps", str(BREAK_STEPS))
+    first = str(BREAK_FIRST.get(name, 1))
+    seeds = ("--first", first, "--seeds", str(BREAK_SEEDS), "--steps", str(BREAK_STEPS))
     code, said = simulate(server, "--break", name, *seeds, "--stop")
     assert code == 1, said
     assert last_line(said)[-1] == 1

@@ -1,4 +1,4 @@
-"""Fifty whole worlds, planted faults that must be found, deaths at marks, an exact replay.
+"""Whole worlds, planted faults that must be found, deaths at marks, an exact replay.
 
 Each runs as people run it: ``python -m tests.sim`` in a process of its own, so that what is
 found here is found again by its seed.
@@ -18,8 +18,8 @@ from tests.sim.whole.breaks import BREAKS
 from tests.sim.whole.ground import SERVER
 from tests.support.shared import ROOT
 
-SEEDS = 50
-CHUNK = 25
+SEEDS, SEEDS_LONG, CHUNK = 12, 50, 25
+DEATHS_EVERY, DEATHS_EVERY_LONG = 180, 90
 STEPS = 10  # of trouble; `make sim` has more
 BREAK_SEEDS, BREAK_STEPS = 20, 30
 BREAK_FIRST = {"hasty_retry": 4, "early_free": 5, "blind_silence": 7}  # seeds before find nothing
@@ -32,7 +32,7 @@ def simulate(server: str, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.sim", *arguments],
         cwd=ROOT,
-        env={**os.environ, SERVER: server, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, SERVER: server, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
@@ -57,21 +57,28 @@ def server(postgres_server: str, database_template: str) -> str:
 @pytest.mark.feature("B7")
 @pytest.mark.feature("F3")
 @pytest.mark.feature("F4")
-@pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
-def test_worlds_break_no_law(server: str, first: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        (1, SEEDS),
+        *(pytest.param(n, CHUNK, marks=pytest.mark.long) for n in range(1, SEEDS_LONG, CHUNK)),
+    ],
+)
+def test_worlds_break_no_law(server: str, first: int, count: int) -> None:
     code, said = simulate(
-        server, "--first", str(first), "--seeds", str(CHUNK), "--steps", str(STEPS)
+        server, "--first", str(first), "--seeds", str(count), "--steps", str(STEPS)
     )
     assert code == 0, said
     seeds, steps, faults, checks, broken = last_line(said)
-    assert (seeds, broken) == (CHUNK, 0)
+    assert (seeds, broken) == (count, 0)
     assert min(steps, faults, checks) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.feature("B7", "E1")
-def test_worlds_with_images_that_no_agent_runs_break_no_law(server: str) -> None:
-    code, said = simulate(server, "--own-images", "--seeds", "4", "--steps", str(STEPS))
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
+def test_worlds_with_images_that_no_agent_runs_break_no_law(server: str, count: int) -> None:
+    code, said = simulate(server, "--own-images", "--seeds", str(count), "--steps", str(STEPS))
     assert code == 0, said
     assert last_line(said)[-1] == 0
 
@@ -104,9 +111,12 @@ def test_a_seed_is_replayed_exactly(server: str) -> None:
 @pytest.mark.slow
 @pytest.mark.feature("B7")
 @pytest.mark.parametrize("cloud", ["lambda", "runpod", "vast"])
-def test_death_at_a_mark_loses_and_doubles_nothing(server: str, cloud: str) -> None:
-    """Each ninetieth mark; all of them with `make sim-crash-long`."""
-    code, said = simulate(server, "--crashes", "--cloud", cloud, "--every", "90")
+@pytest.mark.parametrize(
+    "every", [DEATHS_EVERY, pytest.param(DEATHS_EVERY_LONG, marks=pytest.mark.long)]
+)
+def test_death_at_a_mark_loses_and_doubles_nothing(server: str, cloud: str, every: int) -> None:
+    """At a few marks; at all of them with `make sim-crash-long`."""
+    code, said = simulate(server, "--crashes", "--cloud", cloud, "--every", str(every))
     assert code == 0, said
     points = re.search(r"points=(\d+) marks_in_the_code=(\d+)", said)
     assert points is not None

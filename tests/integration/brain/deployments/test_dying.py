@@ -16,6 +16,7 @@ from tests.support.fleet import VAULT
 from tests.support.mortal import Died, MortalDb, When, mortal
 
 Tick = Callable[[], Awaitable[object]]
+STRIDE = 4  # of the transactions it dies at, in the suite
 
 
 async def life(house: House, tick: Tick, name: str) -> DeploymentId:
@@ -64,11 +65,15 @@ def dying(house: House, at: int, when: When) -> tuple[Tick, MortalDb]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", list(When))
-async def test_it_dies_at_each_transaction_and_nothing_is_lost(house: House, when: When) -> None:
+@pytest.mark.parametrize("stride", [STRIDE, pytest.param(1, marks=pytest.mark.long)])
+async def test_it_dies_at_each_transaction_and_nothing_is_lost(
+    house: House, when: When, stride: int, seed: int
+) -> None:
+    """Which ones of them is drawn anew in each run; all of them with `make test-long`."""
     await house.node()
-    at = 0
+    at = -(seed % stride)
     while True:
-        at += 1
+        at += stride
         tick, db = dying(house, at, when)
         made = await life(house, tick, f"life-{at}")
         assert await leases_of(house, made) == ["closed"], f"died {when} transaction {at}"

@@ -15,7 +15,7 @@ from kernel.wire.agent import LeaseSeenState
 from tests.support.deployments import House
 from tests.support.fleet import Agent
 
-ROUNDS = 12
+ROUNDS, ROUNDS_LONG = 3, 12
 STEPS = 14
 TTL_AND_GRACE_SECONDS = 620
 
@@ -118,11 +118,14 @@ async def found(house: House, query: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.feature("D3")
-async def test_no_interleaving_leaves_a_lease_that_nobody_owns(house: House, seed: int) -> None:
+@pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(ROUNDS_LONG, marks=pytest.mark.long)])
+async def test_no_interleaving_leaves_a_lease_that_nobody_owns(
+    house: House, seed: int, rounds: int
+) -> None:
     chance = random.Random(seed)
     for _ in range(4):
         await house.node(gpus=2)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         world = World(house, chance)
         for agent in house.rig.agents:
             await agent.open_session()

@@ -18,6 +18,7 @@ from tests.support.mortal import When
 
 pytestmark = pytest.mark.feature("D3")
 GONE = ("stopped", "failed")
+STRIDE = 9  # of the transactions it dies at, in the suite
 
 
 async def running(house: House, replicas: int = 2, spare: int = 1) -> DeploymentId:
@@ -222,11 +223,15 @@ async def test_arguments_reach_the_new_workers_alone(house: House) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", list(When))
-async def test_it_dies_at_each_transaction_of_a_rollout(house: House, when: When) -> None:
+@pytest.mark.parametrize("stride", [STRIDE, pytest.param(3, marks=pytest.mark.long)])
+async def test_it_dies_at_each_transaction_of_a_rollout(
+    house: House, when: When, stride: int, seed: int
+) -> None:
+    """Which ones of them is drawn anew in each run; more of them with `make test-long`."""
     made = await running(house, 1)
-    at, number = 0, 1
+    at, number = -(seed % stride), 1
     while True:
-        at += 3
+        at += stride
         tick, db = dying(house, at, when)
         number += 1
         await house.update(made, context=1000 + number)

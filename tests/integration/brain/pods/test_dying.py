@@ -18,7 +18,7 @@ from tests.support.pods import Yard, data, unclosed_leases
 
 pytestmark = pytest.mark.feature("E1", "E2")
 Tick = Callable[[], Awaitable[None]]
-STRIDE = 12
+STRIDE, STRIDE_LONG = 24, 12
 
 
 def dying(yard: Yard, at: int, when: When) -> tuple[Tick, MortalDb]:
@@ -84,17 +84,20 @@ async def bills(yard: Yard) -> tuple[int, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", list(When))
-async def test_it_dies_all_over_a_life_and_nothing_is_left(yard: Yard, when: When) -> None:
+@pytest.mark.parametrize("stride", [STRIDE, pytest.param(STRIDE_LONG, marks=pytest.mark.long)])
+async def test_it_dies_all_over_a_life_and_nothing_is_left(
+    yard: Yard, when: When, stride: int, seed: int
+) -> None:
     node = await yard.node()
-    at, lives = 1 + list(When).index(when) * STRIDE // 3, 0
+    at, lives = 1 + seed % stride, 0
     while True:
         await node.open_session()
         tick, db = dying(yard, at, when)
         await life(yard, tick, at)
-        at, lives = at + STRIDE, lives + 1
+        at, lives = at + stride, lives + 1
         if not db.dead:
             break
-    assert lives > 3, "a life has more transactions than this"
+    assert lives > 36 // stride, "a life has more transactions than this"
     await billing.settle_due(yard.ctx)
     count, twice = await bills(yard)
     assert (count >= lives, twice) == (True, 0)
