@@ -173,21 +173,22 @@ def _close_windows(
     window_ns: int,
     out: Settlement,
 ) -> None:
-    coming = deque(sorted((p for p in pieces if p.end_ns > lease.settled_ns), key=_begins))
+    waiting = [p for p in pieces if p.end_ns > lease.settled_ns]
+    coming = deque(sorted((_begins(p), n) for n, p in enumerate(waiting)))
     inside: list[Piece] = []
     at, closed = lease.settled_ns, lease.closed_ns
     while inside or coming:
         # Jump over windows in which nothing lies.
-        first = at if inside else max(at, _begins(coming[0]))
+        first = at if inside else max(at, coming[0][0])
         start = max(at, first // window_ns * window_ns)
         end = grid_end(start, window_ns)
         if closed is not None and start < closed < end:  # a closed lease's last window is short
             start, end = (start, closed) if first < closed else (closed, end)
         if start >= until_ns:
             break
-        while coming and _begins(coming[0]) < end:
-            inside.append(coming.popleft())
-        lives = max(min(p.end_ns, end, limits[1]) for p in inside)
+        while coming and coming[0][0] < end:
+            inside.append(waiting[coming.popleft()[1]])
+        lives = min(max(p.end_ns for p in inside), end, limits[1])
         blind = closed is None and lives > out.evidence_ns
         if end > until_ns or blind:
             out.settled_ns = max(out.settled_ns, start)
@@ -212,23 +213,29 @@ def _close(
     start, end = window
     low, high = max(start, limits[0]), min(end, limits[1])
     spans, foldings = [], out.foldings
-    for piece in inside:
+    for piece in inside:  # of very many: its comparisons are written out
         key = piece.key
-        opened, closed = max(piece.open_ns, start), min(piece.end_ns, end)
-        first, last = max(opened, low), min(closed, high)
+        opened = piece.open_ns if piece.open_ns > start else start
+        closed = piece.end_ns if piece.end_ns < end else end
+        first = opened if opened > low else low
+        last = closed if closed < high else high
         folding = foldings.get(key)
         if folding is None:
             folding = foldings[key] = Folding(closed)
         folding.open_ns = closed
-        folding.outside_ns += (closed - opened) - max(0, last - first)
         if last > first:
+            folding.outside_ns += (closed - opened) - (last - first)
             spans.append(Span(key, first, last, piece.weight))
+        else:
+            folding.outside_ns += closed - opened
     shares = share_window(lease.terms.gpus, start, end, spans)
     for key, ticks in shares.by_key.items():
-        out.foldings[key].ticks += ticks
+        foldings[key].ticks += ticks
     busy = shares.busy // TICKS_PER_GPU_NS
-    drain_from = lease.draining_ns if lease.draining_ns is not None else end
-    drain = _within([(s.start_ns, s.end_ns) for s in spans], drain_from) * lease.terms.gpus
+    drain = 0
+    if lease.draining_ns is not None and lease.draining_ns < end:
+        lived = [(s.start_ns, s.end_ns) for s in spans]
+        drain = _within(lived, lease.draining_ns) * lease.terms.gpus
     ended = tuple(p for p in inside if p.final and p.end_ns <= end)
     out.windows.append(Window(start, end, busy, drain, shares.by_key, ended))
 

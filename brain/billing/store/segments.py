@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -30,18 +30,20 @@ _APPEND = text(
     """
 )
 
-# One statement a day, so that each looks into one partition. Sums of ticks may outgrow a bigint;
-# where they do not, that is the cheaper way to send them.
+# One statement a day, so that each looks into one partition. Thousands of values go as one text
+# each: of an array the driver would look at every element. Sums of ticks may outgrow a bigint.
 _FOLD = """
 UPDATE usage_segment s SET open_ns = f.open, settled_ticks = s.settled_ticks + f.ticks,
     late_ticks = s.late_ticks + f.late, outside_ns = s.outside_ns + f.outside,
     late_until_ns = coalesce(f.late_until, s.late_until_ns), folded = f.open >= s.end_ns
-FROM unnest($2::text[], $3::bigint[], $4::{wide}[], $5::{wide}[], $6::bigint[], $7::bigint[])
+FROM unnest(string_to_array($2, ','), string_to_array($3, ',')::bigint[],
+            string_to_array($4, ',')::{wide}[], string_to_array($5, ',')::{wide}[],
+            string_to_array($6, ',')::bigint[], string_to_array($7, ',', '')::bigint[])
      AS f(key, open, ticks, late, outside, late_until)
 WHERE s.day = $1::date AND s.key = f.key
 """
 _SERVED = """
-DELETE FROM usage_waiting w USING unnest($2::text[]) AS f(key)
+DELETE FROM usage_waiting w USING unnest(string_to_array($2, ',')) AS f(key)
 WHERE w.lease_id = $1 AND w.key = f.key AND w.day = $3::date
 """
 _FOLD_BIGINT, _FOLD_NUMERIC = _FOLD.format(wide="bigint"), _FOLD.format(wide="numeric")
@@ -276,16 +278,20 @@ async def fold(
             _FOLD_BIGINT if narrow else _FOLD_NUMERIC,
             (
                 day,
-                keys,
-                [f.open_ns for f in mine],
-                ticks,
-                late,
-                [f.outside_ns for f in mine],
-                [f.late_until_ns for f in mine],
+                ",".join(keys),
+                _joined(f.open_ns for f in mine),
+                _joined(ticks),
+                _joined(late),
+                _joined(f.outside_ns for f in mine),
+                ",".join("" if f.late_until_ns is None else str(f.late_until_ns) for f in mine),
             ),
         )
         done = [key for key in keys if foldings[key].open_ns >= pieces[key].end_ns]
-        await connection.exec_driver_sql(_SERVED, (str(lease), done, day))
+        await connection.exec_driver_sql(_SERVED, (str(lease), ",".join(done), day))
+
+
+def _joined(values: Iterable[int]) -> str:
+    return ",".join(map(str, values))
 
 
 async def waive(tx: Tx, days: Mapping[str, date], waivers: Sequence[Waiver]) -> None:
