@@ -64,13 +64,19 @@ class Pristine:
 
     @classmethod
     async def of(cls, connection: asyncpg.Connection) -> Pristine:
-        state = await connection.fetchrow(STATE)
+        state = await state_of(connection)
         tables = sorted(state["used"])
         return cls(
             schema=state["schema"],
             fills=tuple([await connection.fetchval(FILL.format(table=one)) for one in tables]),
             contents=tuple([(one, await contents(connection, one)) for one in tables]),
         )
+
+
+async def state_of(connection: asyncpg.Connection) -> asyncpg.Record:
+    found = await connection.fetchrow(STATE)
+    assert found is not None, "it is one row"
+    return found
 
 
 async def contents(connection: asyncpg.Connection, table: str) -> str:
@@ -144,7 +150,7 @@ class Washery:
     async def _wash(self, connection: asyncpg.Connection) -> bool:
         """Whether it is as new again. Rows go without their triggers, which forbid it to some."""
         assert self._pristine is not None, "known since the first was made"
-        state = await connection.fetchrow(STATE)
+        state = await state_of(connection)
         if state["others"] or state["schema"] != self._pristine.schema:
             return False
         if state["bytes"] > BYTES_MAX:
