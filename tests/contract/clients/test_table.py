@@ -178,18 +178,18 @@ def place(quick_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.feature("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A9", "A16", "A18")
 def test_openai(place: House) -> None:
-    table_of("openai", place)
+    assert table_of("openai", place)
 
 
 @pytest.mark.feature("A9", "A17")
 def test_anthropic(place: House) -> None:
-    table_of("anthropic", place)
+    assert table_of("anthropic", place)
 
 
 @pytest.mark.feature("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A9", "A16", "A18")
 @pytest.mark.usefixtures("node_walk")
 def test_openai_for_node(place: House) -> None:
-    table_of("node", place)
+    assert table_of("node", place)
 
 
 @pytest.mark.feature("A1", "A2", "A3", "A9", "A16")
@@ -221,8 +221,8 @@ def test_before_real_vllm(
     """Those clients that this process has anyway."""
     workers = Served(vllm_server.url, vllm_server.model, TEXT), _embeds(vllm_embedding_server)
     with house(tmp_path, ("openai", "anthropic"), *workers) as made:
-        table_of("openai", made)
-        table_of("anthropic", made)
+        assert table_of("openai", made)
+        assert table_of("anthropic", made)
 
 
 def test_the_document_says_what_is_walked() -> None:
@@ -252,7 +252,7 @@ def test_others_before_real_vllm(
 ) -> None:
     workers = Served(vllm_server.url, vllm_server.model, TEXT), _embeds(vllm_embedding_server)
     with house(tmp_path, (client,), *workers) as made:
-        table_of(client, made)
+        assert table_of(client, made)
 
 
 @pytest.mark.long
@@ -264,7 +264,7 @@ def test_sounds_before_real_vllm(
 ) -> None:
     worker = Served(vllm_speech_server.url, vllm_speech_server.model, SOUNDS)
     with house(tmp_path, (client,), worker) as made:
-        table_of(client, made)
+        assert table_of(client, made)
 
 
 def _embeds(server: VllmServer) -> Served:

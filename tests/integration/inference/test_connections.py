@@ -14,7 +14,7 @@ from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
 from tests.support.raw_http import RawConnection, connect, request
 from tests.support.scripted_worker import WAIT, chunk, scripted_worker, stream_head
 from tests.support.standin import MODEL, StandIn
-from tests.support.wait import until
+from tests.support.wait import stretch, until
 from tests.unit.inference import sse
 
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -173,7 +173,7 @@ async def _drip(raw: RawConnection, content: bytes) -> None:
     with suppress(ConnectionError):
         for byte in content:
             await raw.send(bytes([byte]))
-            await asyncio.sleep(0.02)
+            await stretch(0.02)
 
 
 async def test_who_reads_nothing_is_cut_off_and_the_worker_stops(
