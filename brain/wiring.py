@@ -251,7 +251,7 @@ class WorkerParts:
         ctx = self.ctx
         owner = f"{socket.gethostname()}:{os.getpid()}"
         watcher = DeploymentWatch(ctx)
-        ttl = self.settings.lease_ttl_seconds
+        ttl, kept_days = self.settings.lease_ttl_seconds, self.settings.volume_grace_days
         market = offers.Market(ctx, ModelsNear())
         vault = vault_of(self.settings)
 
@@ -269,8 +269,7 @@ class WorkerParts:
             )
 
         async def pod_rows() -> object:
-            days = self.settings.volume_grace_days
-            return await pods.reconcile_pods(ctx, owner=owner, grace_days=days, halt=halt)
+            return await pods.reconcile_pods(ctx, owner=owner, grace_days=kept_days, halt=halt)
 
         async def leases() -> object:
             return await fleet.reconcile_leases(ctx, watcher=watcher)
