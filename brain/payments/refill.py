@@ -18,6 +18,7 @@ from brain.payments.models import AutoRefill
 from brain.payments.service import Payer, TopUpWish
 from brain.payments.turn import log
 from brain.plumbing import Ctx, Tx, work
+from kernel.errors import GanglionError
 from kernel.ids import AccountId, WorkId
 from kernel.money import Money
 
@@ -51,6 +52,8 @@ async def reconcile_refills(
                 began += await _one(tx, ctx, desk, row.account_id, token)
         except IntegrityError:
             log.info("refill_raced", account_id=row.account_id)
+        except GanglionError as hindered:  # such as too many that wait: again in a minute
+            log.info("refill_waits", account_id=row.account_id, why=hindered.detail)
         except Exception as failure:  # the other accounts go on; the hold runs out by itself
             log.error("refill_failed", account_id=row.account_id, exc_info=failure)
     return began

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from brain.billing.core import books as billing_books
 from brain.billing.core.posting import Capture
 from brain.billing.store import journal, segments
 from brain.payments import books, turn
-from brain.payments import core as refills
 from brain.payments import refunds as refunding
 from brain.payouts import reconcile as paying
 from kernel.ids import PayoutId, RefundId, TopUpId
@@ -118,20 +116,6 @@ def fresh_payout() -> list[Swap]:
     return [(paying, "order_of", fresh)]
 
 
-def hammering() -> list[Swap]:
-    """A card that was refused is charged again at the next look."""
-    return [(refills, "DECLINE_WAIT", timedelta(0))]
-
-
-def no_caps() -> list[Swap]:
-    """What was refilled already in a day or month is forgotten."""
-
-    def all_is_well(*given: Any) -> Any:
-        return refills.Refill(True, "credit is below the threshold")
-
-    return [(refills, "_within_caps", all_is_well)]
-
-
 BREAKS: Mapping[str, Callable[[], list[Swap]]] = {
     made.__name__: made
     for made in (
@@ -143,8 +127,6 @@ BREAKS: Mapping[str, Callable[[], list[Swap]]] = {
         fresh_key,
         fresh_refund,
         fresh_payout,
-        hammering,
-        no_caps,
     )
 }
 

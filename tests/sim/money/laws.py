@@ -11,6 +11,7 @@ from brain import billing
 from brain.payments import PaymentProofs
 from brain.payouts.proofs import PayoutProofs
 from brain.plumbing import Tx
+from kernel.errors import GanglionError
 from kernel.money import CARRY_DIVISOR
 from tests.sim.money import outside
 from tests.sim.money.logs import caught
@@ -23,8 +24,8 @@ from tests.sim.whole.broken import Broken
 SLOW = frozenset({"payments_processors"})
 ABSENT = frozenset({"admissions"})  # deadlines pass while everyone is away
 CALM_STEPS = 5
-# Deadlocks, cut connections, late answers.
-MEANT = (OperationalError, OSError, TimeoutError)
+# Deadlocks, cut connections, late answers, and what is told to people.
+MEANT = (OperationalError, OSError, TimeoutError, GanglionError)
 
 
 # Of each account: ticks of settled usage, charged, captured, carry.
