@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
+
 from kernel.wire.gateway import AccountRow, Snapshot
 from tests.contract.clients import plan
 from tests.contract.clients.plan import Plan
@@ -25,6 +27,7 @@ from tests.support.gateway import (
     replica_row,
 )
 from tests.support.scripted_worker import answer, scripted_worker
+from tests.support.workers_routes import request
 
 T = TypeVar("T")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
@@ -248,7 +251,11 @@ def _launched(stack: ExitStack, folder: Path, rows: Snapshot, **settings: Any) -
 
 def _spend(gateway: Gateway, worker: Served) -> None:
     """A key with one token a minute is in debt for a long while after its first answer."""
-    route = worker.routes[0]
-    body = {"model": worker.name, **plan.BODIES[route]}
-    told = gateway.post(body, plan.PATHS[route], KEYS[plan.SPENT])
+    path = plan.PATHS[worker.routes[0]]
+    told = httpx.post(
+        f"{gateway.url}{path}",
+        headers={"authorization": f"Bearer {KEYS[plan.SPENT]}"},
+        timeout=SECONDS_MAX,
+        **request(path, worker.name),
+    )
     assert told.status_code == 200, told.text

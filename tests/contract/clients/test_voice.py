@@ -16,7 +16,7 @@ import pytest
 
 from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, Gateway, StartGateway, launch
-from tests.support.realtime import EARS, MIND, VOICE, base, said, session, three
+from tests.support.realtime import EARS, MIND, VOICE, base, said, session, silence, three, tone
 from tests.support.realtime_talk import events_until, plain, port, talk, turns, until_event
 from tests.support.standin import StandIn
 from tests.support.tls_front import tls_front
@@ -26,6 +26,7 @@ from tools import node_part
 pytestmark = pytest.mark.feature("A8")
 SCRIPT = Path(__file__).parent / "realtime.cjs"
 SECONDS_MAX = 60
+AT_16_KHZ: dict[str, object] = {"format": {"type": "audio/pcm", "rate": 16_000}}
 Event = dict[str, Any]
 
 
@@ -98,14 +99,15 @@ async def test_real_vllm_hears_and_thinks(
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    """It has no route that speaks: the stand-in does."""
+    """It has no route that speaks: the stand-in does. Sound of 16 kHz, as this build has nothing
+    to change another rate with (PyAV)."""
     ears, mind = (urlsplit(one.url).port or 0 for one in (vllm_speech_server, vllm_server))
     tables = three(ears, mind, port(quick_stand_in))
     tables.replicas[0].upstream_model = vllm_speech_server.model
     tables.replicas[1].upstream_model = vllm_server.model
     gateway = start_gateway(tables)
-    short = {**session(), "max_output_tokens": 12}
-    events = await node_talks(gateway, tmp_path, said(), session=short)
+    short = {**session(**AT_16_KHZ), "max_output_tokens": 12}
+    events = await node_talks(gateway, tmp_path, said_16(), session=short)
     assert not of(events, "raised")
     assert of(events, "response.done")[0]["status"] in ("completed", "incomplete")
     await python_talks(gateway)
@@ -115,11 +117,16 @@ async def test_real_vllm_hears_and_thinks(
     assert {one.end for one in gateway.segments()} == {SegmentEnd.DONE}
 
 
+def said_16() -> bytes:
+    rate = 16_000
+    return silence(400, rate=rate) + tone(600, rate=rate) + silence(800, rate=rate)
+
+
 async def python_talks(gateway: Gateway) -> None:
     """A turn by the client for Python: what was heard, and an answer in sound."""
-    async with talk(gateway) as connection:
+    async with talk(gateway, **AT_16_KHZ) as connection:
         await connection.session.update(session={"type": "realtime", "max_output_tokens": 12})
-        await connection.input_audio_buffer.append(audio=base(said()))
+        await connection.input_audio_buffer.append(audio=base(said_16()))
         seen = await until_event(connection, "response.done", SECONDS_MAX)
     kinds = [event.type for event in seen]
     assert "conversation.item.input_audio_transcription.completed" in kinds
@@ -128,9 +135,9 @@ async def python_talks(gateway: Gateway) -> None:
 
 async def words_of(gateway: Gateway) -> None:
     """Dictation: sound in, vLLM's words out."""
-    path = f"/v1/audio/transcriptions/stream?model={EARS}"
+    path = f"/v1/audio/transcriptions/stream?model={EARS}&sample_rate=16000"
     async with plain(gateway, path) as socket:
-        await socket.send(said())
+        await socket.send(said_16())
         await socket.send(json.dumps({"type": "session.end"}))
         seen, _ = await events_until(socket, "session.ended", SECONDS_MAX)
     assert [one["segment"] for one in seen if one["type"] == "transcript.text.done"] == [1]
