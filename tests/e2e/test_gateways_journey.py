@@ -16,11 +16,12 @@ from tests.support.installation import Installation
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
+NAME = "by-three-gateways"
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture
-def joined(fresh_installation: Installation, tmp_path: Path) -> Iterator[list[Gateway]]:
+def joined() -> Iterator[list[Gateway]]:
     """Further gateways of the installation, ended with the test."""
     started: list[Gateway] = []
     yield started
@@ -38,17 +39,16 @@ def join(product: Installation, brain_url: str, folder: Path) -> Gateway:
 
 def said(url: str, api_key: str) -> str:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=api_key, max_retries=0, timeout=30)
-    answer = client.chat.completions.create(model="mine", messages=HELLO, max_tokens=8)
+    answer = client.chat.completions.create(model=NAME, messages=HELLO, max_tokens=8)
     return str(answer.choices[0].message.content)
 
 
 @pytest.mark.feature("C2", "A15")
 async def test_every_gateway_of_the_brain_serves_a_worker(
-    fresh_installation: Installation, joined: list[Gateway], tmp_path: Path
+    installation: Installation, joined: list[Gateway], tmp_path: Path
 ) -> None:
-    product = fresh_installation
-    ready = product.start()
-    deployed = product.run("deploy", "ganglion/stand-in", "--name", "mine")
+    product, ready = installation, installation.ready
+    deployed = product.run("deploy", "ganglion/stand-in", "--name", NAME)
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     joined.append(join(product, ready["brain_url"], tmp_path / "second"))
     second = joined[0]
@@ -61,3 +61,5 @@ async def test_every_gateway_of_the_brain_serves_a_worker(
     third = joined[1]
     await until(lambda: third.metric("ganglion_gateway_links_idle") >= 4, 30)
     assert "stand-in" in said(third.url, ready["api_key"])
+    third.stop()
+    product.ask("stop", NAME)

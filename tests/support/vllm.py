@@ -23,6 +23,7 @@ from tests.support import vllm_keeper
 from tests.support.shared import ROOT, RUN_PID, locked
 from tools import parts
 
+PRODUCTS = {"installation", "product"}
 SERVER_FIXTURES = {"vllm_server", "vllm_embedding_server", "vllm_speech_server"}
 
 
@@ -45,10 +46,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One xdist worker has them all: others would only wait for the servers."""
+    """One xdist worker has them all, but those of a product: others would only wait for them."""
     for item in items:
         asked = {mark.args[0] for mark in item.iter_markers("real")}
-        if "vllm" in asked and "installation" not in getattr(item, "fixturenames", ()):
+        if "vllm" in asked and not PRODUCTS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group("vllm"))
 
 

@@ -16,22 +16,12 @@ from cli.supervisor.environment import ADMIN_EMAIL
 from cli.supervisor.home import Home
 from tests.support.installation import Installation, command
 from tests.support.wait import until
-from tests.support.worker_image import BUSYBOX, busybox_image
+from tests.support.worker_image import BUSYBOX
 
 pytestmark = [pytest.mark.real("dockerd"), pytest.mark.feature("E1", "E2", "E3")]
 SCRIPT = (
     'echo "found: $(cat /data/kept)"; echo "$WORD" > /data/kept; exec httpd -f -p 8080 -h /data'
 )
-
-
-@pytest.fixture
-def product(
-    fresh_installation: Installation, dockerd: str, engine_client: docker.APIClient
-) -> Installation:
-    """The product whose node runs containers."""
-    busybox_image(engine_client)
-    fresh_installation.start_with_docker(dockerd)
-    return fresh_installation
 
 
 def left_behind(product: Installation) -> Path:

@@ -16,21 +16,11 @@ import pytest
 from tests.support.installation import Installation
 from tests.support.ssh_client import OpenSsh
 from tests.support.wait import until
-from tests.support.worker_image import BUSYBOX, busybox_image
+from tests.support.worker_image import BUSYBOX
 
 pytestmark = [pytest.mark.real("dockerd"), pytest.mark.feature("E3")]
 SCRIPT = "mkdir -p /tmp/www; echo welcome > /tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www"
 SECONDS_MAX = 120
-
-
-@pytest.fixture
-def product(
-    fresh_installation: Installation, dockerd: str, engine_client: docker.APIClient
-) -> Installation:
-    """The product whose node runs containers."""
-    busybox_image(engine_client)
-    fresh_installation.start_with_docker(dockerd)
-    return fresh_installation
 
 
 def inside(product: Installation, client: docker.APIClient) -> str:
@@ -128,3 +118,4 @@ async def test_a_pod_is_reached_by_name_wherever_it_runs(
     await asyncio.to_thread(product.ask, "pod", "start", "box")
     assert await until(lambda: the_page(front, host), 60, every=0.5) == "welcome\n"
     assert (await ssh(pod, "true"))[0] == 0
+    await asyncio.to_thread(product.ask, "pod", "delete", "box")

@@ -5,28 +5,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.test_rented_journey import KEY, runpod, standing
+from tests.e2e.rented.test_rented_journey import standing
 from tests.support.installation import Installation
 from tests.support.wait import until
-
-__all__ = ["runpod"]
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 
 
 @pytest.mark.feature("E1", "B1")
 async def test_a_pod_is_rented_a_machine_which_is_given_back(
-    runpod: str,
-    fresh_installation: Installation,
+    runpod: str, product: Installation
 ) -> None:
-    product = fresh_installation
-    clouds = {
-        "USE_MOCK_PROVIDERS": "false",
-        "RUNPOD_API_KEY": KEY,
-        "RUNPOD_API_BASE_URL": f"{runpod}/v2",
-        "RUNPOD_GRAPHQL_URL": f"{runpod}/graphql",
-    }
-    ready = product.start("--no-node", extra=clouds)
-    assert "brain_url" in ready, ready
     made = product.ask("pod", "create", "ganglion/stand-in:dev", "--name", "cloudy", "--simulated")
     assert (made["state"], made["reachable"]) == ("running", True)
     other = product.ask("pod", "create", "busybox:1.36", "--name", "other", "--no-wait")

@@ -11,27 +11,11 @@ from openai import OpenAI
 
 from tests.support.installation import Installation
 from tests.support.vllm import need_vllm
-from tests.support.vllm_image import engine_folders, vllm_image
+from tests.support.vllm_image import vllm_image
 from tests.support.wait import pause
-from tools import vllm_part
 
 NAME = "real-in-a-container"
 READY_SECONDS_MAX = 400
-
-
-@pytest.fixture
-def product(
-    fresh_installation: Installation, dockerd: str, engine_client: docker.APIClient
-) -> Installation:
-    """The product whose node runs containers; the engine's folders are mounted read-only."""
-    need_vllm()
-    vllm_image(engine_client)
-    fresh_installation.start_with_docker(
-        dockerd,
-        AGENT_ENGINE_MOUNTS=",".join(engine_folders()),
-        AGENT_MODELS_DIR=str(vllm_part.MODELS.resolve()),
-    )
-    return fresh_installation
 
 
 @pytest.mark.real("vllm")
@@ -40,6 +24,8 @@ def product(
 def test_real_vllm_serves_from_its_container_and_is_gone_after_the_stop(
     product: Installation, engine_client: docker.APIClient
 ) -> None:
+    need_vllm()
+    vllm_image(engine_client)
     product.ask("deploy", "ganglion/tiny-random", "--name", NAME, "--no-wait")
     became_ready(product)
     [container] = product.containers(engine_client, "vllm-openai")
