@@ -30,6 +30,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
     """One connection from a client."""
 
     __slots__ = (
+        "_clogged",
         "_deadline_ns",
         "_garbled",
         "_head_bytes",
@@ -54,6 +55,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         self._in_head = True
         self._repeats = Repeats()
         self._head_bytes = 0
+        self._clogged = False  # the client does not read what was written
         self._garbled = False  # the parser is lost
         self._deaf = False  # an early refusal was sent: what still comes is thrown away
 
@@ -108,12 +110,16 @@ class ClientConnection(Outlet, asyncio.Protocol):
             exchange.client_gone()
 
     def pause_writing(self) -> None:
+        self._clogged = True
         if self._exchange is not None:
             self._exchange.client_paused()
 
     def resume_writing(self) -> None:
+        self._clogged = False
         if self._exchange is not None:
             self._exchange.client_resumed()
+        elif self._current is None and self._transport is not None and not self._deaf:
+            self._go_on(self._transport)
 
     # What the parser finds.
 
@@ -195,6 +201,8 @@ class ClientConnection(Outlet, asyncio.Protocol):
         if self._deaf:
             if self._current is None:
                 self._transport.abort()
+        elif self._clogged and self._current is None:
+            self._transport.abort()  # the rest of its answer would never be read
         elif self._in_head and not self._head_bytes:
             self._transport.close()
         else:
@@ -308,10 +316,19 @@ class ClientConnection(Outlet, asyncio.Protocol):
             else:  # answered in the middle of its body
                 self._hear_out(transport, self._gateway.body_ns)
             return
+        if not self._clogged:
+            self._go_on(transport)
+            return
+        self._deadline_ns = self._gateway.tick_ns + self._gateway.idle_ns
+        if transport.is_reading():  # nothing more is taken from who takes nothing
+            transport.pause_reading()
+
+    def _go_on(self, transport: asyncio.Transport) -> None:
+        """Serve what waits, or wait for more."""
         self._deadline_ns = self._gateway.tick_ns + self._gateway.keepalive_ns
-        if self._queue:
-            request = self._queue.popleft()
-            if not self._queue and not transport.is_closing():
-                transport.resume_reading()
+        request = self._queue.popleft() if self._queue else None
+        if not (self._queue or transport.is_reading() or transport.is_closing()):
+            transport.resume_reading()
+        if request is not None:
             form = request.sink is not None and request.error is None
             self._serve_upload(request) if form else self._serve(request)

@@ -189,6 +189,7 @@ async def test_killed_parts_come_back_and_requests_with_them(lasting: Installati
         os.kill(before, signal.SIGKILL)
         await until(lambda n=name, b=before: lasting.pids()[n] not in (None, b), 20)
         await until(lambda: answers(lasting.ready), 30, why=f"an answer after {name} was killed")
+        assert lasting.pids()[name] != before
 
 
 def _children(pid: int) -> list[str]:

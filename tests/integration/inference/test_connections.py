@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
 from tests.support.raw_http import RawConnection, connect, request
-from tests.support.scripted_worker import WAIT, chunk, scripted_worker, stream_head
+from tests.support.scripted_worker import WAIT, answer, chunk, scripted_worker, stream_head
 from tests.support.standin import MODEL, StandIn
 from tests.support.wait import stretch, until
 from tests.unit.inference import sse
@@ -187,6 +188,24 @@ async def test_who_reads_nothing_is_cut_off_and_the_worker_stops(
             await raw.head()
             await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
         assert [one.end for one in gateway.segments()] == [SegmentEnd.ABORTED]
+
+
+def _more_than(found: Sized, count: int) -> bool:
+    return len(found) > count
+
+
+async def test_nothing_more_is_taken_from_who_reads_no_answers(start_gateway: StartGateway) -> None:
+    long = json.dumps({"choices": [], "x": "y" * 50_000}).encode()
+    async with scripted_worker([answer(long)]) as worker:
+        gateway = start_gateway(snapshot(worker.port), gateway_idle_seconds_max=1)
+        async with connect(gateway.port) as raw:
+            with suppress(ConnectionError, AssertionError):
+                for _ in range(200):
+                    seen = len(worker.requests)
+                    await raw.send(request(CHAT, key=KEY))
+                    await until(partial(_more_than, worker.requests, seen), 2)
+            await until(lambda: gateway.metric("ganglion_gateway_connections") == 1)
+        assert len(worker.requests) < 150
 
 
 async def test_an_idle_connection_is_closed(start_gateway: StartGateway) -> None:
