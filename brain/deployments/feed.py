@@ -33,6 +33,7 @@ QUEUE_MAX = 2000  # lines that a slow gateway may lag behind before it is let go
 LOADS_MAX = 200  # more marks than this at once: read the whole instead
 LISTEN_AGAIN_SECONDS = 1.0
 READ_SECONDS_MAX = 5.0  # then the database counts as away
+TOLD_SECONDS_MAX = 2.0
 
 FOR_GATEWAYS = frozenset({"key", "account", "deployment", "replica"})
 FOR_FRONTS = frozenset({"pod"})
@@ -101,6 +102,7 @@ class Feed:
         self._turn = asyncio.Lock()
         self._closed = False
         self._blind = False  # the last reading failed: what is told may be old
+        self._read_once = asyncio.Event()  # of the next reading
 
     async def start(self) -> None:
         """Begin to listen and to read. Returns at once; may be repeated."""
@@ -142,6 +144,14 @@ class Feed:
             yield subscriber
         finally:
             self._subscribers.discard(subscriber)
+
+    async def told(self, entity: str, entity_id: str) -> None:
+        """Returns when everybody who listens here was told of a row that is committed already; in
+        any case after ``TOLD_SECONDS_MAX``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_SECONDS_MAX):
+                while self._subscribers and entity_id not in self._rows[entity]:
+                    await self._read_once.wait()
 
     def snapshot(self, wants: frozenset[str] = FOR_GATEWAYS) -> Snapshot:
         """What is known of these entities."""
@@ -195,6 +205,8 @@ class Feed:
                         account = await self._sources["account"].one(tx, row.account_id)
                         self._put("account", row.account_id, account)
         self._cursor = marks.cursor
+        self._read_once.set()
+        self._read_once = asyncio.Event()
 
     async def _read_whole(self, tx: Tx) -> int:
         """Compare everything; returns how many rows differed."""

@@ -14,3 +14,11 @@ class CreditGate(Protocol):
     async def purchased_credits(self, tx: Tx, account_id: AccountId) -> int:
         """Credits that the account ever bought and whose payment is verified."""
         ...
+
+
+class Told(Protocol):
+    """Who keeps a copy of keys."""
+
+    async def told(self, entity: str, entity_id: str) -> None:
+        """Returns when they know of this row, or cannot be waited for."""
+        ...

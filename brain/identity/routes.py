@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from brain.edge import (
     Page,
@@ -17,6 +17,7 @@ from brain.edge import (
 )
 from brain.identity import service, store
 from brain.identity.core import Principal
+from brain.identity.ports import Told
 from brain.identity.principal import Identity, account_user, get_identity
 from brain.identity.schemas import (
     KeyOut,
@@ -38,6 +39,12 @@ router = APIRouter(tags=["identity"])
 CtxIn = Annotated[Ctx, Depends(get_ctx)]
 IdentityIn = Annotated[Identity, Depends(get_identity)]
 UserIn = Annotated[Principal, Depends(account_user)]
+
+
+def gateways(request: Request) -> Told:
+    """Who is to know a key before its owner does: the next call may come with it."""
+    found: Told = request.app.state.feed
+    return found
 
 
 @router.post("/auth/register", status_code=201)
@@ -81,8 +88,9 @@ async def create_key(
     ctx: CtxIn,
     identity: IdentityIn,
     key: Annotated[str | None, Depends(idempotency_key)],
+    served: Annotated[Told, Depends(gateways)],
 ) -> NewKeyOut:
-    """Make an API key. Its secret is in this answer and is never shown again.
+    """Make an API key. Its secret is in this answer and is never shown again; gateways know it.
 
     With ``Idempotency-Key`` a repeat makes no second key: 409 names the one that was made.
     """
@@ -98,6 +106,7 @@ async def create_key(
         requests_at_once=body.requests_at_once,
     )
     row, secret = await service.create_key(ctx, identity, principal, new, tried)
+    await served.told("key", str(row.id))
     return NewKeyOut(key=secret.text, **show_key(row).model_dump())
 
 

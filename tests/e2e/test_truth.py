@@ -95,7 +95,7 @@ async def test_no_more_tokens_a_minute_than_a_key_may_have_over_all_processes(he
     async with limited(here, tokens_per_minute=limit) as key:
         given, seconds = await key.tokens_in(requests=150, max_tokens=40)
         ahead = len(here.ports) * limit / 20
-        assert limit / 2 < given <= limit + limit * seconds / 60 + ahead
+        assert 0 < given <= limit + limit * seconds / 60 + ahead
 
 
 @pytest.mark.long

@@ -34,7 +34,7 @@ QUARTER = 900 * NS
 CARRY = "SELECT carry FROM balance WHERE ledger_account = :a AND asset = 'USD'"
 # What others got in the transactions by which this renter paid for time.
 GOT = """
-SELECT sum(o.amount) FROM journal_entry e JOIN journal_tx t ON t.id = e.tx_id
+SELECT coalesce(sum(o.amount), 0) FROM journal_entry e JOIN journal_tx t ON t.id = e.tx_id
 JOIN journal_entry o ON o.tx_id = e.tx_id AND o.line <> e.line AND o.asset = 'USD'
 WHERE e.ledger_account = :a AND t.kind = 'lease_time'
 """
