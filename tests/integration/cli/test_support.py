@@ -59,7 +59,7 @@ def test_a_warm_program_says_and_ends_as_its_command_line_does(tmp_path: Path) -
 def test_a_warm_program_is_signalled_and_told_apart_from_the_one_it_came_from(
     tmp_path: Path,
 ) -> None:
-    own = {**environment(tmp_path / "home"), "AGENT_HOME": "relative"}
+    own = {**environment(tmp_path / "home"), "AGENT_HOME": str(tmp_path / "agent")}
     with (tmp_path / "out").open("wb") as out:
         refused = warm.start("agent", [], environment=own, output=out.fileno())
         waits = warm.start(
