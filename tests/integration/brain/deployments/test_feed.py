@@ -90,6 +90,16 @@ async def test_a_gateway_hears_of_the_drain_and_ends_it(house: House) -> None:
         assert await states(house, made) == ["stopped"]
 
 
+@pytest.mark.feature("I3")
+async def test_who_waits_goes_on_when_listeners_were_told(house: House) -> None:
+    """The owner of a new key may use it at once."""
+    async with listening(house) as (feed, subscriber, _):
+        made = await house.deploy()
+        await feed.told("deployment", str(made))
+        told = [subscriber.lines.get_nowait() for _ in range(subscriber.lines.qsize())]
+        assert made in {one.deployment.deployment_id for one in told if one and one.deployment}
+
+
 async def states(house: House, made: DeploymentId) -> list[str]:
     return [replica.state for replica in await house.replicas(made)]
 
