@@ -71,6 +71,7 @@ class AgentFront:
     _link_keys: LinkKeys = field(init=False)
     desks: dict[NodeId, Desk] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch)
+    _unshown: dict[NodeId, tuple[int, bytes]] = field(default_factory=dict)  # readings
     _written_ns: int | None = None
     _cursor: int = 0
     _sessions: dict[str, Session] = field(default_factory=dict)
@@ -88,7 +89,8 @@ class AgentFront:
         for part in self.parts:
             await part.start()
         self._tasks = [
-            asyncio.create_task(self._every(FLUSH_SECONDS, "flush", self.flush)),
+            asyncio.create_task(self._every(FLUSH_SECONDS, "flush", self._write)),
+            asyncio.create_task(self._every(FLUSH_SECONDS, "show", self._show)),
             asyncio.create_task(self._every(WAKE_SECONDS, "look", self.look)),
         ]
 
@@ -226,8 +228,13 @@ class AgentFront:
                     await now.changed.wait()
 
     async def flush(self) -> None:
-        """Write what has gathered: beats, renewals and reception in one transaction, then
-        evidence, then telemetry. What could not be written is kept for the next time."""
+        """Write all that has gathered."""
+        await self._write()
+        await self._show()
+
+    async def _write(self) -> None:
+        """Beats, renewals and reception in one transaction, then evidence. What could not be
+        written is kept for the next time."""
         gathered, self._batch = self._batch, Batch()
         try:
             await batch.write_beats(self.ctx, self.boot_id, gathered)
@@ -236,7 +243,12 @@ class AgentFront:
         except _AWAY:
             self._batch.keep(gathered)
             raise
-        await self.telemetry.keep(gathered.states, beat_seconds=self.terms.beat_seconds)
+        self._unshown.update(gathered.states)
+
+    async def _show(self) -> None:
+        """Telemetry, which people look at: what rules look at does not wait for it."""
+        states, self._unshown = self._unshown, {}
+        await self.telemetry.keep(states, beat_seconds=self.terms.beat_seconds)
 
     async def look(self) -> None:
         """Load the desks of nodes that anyone changed, and wake who waits for them."""
