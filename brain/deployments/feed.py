@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
-from brain.plumbing import Ctx, Tx
+from brain.plumbing import DRIVER_ERRORS, Ctx, Tx
 from brain.plumbing.changes import CHANNEL, marks_since
 from kernel.clock import NS
 from kernel.errors import Unavailable
@@ -267,7 +267,7 @@ class Feed:
                     await lost.wait()
                 finally:
                     await connection.close(timeout=1)
-            except (OSError, TimeoutError, asyncpg.PostgresError) as failure:
+            except (TimeoutError, *DRIVER_ERRORS) as failure:
                 log.warning("changes_not_listening", failure=type(failure).__name__)
                 await self._ctx.clock.sleep(LISTEN_AGAIN_SECONDS)
 

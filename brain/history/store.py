@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from brain.history.core import DAY_S, HOUR_S, KEPT, MINUTE_S, SLOTS, TEN_SECONDS, Fold
 from brain.history.models import COLUMNS, HOURS, MINUTES, RAW, DirtyHour, Flush
-from brain.plumbing import Ctx, Tx
+from brain.plumbing import DRIVER_ERRORS, Ctx, Tx
 
 LOCK: Final = 0x6861_7374  # one process at a time makes partitions
 ROLL_LOCK: Final = 0x6861_7375  # one process at a time rolls up
@@ -68,7 +68,7 @@ async def _copy(tx: Tx, rows: Sequence[tuple[int, ...]]) -> None:
         await driver.copy_records_to_table(RAW.name, records=rows, columns=COLUMNS)
     except (asyncpg.DataError, ValueError, OverflowError) as error:
         raise Refused(type(error).__name__) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise ConnectionError(type(error).__name__) from error
 
 

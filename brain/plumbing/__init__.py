@@ -2,12 +2,13 @@
 
 from brain.plumbing import audit, changes, inbox, moves, outbox, work
 from brain.plumbing.context import Ctx
-from brain.plumbing.db import Base, Db, IdColumn, Tx
+from brain.plumbing.db import DRIVER_ERRORS, Base, Db, IdColumn, Tx
 from brain.plumbing.moves import Stated, history, move
 from brain.plumbing.points import Killed, NoPoints, Points
 from brain.plumbing.work import Work
 
 __all__ = [
+    "DRIVER_ERRORS",
     "Base",
     "Ctx",
     "Db",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+import asyncpg
 from sqlalchemy import Dialect, MetaData, Text, TypeDecorator, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import (
@@ -24,6 +25,15 @@ from kernel.ids import Id
 
 Tx = AsyncSession
 IdT = TypeVar("IdT", bound=Id)
+
+# What the driver raises where it is used without SQLAlchemy. "Internal" comes of a dying server:
+# its farewell leaves the connection in a state that the next statement does not expect.
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

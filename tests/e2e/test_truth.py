@@ -22,6 +22,7 @@ from tests.support.wait import until
 SEED = int(os.environ.get("GANGLION_TEST_SEED", "1"))
 FEW = ("crew", "brain", "postgres", "stand-in")  # all parts: make truth-long
 AWAY_SECONDS = 3
+CALM_SECONDS = 0.5
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
 
 
@@ -55,6 +56,8 @@ async def test_nobody_notices_that_valkey_stands_still(here: Place) -> None:
 
 @pytest.mark.feature("O4", "A9")
 async def test_without_postgresql_known_keys_are_served_and_others_wait(here: Place) -> None:
+    # What an account has asked for of late is what its gateways may spend without a brain.
+    assert (await outages.steady(here, CALM_SECONDS)).failures == 0
     async with outages.postgres_away(here):
         known, unknown = await asyncio.gather(
             outages.steady(here, AWAY_SECONDS), outages.strangers(here, AWAY_SECONDS)

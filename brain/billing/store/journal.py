@@ -8,14 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import asyncpg
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from brain.billing.core.pause import collector_paused
 from brain.billing.core.posting import SEPARATOR, Asset, Posting, reversal_key
 from brain.billing.models import Balance, JournalEntry, JournalTx
-from brain.plumbing import Db, Tx
+from brain.plumbing import DRIVER_ERRORS, Db, Tx
 from kernel.errors import Conflict
 from kernel.ids import AccountId, TxId
 
@@ -82,7 +81,7 @@ async def post_alone(db: Db, postings: Sequence[Posting], at: datetime) -> list[
         driver: Any = raw.driver_connection
         try:
             rows = await driver.fetch(_POST, *_arguments(ordered, at))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise OperationalError("ledger_post", (), error) from error
     return _answers(postings, ordered, rows)
 
