@@ -35,7 +35,7 @@ format: setup-dev ## write the code as `make check` wants it
 	@.venv/bin/ruff format --quiet .
 	@.venv/bin/ruff check --quiet --fix .
 
-bench: setup-dev ## measure; one line a figure (ONLY=gateway|endurance|aborts|outages|front|ledger|planner|heartbeats|start)
+bench: setup-dev ## measure; one line a figure (ONLY=gateway|steps|endurance|aborts|outages|front|ledger|planner|heartbeats|start)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 truth-long: setup-dev ## a whole installation under SIGKILLs: the books have every request, once (REQUESTS=n SEED=k KILLS=m BREAK=name)

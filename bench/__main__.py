@@ -20,6 +20,7 @@ import asyncpg
 from bench.aborts import NAMES as ABORTS
 from bench.figure import Figure
 from bench.outages import NAMES as OUTAGES
+from bench.steps import NAMES as STEPS
 from cli.embedded import Postgres, Valkey
 from cli.supervisor.preflight import raise_open_files
 
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "gateway_rss_mib_after_2000",
         "gateway_lost",
     ),
+    "steps": STEPS,
     "endurance": (
         "endurance_requests",
         "endurance_aborted_percent",
