@@ -58,7 +58,8 @@ def _asked(**more: object) -> bytes:
     body = json.dumps({**fields, **more}, separators=(",", ":")).encode()
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:8080\r\n"
-        b"authorization: Bearer %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        b"authorization: Bearer %b\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b"
     ) % (KEY.encode(), len(body), body)
 
 

@@ -16,14 +16,26 @@ _END = b"\r\n\r\n"
 class Alike:
     """A head, but for the digits of its length."""
 
-    __slots__ = ("_rest", "_start")
+    __slots__ = ("_bare", "_rest", "_start")
 
     def __init__(self, start: bytes, rest: bytes) -> None:
         self._start = start
         self._rest = rest
+        self._bare = len(start) + len(rest)
 
     def body(self, received: bytes) -> bytes | None:
         """What follows the head, where this is one whole message with this head."""
+        size = len(received) - self._bare  # of the body and the digits of its length
+        if 102 < size < 1003:
+            head = b"%b%d%b" % (self._start, size - 3, self._rest)
+        elif 1003 < size < 10004:
+            head = b"%b%d%b" % (self._start, size - 4, self._rest)
+        else:
+            return self._read(received)
+        return received[len(head) :] if received.startswith(head) else None
+
+    def _read(self, received: bytes) -> bytes | None:
+        """The same for a body of any length."""
         start, rest = self._start, self._rest
         if not received.startswith(start):
             return None

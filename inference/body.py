@@ -1,8 +1,9 @@
 """The request body: what the gateway reads of it, and the few bytes that it changes.
 
-One pass finds what matters. A body that needs no change travels as it came; else its top level is
-taken apart into raw values and put together again, so each value that we do not set travels byte
-for byte, and a name given twice reaches the worker once (the last, which is what we read too).
+One pass finds what matters. A body that needs no change travels as it came, or with a question for
+usage added at its end; else its top level is taken apart into raw values and put together again, so
+each value that we do not set travels byte for byte, and a name given twice reaches the worker once
+(the last, which is what we read too).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _WHOLE = "a whole number, not negative"
 WEIGHT_MAX = 1024
 PREFIX_BYTES = 1024  # of a prompt, that tell whose cache may hold it: some 16 blocks of 16 tokens
 INCLUDE_USAGE = Raw(b'{"include_usage":true}')
+USAGE_MEMBER = b',"stream_options":{"include_usage":true}}'  # it has a member: its model
 _TRUE = Raw(b"true")
 
 # Privileges of the engine that no tenant may use: queue jumping, moving of caches, ids and code
@@ -86,15 +88,14 @@ class Ask(msgspec.Struct, gc=False):
     @property
     def privileged(self) -> bool:
         """It names a parameter that no tenant may use."""
-        return not (
+        return bool(  # what is given is a value of one byte at least
             self.priority
-            is self.kv_transfer_params
-            is self.request_id
-            is self.logits_processors
-            is self.logits_processor_pattern
-            is self.vllm_xargs
-            is self.data_parallel_rank
-            is _NOT_GIVEN
+            or self.kv_transfer_params
+            or self.request_id
+            or self.logits_processors
+            or self.logits_processor_pattern
+            or self.vllm_xargs
+            or self.data_parallel_rank
         )
 
     @property
@@ -147,8 +148,11 @@ def upstream(
     ask_usage = ask.stream and route.usage_option
     if not (ask_usage or renamed or cache_salt or ask.privileged):
         return body, False
+    privileged = ask.privileged
+    if not (ask.stream_options or renamed or cache_salt or privileged):
+        return body[: body.rindex(b"}")] + USAGE_MEMBER, False
     fields = _FIELDS(body)
-    for name in STRIPPED:
+    for name in STRIPPED if privileged else ():
         fields.pop(name, None)
     if renamed:
         fields["model"] = Raw(_ENCODE(model))

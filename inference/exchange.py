@@ -75,8 +75,10 @@ class Exchange(Queued):
         gateway.exchanges.add(self)
         self._body = received
         try:
-            ask = self._ask = body.read(received, self._route)
-            self._weight = ask.weight(self._route.many)
+            route = self._route
+            ask = self._ask = body.read(received, route)
+            if route.many or not (ask.n is ask.best_of is None):
+                self._weight = ask.weight(route.many)
             account = self._account = admission.account_of(gateway.tables, self._key)
         except GanglionError as error:
             self._fail(error)
@@ -129,7 +131,8 @@ class Exchange(Queued):
             self._gateway.waiting.join(self, self._dispatch, lacking)
             return
         self._tried.append(replica.row.replica_id)
-        replica.breaker.starts()
+        if replica.breaker.failures:
+            replica.breaker.starts()
         self._approach(replica)
         replica.links.borrow(self)
 
@@ -287,12 +290,20 @@ class Exchange(Queued):
 
     def _served(self, tokens: Tokens) -> int:
         """The worker did its part: count it, before the client has its last byte."""
-        replica = self._replica
-        if replica is not None and replica.breaker.failures:
-            replica.breaker.succeeded()
-        now_ns = self._leave(DONE, 200, tokens)
-        if replica is not None and self._prefix and not self._attempt:
-            replica.paced(now_ns - self._started_ns, tokens[1])
+        gateway, replica, residence = self._gateway, self._replica, self.residence
+        now_ns = gateway.now_ns()
+        self._replica = self.residence = None
+        if replica is not None:
+            replica.in_flight -= 1
+            if replica.breaker.failures:
+                replica.breaker.succeeded()
+            if self._prefix and not self._attempt:
+                replica.paced(now_ns - self._started_ns, tokens[1])
+        if residence is not None:
+            residence.finish(now_ns, DONE, 200, tokens)
+            gateway.spool.finished(residence)
+        if self._payment is not None:
+            self._payment.leave(now_ns)
         return now_ns
 
     def _own_answer(self) -> Answer:

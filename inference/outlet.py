@@ -44,7 +44,8 @@ class Outlet(ABC):
 
     def whole(self, kind: bytes, content: bytes, request_id: str) -> None:
         """A plain answer in one write."""
-        keeps = self._keeps()
+        current = self._current
+        keeps = current is not None and current.keep and not self._gateway.draining
         if self._transport is not None:
             self._transport.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-request-id: %b\r\n%b"

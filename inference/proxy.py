@@ -19,9 +19,10 @@ from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of,
 from inference.outlet import Outlet
 from inference.pages import Pages
 from inference.repeats import Repeats
-from inference.routes import INFERENCE, SOCKET
+from inference.routes import INFERENCE, SOCKET, Route
 from inference.upload import UploadExchange
 from kernel.errors import GanglionError, Malformed, Unauthenticated, Unavailable
+from kernel.wire.gateway import KeyRow
 
 QUEUE_MAX = 8
 
@@ -78,7 +79,11 @@ class ClientConnection(Outlet, asyncio.Protocol):
             alone = self._current is None and not self._head_bytes
             if alone and (same := self._repeats.take(received, self._gateway, self._transport)):
                 self._deadline_ns = NEVER
-                self._serve(same)
+                route, key = same.route, same.key
+                if same.error is None and route is not None and key is not None:
+                    self._run(same, route, key, same.parts[0])  # it was judged just now
+                else:
+                    self._serve(same)
                 return
             self._head_bytes += len(received)
             limit = self._gateway.head_bytes_max
@@ -265,24 +270,33 @@ class ClientConnection(Outlet, asyncio.Protocol):
     def _serve(self, request: Request) -> None:
         self._current = request
         gateway, route, key = self._gateway, request.route, request.key
-        request_id = gateway.request_ids.new()
         if request.error is not None or route is None:
             error = request.error or errors.unknown_route("")
             name = route.name if route is not None else "unknown"
             gateway.metrics.finished(name, errors.status_of(error), 0)
-            self.refuse(error, request_id)
-        elif route.kind is not INFERENCE or key is None:
-            if route.kind is not SOCKET:
-                self._pages.serve(self, request)
-            elif not self._parser.should_upgrade():
-                self.refuse(errors.UpgradeRequired("Open a WebSocket on this route."), request_id)
-        elif (key_now := gateway.tables.keys.get(key.digest)) is None:  # revoked meanwhile
-            self.refuse(Unauthenticated("This API key was revoked."), request_id)
-        else:
-            make = Exchange if request.extras is None else request.extras.running
-            exchange = make(gateway, self, key_now, route, request_id, gateway.now_ns())
-            self._exchange = exchange
-            exchange.start(request.body)
+            self.refuse(error, gateway.request_ids.new())
+        elif route.kind is INFERENCE and key is not None:
+            key_now = gateway.tables.keys.get(key.digest)
+            if key_now is not None:
+                self._run(request, route, key_now, request.body)
+            else:  # revoked meanwhile
+                revoked = Unauthenticated("This API key was revoked.")
+                self.refuse(revoked, gateway.request_ids.new())
+        elif route.kind is not SOCKET:
+            self._pages.serve(self, request)
+        elif not self._parser.should_upgrade():
+            upgrade = errors.UpgradeRequired("Open a WebSocket on this route.")
+            self.refuse(upgrade, gateway.request_ids.new())
+
+    def _run(self, request: Request, route: Route, key: KeyRow, body: bytes) -> None:
+        """A request that a worker is to answer; ``key`` is known at this moment."""
+        self._current = request
+        gateway = self._gateway
+        request_id = gateway.request_ids.new()
+        make = Exchange if request.extras is None else request.extras.running
+        exchange = make(gateway, self, key, route, request_id, gateway.now_ns())
+        self._exchange = exchange
+        exchange.start(body)
 
     def _upload(self, request: Request) -> None:
         """A form is served while it comes; its exchange looks after its pace."""

@@ -2,7 +2,7 @@
 
 A memory-mapped file takes each record without a system call, and what is written there survives
 the death of any process; ``fdatasync`` off the loop guards against loss of power. Records are
-framed ``length, crc32, payload``, the frame last, so that a torn tail ends the reading.
+framed ``length, crc32, payload``: a torn tail is not what its frame says, and ends the reading.
 
 What a record says stands in :mod:`inference.notes`. Files are given up in order as soon as the
 brain has what they hold; an open piece that was noted in one is noted again before that.
@@ -41,7 +41,7 @@ from kernel.wire.gateway import Segment, SegmentEnd
 FILES_MIN = 8
 _FRAME = Struct("<II")
 _FRAME_BYTES = _FRAME.size
-_frame_into = _FRAME.pack_into
+_frame = _FRAME.pack
 
 
 @dataclass(slots=True)
@@ -133,7 +133,10 @@ class Spool:
 
     def finished(self, residence: Residence) -> None:
         """Note a finished piece. Never refuses for the limit: what was served is counted."""
-        self._note(piece_note(residence), residence.target)
+        try:
+            self._write(piece_note(residence), residence.target, must=True)
+        except Unavailable:
+            self.lost += 1
 
     def tick(self, at_ns: int) -> None:
         """Note that all that is open was alive at this time."""
@@ -190,20 +193,22 @@ class Spool:
 
     def _write(self, payload: bytes, target: Target | None, *, must: bool) -> None:
         file = self._current
-        if target is not None and target.number not in file.targets:
+        if target is None or target.number in file.targets:
+            start, size = file.end, len(payload)
+            end = start + _FRAME_BYTES + size
+            if end <= self._file_bytes:
+                file.map[start:end] = _frame(size, crc32(payload)) + payload
+                file.end = end
+                return
+        else:
             note = target_note(target)
             if file.end + 2 * _FRAME_BYTES + len(note) + len(payload) <= self._file_bytes:
                 file.targets.add(target.number)
                 self._write(note, None, must=must)
-        start = file.end + _FRAME_BYTES
-        end = start + len(payload)
-        if end > self._file_bytes or (target is not None and target.number not in file.targets):
-            self._next_file(must=must)
-            self._write(payload, target, must=must)
-            return
-        file.map[start:end] = payload
-        _frame_into(file.map, file.end, end - start, crc32(payload))
-        file.end = end
+                self._write(payload, target, must=must)
+                return
+        self._next_file(must=must)
+        self._write(payload, target, must=must)
 
     def _next_file(self, *, must: bool) -> None:
         full = self._keep_unread and len(self._files) >= self._files_max

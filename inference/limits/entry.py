@@ -17,11 +17,12 @@ def admit(exchange: Exchange, account: Account, ask: Ask) -> None:
     """Place the request where its key's and its account's limits let it; else refuse it."""
     limits = exchange._gateway.limits
     gate = limits.gate(exchange._key, account.row)
-    terms = "" if gate.open else gate.quick()
-    if terms is not None:
-        _tell(exchange, terms)
-        exchange._place(account, ask)
-        return
+    if gate.each is None:
+        terms = "" if gate.open else gate.quick()
+        if terms is not None:
+            _tell(exchange, terms)
+            exchange._place(account, ask)
+            return
     need = gate.need(ask, len(exchange._body), exchange._weight) if gate.tokens else 0
     found = gate.enter(need)
     if found is None:

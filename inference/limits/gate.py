@@ -18,13 +18,13 @@ class Gate:
     """Made from a key's and an account's row; another is made when one of these changes."""
 
     __slots__ = (
-        "_each",
         "_lone",
         "_pass",
         "_texts",
         "_tokens_most",
         "_words",
         "account",
+        "each",
         "key",
         "open",
         "parts",
@@ -54,7 +54,7 @@ class Gate:
         self._tokens_most = min((meter.limit for meter in tokens), default=0)
         # One of each kind, as most keys have them: read in few steps.
         one_each = len(requests) == len(tokens) == len(slots) == 1
-        self._each = (requests[0], tokens[0], slots[0]) if one_each else None
+        self.each = (requests[0], tokens[0], slots[0]) if one_each else None
         self._words = tuple(
             (meters[0], *_words(what, meters[0].limit))
             for what, meters in (("requests", requests), ("tokens", tokens))
@@ -63,7 +63,9 @@ class Gate:
 
     def need(self, ask: Ask, body_bytes: int, weight: int) -> int:
         """How many tokens to set aside until the answer tells; at most what could ever be had."""
-        most = ask.tokens_max
+        most = ask.max_tokens  # mostly the only one; ``tokens_max`` in few steps
+        if not (ask.max_completion_tokens is ask.max_output_tokens is None):
+            most = ask.tokens_max
         answer = COMPLETION_TOKENS if most is None else most
         found = body_bytes // BYTES_PER_TOKEN + answer * weight
         return found if found < self._tokens_most else self._tokens_most
@@ -83,9 +85,9 @@ class Gate:
 
     def enter(self, need: int) -> Admitted | None:
         """Take one request and so many tokens of every limit, or nothing."""
-        if self._each is None:
+        if self.each is None:
             return self._enter_all(need)
-        request, token, slot = self._each
+        request, token, slot = self.each
         if request.left <= 0 or token.left < need or slot.used >= slot.held:
             return None
         request.left -= 1
@@ -160,6 +162,11 @@ class Admitted:
     def leave(self, tokens: int) -> None:
         """It is over: ``tokens`` is what it really took."""
         gate = self.gate
+        if gate.each is not None:
+            _, token, slot = gate.each
+            token.left += self._need - tokens
+            slot.used -= 1
+            return
         for meter in gate.tokens:
             meter.left += self._need - tokens
         for slot in gate.slots:
@@ -187,7 +194,9 @@ def _lines(what: str, meters: tuple[Meter, ...]) -> str:
 
 
 def _line(meter: Meter, begins: str, resets: str) -> str:
-    limit, left = meter.limit, meter.remaining
+    limit, left = meter.limit, meter.told + meter.left
+    if not 0 <= left <= limit:
+        left = meter.remaining
     return f"{begins}{left}{resets}{duration((limit - left) * 60_000 // limit)}"
 
 

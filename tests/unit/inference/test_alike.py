@@ -50,6 +50,11 @@ def test_a_message_with_the_same_head_gives_its_body(first: bytes, second: bytes
     assert made(message(first)).body(message(second)) == second
 
 
+@pytest.mark.parametrize("size", [0, 9, 10, 98, 99, 100, 101, 999, 1000, 9999, 10000, 10001])
+def test_a_body_of_any_length_is_found(size: int) -> None:
+    assert made(message(b"hello")).body(message(bytes(size))) == bytes(size)
+
+
 @given(BODIES, LENGTHS, st.binary(max_size=20))
 def test_what_is_taken_is_what_a_parser_reads(body: bytes, length: bytes, rest: bytes) -> None:
     received = message(body, length=length) + rest

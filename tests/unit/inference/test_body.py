@@ -59,7 +59,16 @@ def test_the_cache_salt_is_ours_not_the_clients() -> None:
 
 def test_a_name_given_twice_reaches_the_worker_once() -> None:
     raw = b'{"model":"a","stream":true,"model":"b"}'
-    assert b'"a"' not in body.upstream(body.read(raw, CHAT), raw, CHAT, model="", cache_salt="")[0]
+    assert b'"a"' not in body.upstream(body.read(raw, CHAT), raw, CHAT, model="c", cache_salt="")[0]
+
+
+@given(st.dictionaries(st.text(max_size=4), st.text(max_size=4) | st.none(), max_size=3))
+def test_what_a_stream_asks_for_beside_usage_travels_as_it_came(more: dict[str, object]) -> None:
+    raw = json.dumps({"model": "m", **more, "stream": True}, indent=1).encode() + b" \n"
+    content, asked = body.upstream(body.read(raw, CHAT), raw, CHAT, model="m", cache_salt="")
+    assert (content.startswith(raw[:-4]), asked) == (True, False)
+    usage = {"stream_options": {"include_usage": True}}
+    assert json.loads(content) == {**json.loads(raw), **usage}
 
 
 def test_a_body_that_needs_no_change_travels_as_it_came() -> None:
