@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.beat import BeatLazyFunc
 from celery.signals import (
     beat_embedded_init,
     setup_logging,
@@ -124,21 +128,23 @@ def build(settings: Settings) -> tuple[Celery, Ticker]:
     ticker = Ticker(lambda: assemble_worker(settings))
     for name in tasks.CADENCE_SECONDS:
         made.task(name=name, ignore_result=True)(_waker(ticker, name))
+    made.task(name=tasks.TICKS, ignore_result=True)(_waker_of_several(ticker))
+    beats = count(1)
     made.conf.beat_scheduler = "celery.beat:Scheduler"
     made.conf.beat_max_loop_interval = 1
     made.conf.beat_schedule = {
-        name: {
-            "task": name,
-            "schedule": seconds,
+        tasks.TICKS: {
+            "task": tasks.TICKS,
+            "schedule": float(tasks.BEAT_SECONDS),
+            "args": [BeatLazyFunc(lambda: tasks.due(next(beats)))],
             "options": {"expires": tasks.EXPIRES_SECONDS},
         }
-        for name, seconds in tasks.CADENCE_SECONDS.items()
     }
     # What a crash left behind is looked for at once, not at the first beat.
     worker_ready.connect(lambda **_: ticker.wake(tasks.SWEEP), weak=False)
     worker_shutting_down.connect(lambda **_: ticker.stopping.set(), weak=False)
     worker_shutdown.connect(lambda **_: ticker.close(), weak=False)
-    setup_logging.connect(lambda **_: logs.configure(debug=settings.debug), weak=False)
+    setup_logging.connect(partial(_set_up_logs, settings.debug), weak=False)
     beat_embedded_init.connect(_die_with_the_worker, weak=False)
     return made, ticker
 
@@ -148,6 +154,23 @@ def _waker(ticker: Ticker, name: str) -> Callable[[], None]:
         ticker.wake(name)
 
     return wake
+
+
+def _waker_of_several(ticker: Ticker) -> Callable[[Sequence[str]], None]:
+    def wake(names: Sequence[str]) -> None:
+        # A beat of another version may name what is not known here.
+        for name in tasks.CADENCE_SECONDS:
+            if name in names:
+                ticker.wake(name)
+
+    return wake
+
+
+def _set_up_logs(debug: bool, loglevel: int = logging.WARNING, **_: Any) -> None:
+    """Celery tells of every message thrice; how much it tells is its own ``--loglevel``."""
+    logs.configure(debug=debug)
+    for chatty in ("celery", "kombu"):
+        logging.getLogger(chatty).setLevel(loglevel)
 
 
 def _die_with_the_worker(**_: Any) -> None:

@@ -42,39 +42,54 @@ PAYMENTS: Final = "ganglion.payments"
 REFILLS: Final = "ganglion.refills"
 PAYMENT_BOOKS: Final = "ganglion.payment-books"
 
+# What the beat sends each second: the names of the kinds whose time it is, in one message.
+TICKS: Final = "ganglion.ticks"
+BEAT_SECONDS: Final = 1
+
 # Seconds between two ticks of a kind.
-CADENCE_SECONDS: Final[dict[str, float]] = {
-    DEPLOYMENTS: 1.0,
-    PODS: 2.0,
-    LEASES: 1.0,
-    SETTLE: 1.0,
-    ACCRUE: 2.0,
-    RELEASE: 2.0,
-    TIDY: 60.0,
-    INTENTS: 1.0,
-    SWEEP: 300.0,
-    OFFERS: 5.0,
-    TRUST: 2.0,
-    HISTORY: 15.0,
-    WITNESS: 30.0,
-    INVOICES: 60.0,
-    RECEIPTS: 5.0,
-    COSTS: 30.0,
-    CLOUD_BILLS: 3600.0,
-    PROVE: 600.0,
-    WARN: 5.0,
-    MAIL: 3.0,
-    KEY_LIMITS: 5.0,
-    PAYOUTS: 5.0,
-    PAYOUT_RUN: 900.0,
-    PAYMENTS: 1.0,
-    REFILLS: 5.0,
-    PAYMENT_BOOKS: 60.0,
+CADENCE_SECONDS: Final[dict[str, int]] = {
+    DEPLOYMENTS: 1,
+    PODS: 2,
+    LEASES: 1,
+    SETTLE: 1,
+    ACCRUE: 2,
+    RELEASE: 2,
+    TIDY: 60,
+    INTENTS: 1,
+    SWEEP: 300,
+    OFFERS: 5,
+    TRUST: 2,
+    HISTORY: 15,
+    WITNESS: 30,
+    INVOICES: 60,
+    RECEIPTS: 5,
+    COSTS: 30,
+    CLOUD_BILLS: 3600,
+    PROVE: 600,
+    WARN: 5,
+    MAIL: 3,
+    KEY_LIMITS: 5,
+    PAYOUTS: 5,
+    PAYOUT_RUN: 900,
+    PAYMENTS: 1,
+    REFILLS: 5,
+    PAYMENT_BOOKS: 60,
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5
+# Kinds at a pace of up to this many seconds do not all fall on the same beats.
+SPREAD_SECONDS_MAX: Final = 5
 VISIBILITY_SECONDS: Final = 3600
 QUEUE: Final = "ganglion"
+
+
+def due(beat: int) -> list[str]:
+    """The kinds that the nth beat wakes. A message for each would cost more than most ticks do."""
+    return [
+        kind
+        for place, (kind, every) in enumerate(CADENCE_SECONDS.items())
+        if beat % every == (place % every if every <= SPREAD_SECONDS_MAX else 0)
+    ]
 
 
 def make_celery(redis_url: str) -> Celery:
