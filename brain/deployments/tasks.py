@@ -6,6 +6,7 @@ Ticks find their work in PostgreSQL; losing every message costs latency, never w
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -77,7 +78,7 @@ CADENCE_SECONDS: Final[dict[str, int]] = {
 }
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5
-# Kinds at a pace of up to this many seconds do not all fall on the same beats.
+# Kinds at a pace of up to this many seconds are spread over the beats.
 SPREAD_SECONDS_MAX: Final = 5
 VISIBILITY_SECONDS: Final = 3600
 QUEUE: Final = "ganglion"
@@ -85,11 +86,19 @@ QUEUE: Final = "ganglion"
 
 def due(beat: int) -> list[str]:
     """The kinds that the nth beat wakes. A message for each would cost more than most ticks do."""
-    return [
-        kind
-        for place, (kind, every) in enumerate(CADENCE_SECONDS.items())
-        if beat % every == (place % every if every <= SPREAD_SECONDS_MAX else 0)
-    ]
+    return [kind for kind, every in CADENCE_SECONDS.items() if beat % every == _FIRST[kind] % every]
+
+
+def _spread() -> dict[str, int]:
+    """Kinds of one pace fall on different beats, where the pace is quick."""
+    first, of_pace = {}, Counter[int]()
+    for kind, every in CADENCE_SECONDS.items():
+        first[kind] = of_pace[every] if every <= SPREAD_SECONDS_MAX else 0
+        of_pace[every] += 1
+    return first
+
+
+_FIRST: Final = _spread()
 
 
 def make_celery(redis_url: str) -> Celery:
