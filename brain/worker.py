@@ -33,6 +33,8 @@ from celery.signals import (
 
 from brain.deployments import tasks
 from brain.edge import logs
+from brain.plumbing import Ctx
+from brain.plumbing.due import DueRows
 from brain.settings import Settings, UnsafeSettings, load
 from brain.wiring import WorkerParts, assemble_worker
 
@@ -59,7 +61,7 @@ class Ticker:
         self._again: set[str] = set()
         self.stopping = threading.Event()
 
-    def wake(self, name: str) -> None:
+    def wake(self, *names: str) -> None:
         """From any thread; returns at once. Starts the loop when it is first called."""
         if self.stopping.is_set():
             return
@@ -67,7 +69,7 @@ class Ticker:
             if self._loop is None:
                 self._open()
             assert self._loop is not None, "opened above"
-            self._loop.call_soon_threadsafe(self._begin, name)
+            self._loop.call_soon_threadsafe(self._begin, *names)
 
     def close(self) -> None:
         """Let running ticks end their step, then stop; two seconds at most."""
@@ -86,17 +88,18 @@ class Ticker:
     def _open(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._parts = self._make()
-        self._ticks = self._parts.ticks(self.stopping.is_set)
+        self._ticks = only_when_due(self._parts.ctx, self._parts.ticks(self.stopping.is_set))
         self._thread = threading.Thread(target=self._loop.run_forever, name="ticks", daemon=True)
         self._thread.start()
 
-    def _begin(self, name: str) -> None:
-        if name in self._running:
-            self._again.add(name)
-            return
-        self._again.discard(name)
-        task = asyncio.get_running_loop().create_task(self._run(name), name=name)
-        self._running[name] = task
+    def _begin(self, *names: str) -> None:
+        for name in names:
+            if name in self._running:
+                self._again.add(name)
+                continue
+            self._again.discard(name)
+            task = asyncio.get_running_loop().create_task(self._run(name), name=name)
+            self._running[name] = task
 
     async def _run(self, name: str) -> None:
         try:
@@ -120,6 +123,20 @@ class Ticker:
         await asyncio.gather(*running, return_exceptions=True)
         if self._parts is not None:
             await self._parts.close()
+
+
+def only_when_due(ctx: Ctx, ticks: Mapping[str, Tick]) -> Mapping[str, Tick]:
+    """``ticks``, of which those that only step work rows run when one is due."""
+    rows = DueRows(ctx, [table for tables in tasks.STEPS.values() for table in tables])
+
+    def looking(tick: Tick, tables: Sequence[str]) -> Tick:
+        async def look() -> object:
+            return await tick() if await rows.any_in(tables) else None
+
+        return look
+
+    steps = {name: looking(ticks[name], tables) for name, tables in tasks.STEPS.items()}
+    return {**ticks, **steps}
 
 
 def build(settings: Settings) -> tuple[Celery, Ticker]:
@@ -159,9 +176,7 @@ def _waker(ticker: Ticker, name: str) -> Callable[[], None]:
 def _waker_of_several(ticker: Ticker) -> Callable[[Sequence[str]], None]:
     def wake(names: Sequence[str]) -> None:
         # A beat of another version may name what is not known here.
-        for name in tasks.CADENCE_SECONDS:
-            if name in names:
-                ticker.wake(name)
+        ticker.wake(*(name for name in names if name in tasks.CADENCE_SECONDS))
 
     return wake
 

@@ -76,6 +76,15 @@ CADENCE_SECONDS: Final[dict[str, int]] = {
     REFILLS: 5,
     PAYMENT_BOOKS: 60,
 }
+# Ticks that do nothing but step work rows of these tables; they run when one is due.
+STEPS: Final[dict[str, tuple[str, ...]]] = {
+    DEPLOYMENTS: ("deployment", "replica"),
+    INTENTS: ("provision_intent",),
+    MAIL: ("outbox",),
+    PAYOUTS: ("payout",),
+    PAYMENTS: ("topup", "topup_reversal"),
+    REFILLS: ("auto_refill",),
+}
 # A tick that waited longer is dropped: the next one does the same.
 EXPIRES_SECONDS: Final = 5
 # Kinds at a pace of up to this many seconds are spread over the beats.
