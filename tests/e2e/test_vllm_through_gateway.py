@@ -124,6 +124,7 @@ def test_completions_answer(gateway: Gateway, stream: bool) -> None:
     assert chunks[-1].choices[0].finish_reason == "length"
 
 
+@pytest.mark.long
 @pytest.mark.feature("A3")
 def test_embeddings_answer_as_floats_and_base64(
     vllm_embedding_server: VllmServer, tmp_path: Path

@@ -119,7 +119,7 @@ class CloudYard(Yard):
 
     async def pass_time(self, seconds: float, step: float | None = None) -> None:
         """Ticks, and no agent speaks: seldom where much time passes."""
-        each = step or (1 if seconds <= 30 else 4)
+        each = step or (1 if seconds <= 10 else 2 if seconds <= 30 else 5)
         for _ in range(round(seconds / each)):
             await self.tick()
             self.clock.advance(each)
@@ -128,20 +128,22 @@ class CloudYard(Yard):
     async def until(self, done: Callable[[Intent], bool], seconds: int = 90) -> Intent:
         """The newest rented machine, once it is as asked."""
         found: list[Intent] = []
-        for _ in range(seconds):
+        each = 1 if seconds <= 90 else 4
+        for _ in range(seconds // each):
             found = await self.intents()
             if found and done(found[-1]):
                 return found[-1]
-            await self.pass_time(1)
+            await self.pass_time(each, step=each)
         raise AssertionError(
             f"not so after {seconds} s: {[(i.state, i.last_error) for i in found]}"
         )
 
     async def until_state(self, pod_id: PodId, wanted: str, seconds: int = 90) -> None:
-        for _ in range(seconds):
+        each = 1 if seconds <= 90 else 4
+        for _ in range(seconds // each):
             if await self.state(pod_id) == wanted:
                 return
-            await self.pass_time(1)
+            await self.pass_time(each, step=each)
         shown = await self.shown(pod_id)
         raise AssertionError(f"{shown.state}, not {wanted}, after {seconds} s: {shown.reason}")
 

@@ -1,7 +1,8 @@
 """``worker``: each contract test runs against the stand-in and against real vLLM.
 
-``embedding_worker`` is the same for embeddings, which vLLM serves from a server of its own, and
-``hearing_worker`` for transcriptions: a third one, so that it is left to the long tests.
+``embedding_worker`` is the same for embeddings and ``hearing_worker`` for transcriptions. vLLM
+serves them from servers of their own, and to start one takes 25 s of CPU: that is left to the long
+tests.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from tests.support.standin import start_stand_in
 
 CONTEXT = 4096  # a chat model with room for an answer that is left in the middle
 REAL_VLLM = pytest.param("vllm_server", marks=(pytest.mark.real("vllm"), pytest.mark.slow))
-REAL_EMBEDDING = pytest.param("vllm_embedding_server", marks=REAL_VLLM.marks)
-REAL_HEARING = pytest.param("vllm_speech_server", marks=(*REAL_VLLM.marks, pytest.mark.long))
+_LONG = (*REAL_VLLM.marks, pytest.mark.long)
+REAL_EMBEDDING = pytest.param("vllm_embedding_server", marks=_LONG)
+REAL_HEARING = pytest.param("vllm_speech_server", marks=_LONG)
 
 
 @dataclass(frozen=True)

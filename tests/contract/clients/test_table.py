@@ -214,6 +214,7 @@ def test_openais_agents(place: House) -> None:
         assert (told["tool"], told["said"]) == (["the unit is kelvin"], True)
 
 
+@pytest.mark.long
 @pytest.mark.feature("A1", "A2", "A3", "A9", "A16", "A17", "A18")
 def test_before_real_vllm(
     vllm_server: VllmServer, vllm_embedding_server: VllmServer, tmp_path: Path

@@ -18,6 +18,7 @@ NAME = "real-in-a-container"
 READY_SECONDS_MAX = 400
 
 
+@pytest.mark.long  # 60 s of CPU; the stand-in in its container: node_agent/test_docker_journey.py
 @pytest.mark.real("vllm")
 @pytest.mark.real("dockerd")
 @pytest.mark.feature("D3", "C4")

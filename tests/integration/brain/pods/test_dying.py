@@ -18,7 +18,7 @@ from tests.support.pods import Yard, data, unclosed_leases
 
 pytestmark = pytest.mark.feature("E1", "E2")
 Tick = Callable[[], Awaitable[None]]
-STRIDE, STRIDE_LONG = 24, 12
+STRIDE, STRIDE_LONG = 48, 12
 
 
 def dying(yard: Yard, at: int, when: When) -> tuple[Tick, MortalDb]:
@@ -97,7 +97,7 @@ async def test_it_dies_all_over_a_life_and_nothing_is_left(
         at, lives = at + stride, lives + 1
         if not db.dead:
             break
-    assert lives > 36 // stride, "a life has more transactions than this"
+    assert lives > 40 // stride, "a life has more transactions than this"
     await billing.settle_due(yard.ctx)
     count, twice = await bills(yard)
     assert (count >= lives, twice) == (True, 0)
