@@ -12,6 +12,7 @@ from pathlib import Path
 import certifi
 import hypothesis
 import pytest
+import structlog
 
 from brain.plumbing import Ctx, Db
 from kernel.clock import ManualClock
@@ -57,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[RUN_PID] = str(os.getpid())
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1 << 32)))
     os.environ["SSL_CERT_FILE"] = str(_one_authority())
+    # By default each frame's locals are drawn, which takes minutes where they are large.
+    plain = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 def _one_authority() -> Path:

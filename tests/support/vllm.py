@@ -2,13 +2,15 @@
 for long tests alone, ``vllm_speech_server``.
 
 One server of each kind lives in a run, started by whichever xdist worker asks first. A test that
-asks for one has it for itself until its end, so that it may look at counters and gauges.
+asks for one has it for itself until its end, so that it may look at counters and gauges. In between
+its processes stand still: idle they take a twentieth of a core.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,7 +94,11 @@ def _mine(model: str, folder: Path) -> Iterator[VllmServer]:
             _start_keeper(model, folder, facts)
         known = json.loads(facts.read_text())
         log, seconds = Path(known["log"]), known["start_seconds"]
-        yield VllmServer(known["url"], model, vllm_keeper.CONTEXTS[model], seconds, log)
+        os.killpg(known["group"], signal.SIGCONT)
+        try:
+            yield VllmServer(known["url"], model, vllm_keeper.CONTEXTS[model], seconds, log)
+        finally:
+            os.killpg(known["group"], signal.SIGSTOP)
 
 
 def _start_keeper(model: str, folder: Path, facts: Path) -> None:

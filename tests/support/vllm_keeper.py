@@ -56,7 +56,8 @@ def keep(model: str, folder: Path, pid: int) -> None:
     process = _start(model, port, log)
     try:
         _until_healthy(url, process, watched)
-        facts = {"url": url, "start_seconds": time.monotonic() - started, "log": str(log)}
+        seconds = time.monotonic() - started
+        facts = {"url": url, "start_seconds": seconds, "log": str(log), "group": process.pid}
         pending = folder / f"{model}.json.new"
         pending.write_text(json.dumps(facts))
         pending.rename(folder / f"{model}.json")
@@ -108,6 +109,8 @@ def _until_healthy(url: str, process: subprocess.Popen[bytes], watched: int) -> 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """vLLM can wait for ever for open streams after SIGTERM: its whole session is killed then."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS_MAX)
