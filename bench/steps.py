@@ -3,8 +3,9 @@ beginning and end, and of a chunk.
 
 A client's connection and a worker's link are given bytes as the event loop would give them; what
 they write is thrown away. Byte codes are the same on every machine and at every load, so they tell
-what a change did where a clock cannot. ``cold``: the caches are emptied before each, as the way
-through the kernel's network empties them for a gateway that is seldom busy.
+what a change did where a clock cannot. ``cold``: the caches are emptied before each, as the
+kernel's network and a machine's other guests empty them for a gateway that sleeps most of the time;
+it is what a stream's beginning and end really take there.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ NAMES = (
     "gateway_steps_stream_codes",
     "gateway_steps_chunk_codes",
 )
-ROUNDS, REQUESTS, STREAMS, CHUNKS, COLD = 7, 2000, 1000, 100, 300
+ROUNDS, REQUESTS, STREAMS, CHUNKS, COLD = 7, 2000, 1000, 100, 60
 WARM = 20  # until heads and events are known
-CACHE = b"\2" * (8 << 20)  # to look through all of it leaves nothing else in a core's own caches
+CACHE = b"\2" * (64 << 20)  # more than a machine's caches hold
 
 
 def _asked(**more: object) -> bytes:

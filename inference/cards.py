@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from inference.links import Link, Links, Lost
-from inference.relay import Relay
+from inference.answering import Lost
+from inference.links import Link, Links
+from inference.relay import DATA, Relay
 from inference.snapshot import Deployment
 
 WAIT_SECONDS_MAX = 1.0
@@ -55,6 +56,7 @@ class _Question:
     def answer_body(self, received: bytes) -> None: ...
 
     def answer_event(self, chunk: bytes, start: int) -> Relay | None:
+        self.answer_body(chunk[start - len(DATA) : -2])
         return None
 
     def answer_end(self) -> None: ...

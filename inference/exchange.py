@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 
 from inference import admission, body, errors, unheard, verdict, watching
 from inference.answer import Answer, NotAnAnswer, State, tokens_of, usage_of
+from inference.answering import Lost
 from inference.client import Client
 from inference.gateway import Gateway
 from inference.limits import Admitted, entry
-from inference.links import Link, Links, Lost
+from inference.links import Link, Links
 from inference.meter import Residence, Tokens
 from inference.payment import Payment
 from inference.queued import Queued
-from inference.relay import Relay
+from inference.relay import DATA, Relay
 from inference.route import Replica, choose, prefix_of
 from inference.routes import CHAT, Route
 from inference.snapshot import Account, Deployment
@@ -75,10 +76,9 @@ class Exchange(Queued):
         gateway.exchanges.add(self)
         self._body = received
         try:
-            route = self._route
-            ask = self._ask = body.read(received, route)
-            if route.many or not (ask.n is ask.best_of is None):
-                self._weight = ask.weight(route.many)
+            ask = self._ask = body.read(received, self._route)
+            if self._route.many or not (ask.n is ask.best_of is None):
+                self._weight = ask.weight(self._route.many)
             account = self._account = admission.account_of(gateway.tables, self._key)
         except GanglionError as error:
             self._fail(error)
@@ -204,8 +204,11 @@ class Exchange(Queued):
         self._stream = answer.stream
 
     def answer_event(self, chunk: bytes, start: int) -> Relay | None:
-        relay = self._relay
-        return relay if relay is not None and relay.take(chunk, start) else None
+        known = self._relay
+        if known is not None and known.take(chunk, start):
+            return known
+        self.answer_body(chunk[start - len(DATA) : -2])
+        return self._relay.first(chunk, start) if known is None and self._relay else None
 
     def answer_body(self, received: bytes) -> None:
         self._heard = True

@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from inference.links import Link, Links, Lost
-from inference.relay import Relay
+from inference.answering import Lost
+from inference.links import Link, Links
+from inference.relay import DATA, Relay
 from inference.route import Replica
 from inference.snapshot import Deployment
 from kernel.clock import NS, Clock
@@ -172,6 +173,7 @@ class _Question:
             self.stop()
 
     def answer_event(self, chunk: bytes, start: int) -> Relay | None:
+        self.answer_body(chunk[start - len(DATA) : -2])
         return None
 
     def answer_end(self) -> None:

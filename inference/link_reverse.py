@@ -6,9 +6,10 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from inference.answering import Answering, Lost
 from inference.link_fate import Told
 from inference.link_lease import LeaseLinks, Shelf
-from inference.links import Answering, Link, Links, Lost
+from inference.links import Link, Links
 from kernel.clock import NS
 from kernel.wire.gateway import LinkRow
 from kernel.wire.links import WORKER

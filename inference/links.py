@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from inference.alike import Alike, sample
+from inference.answering import Answering, Flow, Lost
+from inference.chunks import head_of, unframed
 from inference.relay import PLAIN, Relay, data_start
 from kernel.wire.gateway import LinkRow
 
@@ -18,49 +19,6 @@ KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
 EVENT_STREAM = b"text/event-stream"
 AS_IT_COMES = (b"audio/", b"image/", b"video/", b"application/octet-stream")
 _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b"retry-after"))
-
-
-class Lost(Enum):
-    """Why an answer did not come to its end."""
-
-    REFUSED = "it cannot be reached"
-    STALE = "a kept connection was closed"  # under us, before it answered anything
-    CLOSED = "the connection closed early"
-    GARBLED = "what came is not HTTP"
-
-
-class Answering(Protocol):
-    """What a link tells the exchange that it carries."""
-
-    def link_ready(self, link: Link) -> None: ...
-
-    def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
-        """An answer that is no event stream and not long, at its end. No other call comes."""
-        ...
-
-    def answer_head(self, status: int, kind: bytes, length: int) -> None:
-        """A stream of events or sound, or a long answer, begins; its body and its end follow."""
-        ...
-
-    def answer_body(self, received: bytes) -> None: ...
-    def answer_event(self, chunk: bytes, start: int) -> Relay | None:
-        """The same for a whole chunk with one event, whose data begin at ``start``.
-
-        Gives what passes on chunks that are like it. ``None`` when it was not taken: then it comes
-        again as body.
-        """
-        ...
-
-    def answer_end(self) -> None: ...
-    def answer_lost(self, why: Lost) -> None: ...
-
-
-class Flow(Protocol):
-    """Whoever sends a body piece by piece."""
-
-    def flow(self, *, full: bool) -> None:
-        """The connection takes no more for now, or does again."""
-        ...
 
 
 class Links:
@@ -77,13 +35,16 @@ class Links:
         self.usual: Alike | None = None  # how this worker's whole answers begin
         self.usual_kind = b""
         self._samples_left = SAMPLES_MAX
+        self.stream_head = b""  # how this worker's streams begin; empty: not known
+        self.stream_kind = b""
+        self._heads_left = SAMPLES_MAX
 
     def borrow(self, exchange: Answering) -> None:
         """Calls ``link_ready`` at once or later, or ``answer_lost(REFUSED)``."""
         idle = self._idle
         while idle:
             link = idle.pop()
-            if link.is_open():
+            if link._transport is not None and not link._dropped:
                 link.used = True
                 link.exchange = exchange
                 exchange.link_ready(link)
@@ -123,10 +84,16 @@ class Links:
             self._samples_left -= 1
             self.usual, self.usual_kind = sample(received), kind
 
+    def learn_head(self, received: bytes, kind: bytes) -> None:
+        """The same of a stream's beginning."""
+        if self._heads_left:
+            self._heads_left -= 1
+            self.stream_head, self.stream_kind = head_of(received), kind
+
     def sweep(self, now_ns: int, idle_ns: int) -> None:
         """Close connections that have been idle, or without their end, for so long."""
         self._now_ns = now_ns
-        self._samples_left = SAMPLES_MAX
+        self._samples_left = self._heads_left = SAMPLES_MAX
         while self._idle and now_ns - self._idle[0].idle_since_ns > idle_ns:
             self._idle.pop(0).drop()
         for link in [link for link in self._tails if now_ns - link.idle_since_ns > idle_ns]:
@@ -178,6 +145,7 @@ class Link(asyncio.Protocol):
         "_size",
         "_status",
         "_transport",
+        "_unread",
         "_until_close",
         "exchange",
         "flow",
@@ -193,32 +161,22 @@ class Link(asyncio.Protocol):
         self.flow: Flow | None = None  # of a body that still goes out
         self.used = False  # it has carried an exchange before this one
         self.idle_since_ns = 0
-        self._chunk_over = False
         self._complete = False
         self._dropped = False
         self._answered = False  # bytes of the present answer have come
         self._until_close = False
         self._interim = False
         self._begun = False  # the exchange was told of the head, and gets the body as it comes
-        self._between = False  # the parser stands between two chunks of an event stream
-        self._relay: Relay | None = None  # while the parser stands between two chunks
+        self._between = False  # what was read ends between two chunks
+        self._relay: Relay | None = None  # while it does
+        self._unread = b""  # the answer's head, where the parser has seen nothing of the answer
         self._status = 0
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._kind = b""
-        self._length = -1
-        self._retry_after = b""
+        self._expect()
 
     # What exchanges ask for.
 
-    def is_open(self) -> bool:
-        return not self._dropped and self._transport is not None
-
     def send(self, request: bytes) -> None:
-        self._answered = self._complete = self._begun = self._between = self._chunk_over = False
-        self._kind = self._retry_after = b""
-        self._length, self._size = -1, 0
-        self._parts = []
+        self._answered = self._complete = self._begun = False
         if self._transport is not None:
             self._transport.write(request)
 
@@ -263,21 +221,47 @@ class Link(asyncio.Protocol):
                 send = relay.send  # (``relay.send(...)`` looks for a method first)
                 send(received)
                 return
-        if self._between and self.exchange is not None and (at := data_start(received)):
-            self._relay = self.exchange.answer_event(received, at)
-            if self._relay is not None:
-                return
-        usual, exchange = self._links.usual, self.exchange
-        if usual is not None and exchange is not None and not self._answered:
-            content = usual.body(received)
+        exchange, links = self.exchange, self._links
+        if exchange is not None and not self._answered:
+            content = links.usual.body(received) if links.usual is not None else None
             if content is not None and len(content) <= KEPT_BYTES_MAX:
                 self._answered = self._complete = True
                 self.exchange = None
-                exchange.answer_whole(200, self._links.usual_kind, b"", content)
+                exchange.answer_whole(200, links.usual_kind, b"", content)
                 if not self._dropped:
-                    self._links.put_back(self)
+                    links.put_back(self)
                 return
-        self._parse(received)
+            head = links.stream_head
+            if head and received.startswith(head):
+                self._answered = self._begun = self._between = True
+                self._unread = head
+                exchange.answer_head(200, links.stream_kind, -2)
+                received = received[len(head) :]
+        if not (self._between and self._take_chunks(received)):
+            self._parse(received)
+
+    def _take_chunks(self, received: bytes) -> bool:
+        """Whole chunks, past the parser. False: it has to read them."""
+        exchange = self.exchange
+        at = data_start(received)
+        if at and exchange is not None:
+            self._relay = exchange.answer_event(received, at)
+            return True
+        found = unframed(received)
+        if found is None or (found[1] and not self._unread):  # it saw the head, and is to see this
+            return False
+        self._relay = None
+        content, self._complete = found
+        if content and exchange is not None:
+            exchange.answer_body(content)
+        if self._complete:
+            self._between, self._unread = False, b""
+            exchange, self.exchange = self.exchange, None
+            if exchange is not None:
+                exchange.answer_end()
+            if not self._dropped:
+                self._links.put_back(self)
+        return True
 
     def _parse(self, received: bytes) -> None:
         if self._parser is None:
@@ -287,7 +271,12 @@ class Link(asyncio.Protocol):
             self.drop()  # nobody asked for this
             return
         whole, self._answered = not self._answered, True
+        unread, self._unread = self._unread, b""
+        if whole or unread:
+            self._expect()
         try:
+            if unread:
+                self._parser.feed_data(unread)
             self._parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._pass_on()
@@ -298,8 +287,17 @@ class Link(asyncio.Protocol):
             if whole and self._status == 200 and not (self._begun or self._retry_after):
                 self._links.learn(received, self._kind)
             self._links.put_back(self)
+        elif whole and self._begun and self._length == -2:
+            self._links.learn_head(received, self._kind)
         # What follows a chunk and ends a line ends the next one's head: then that was told.
         self._between = self._chunk_over and self._begun and received.endswith(b"\r\n")
+
+    def _expect(self) -> None:
+        """The parser begins with an answer."""
+        self._chunk_over = False
+        self._kind = self._retry_after = b""
+        self._length, self._size = -1, 0
+        self._parts: list[bytes] = []
 
     def pause_writing(self) -> None:
         if self.flow is not None:
@@ -346,6 +344,8 @@ class Link(asyncio.Protocol):
             return
         self._until_close = self._length == -1
         kind = self._kind.lower()
+        if self._begun:  # the head was known, and is read now for what follows it
+            return
         if status == 200 and (kind[:17] == EVENT_STREAM or kind.startswith(AS_IT_COMES)):
             self._begin()
 

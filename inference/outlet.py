@@ -62,13 +62,15 @@ class Outlet(ABC):
 
     def begin(self, answer: Answer, content: bytes, request_id: str) -> None:
         """The head and the first content of an answer whose end is not known yet."""
-        assert self._current is not None
+        current = self._current
+        assert current is not None
         sized = answer.stream is None and answer.length >= 0
-        self._chunked_out = not sized and self._current.chunked
-        if not sized and not self._current.chunked:
-            self._current.keep = False  # HTTP/1.0: the end of the connection is the end
-        head = heads.begun(answer, request_id, chunked=self._chunked_out, close=not self._keeps())
-        if self._chunked_out:
+        chunked = self._chunked_out = not sized and current.chunked
+        if not (sized or chunked):
+            current.keep = False  # HTTP/1.0: the end of the connection is the end
+        close = not current.keep or self._gateway.draining
+        head = heads.begun(answer, request_id, chunked=chunked, close=close)
+        if chunked:
             self._write(b"%b%x\r\n%b\r\n" % (head, len(content), content))
         else:
             self._write(head + content)

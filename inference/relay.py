@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 
 from inference.client import Write
+from inference.sse import FLOWING
 from inference.stream import SseStream
 
 CHUNK_BYTES_MAX = 4096  # a longer one is not looked at here
 CHUNK_END = b"\n\n\r\n"  # of the event, and of the chunk that holds it
 SAMPLES_MAX = 8  # a model that thinks changes the name of the member once
-_DATA = b"data: "
+DATA = b"data: "
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)":\s?"')
+_USAGE = b'"usage"'
+_CONTENT, _REASONING = b'"content":"', b'"reasoning'  # mostly the one, and without the other
 PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # stands in a JSON string as it is
 Frame = tuple[bytes, int]  # how a chunk begins, up to its text; bytes of the text
 _NONE: Frame = (b"", -1)  # no chunk is like it
@@ -25,9 +28,9 @@ _NONE: Frame = (b"", -1)  # no chunk is like it
 def _starts() -> list[bytes]:
     """How a chunk of each length begins that holds one event of one line."""
     found = [b"\0"] * CHUNK_BYTES_MAX  # begins no chunk
-    for size in range(len(_DATA) + 2, CHUNK_BYTES_MAX - 16):
+    for size in range(len(DATA) + 2, CHUNK_BYTES_MAX - 16):
         head = b"%x\r\n" % size
-        found[len(head) + size + 2] = head + _DATA
+        found[len(head) + size + 2] = head + DATA
     return found
 
 
@@ -57,6 +60,9 @@ class _Frames(dict[int, Frame]):
         return frame
 
 
+_NOTHING = _Frames(b"", b"")  # before anything was read
+
+
 class Relay:
     """One stream's way past all reading. The steps for a chunk stand in ``Link.data_received``.
 
@@ -71,7 +77,7 @@ class Relay:
         self.stream = stream
         self.send = send
         self.tail = b""
-        self.frames = _Frames(b"", b"")
+        self.frames = _NOTHING
         self._samples = 0
         self._looked = 0  # chunks at the last look
 
@@ -81,23 +87,39 @@ class Relay:
         if b"\n" in payload or not self.stream.passes(payload):
             return False
         self.send(chunk)
-        self._learn(chunk, start)
+        if not (self._samples and self.stream.ending):  # the last one is like no other
+            self.learn(chunk, start)
         return True
+
+    def first(self, chunk: bytes, start: int) -> Relay | None:
+        """Take the event with the first content as the sample, if it went out as it came. Gives
+        itself where more may follow."""
+        stream = self.stream
+        if stream.phase is not FLOWING:
+            return None
+        if stream.usage is None and not (
+            _USAGE in chunk or b"\n" in chunk[start : -len(CHUNK_END)]
+        ):
+            self.learn(chunk, start)
+        return self
 
     def went_on(self) -> bool:
         """Whether anything was passed on since the last look."""
         looked, self._looked = self._looked, self.stream.chunks_since_usage
         return looked != self._looked
 
-    def _learn(self, chunk: bytes, start: int) -> None:
-        """Take an event that was read and found good as the sample."""
-        found = _TEXT.search(chunk, start)
-        if found is None or self._samples == SAMPLES_MAX:
+    def learn(self, chunk: bytes, start: int) -> None:
+        """Take an event that was read, found good and passed on as it came as the sample."""
+        text = chunk.find(_CONTENT, start) + len(_CONTENT)
+        if text < len(_CONTENT) or _REASONING in chunk:
+            found = _TEXT.search(chunk, start)
+            text = 0 if found is None else found.end()
+        if not text or self._samples == SAMPLES_MAX:
             return
-        end = chunk.index(b'"', found.end())
-        if chunk[found.end() : end].translate(None, PLAIN):
+        end = chunk.index(b'"', text)
+        if chunk[text:end].translate(None, PLAIN):
             return  # the quote may be an escaped one
-        head, tail = chunk[start : found.end()], chunk[end:]
+        head, tail = chunk[start:text], chunk[end:]
         if (head, tail) == self.frames.ends:
             return  # what came between was of another kind
         self._samples += 1

@@ -75,7 +75,7 @@ class Events(ABC):
 
     def feed(self, received: bytes) -> bytes:
         """Take bytes of any cut; return what the client gets now."""
-        if self.over:
+        if self.phase is not FLOWING and self.over:
             return b""
         pending = self._rest + received if self._rest else received
         if b"\r" in pending:
@@ -84,10 +84,17 @@ class Events(ABC):
         if end < 0:
             self._keep(pending)
             return b""
-        self._keep(pending[end + 2 :])
+        if end + 2 == len(pending):
+            self._rest = b""
+        else:
+            self._keep(pending[end + 2 :])
         out: list[bytes] = []
         for event in pending[:end].split(b"\n\n"):
-            if not self.over:
+            if self.phase is not FLOWING and self.over:
+                break
+            if event.startswith(b"data: ") and b"\n" not in event:
+                self._payload(event[6:], event, out)
+            else:
                 self._event(event, out)
         return b"".join(out) if len(out) != 1 else out[0]
 
@@ -121,16 +128,13 @@ class Events(ABC):
             self._break("an event is too long")
 
     def _event(self, event: bytes, out: list[bytes]) -> None:
-        payload = event[6:] if event.startswith(b"data: ") and b"\n" not in event else None
-        if payload is None:
-            payload = self._fields(event)
-            if payload is None:  # a comment, or nothing at all
-                if self.phase is FLOWING and event.strip(b"\n"):
-                    out.append(event + b"\n\n")
-                return
-            if self.phase is Phase.BROKEN:
-                return
-        self._payload(payload, event, out)
+        """One in full dress, or what is none."""
+        payload = self._fields(event)
+        if payload is None:  # a comment, or nothing at all
+            if self.phase is FLOWING and event.strip(b"\n"):
+                out.append(event + b"\n\n")
+        elif self.phase is not Phase.BROKEN:
+            self._payload(payload, event, out)
 
     def _pass_on(self, frame: bytes, out: list[bytes], *, content: bool) -> None:
         """Out with it, or held until the first content."""

@@ -69,9 +69,14 @@ class SseStream(Events):
     __slots__ = ("_ended", "_seen")
 
     def __init__(self, *, show_usage: bool) -> None:
-        super().__init__(show_usage=show_usage)
+        Events.__init__(self, show_usage=show_usage)
         self._seen: set[int] = set()  # choices, by index
         self._ended: set[int] = set()  # those that gave a finish reason
+
+    @property
+    def ending(self) -> bool:
+        """A choice has given its finish reason."""
+        return bool(self._ended)
 
     def passes(self, payload: bytes) -> bool:
         """The usual case, in few steps: the data of one event of content, to go out as it came.
@@ -109,7 +114,7 @@ class SseStream(Events):
         except DECODE_ERRORS:
             self._break("an event is not valid JSON")
             return
-        if chunk.error or (chunk.object == "error" and not chunk.choices):
+        if chunk.error or (not chunk.choices and chunk.object == "error"):
             self.error = worker_error(chunk.error or msgspec.json.decode(payload))
             self._break("the worker sent an error")
         else:
@@ -127,15 +132,20 @@ class SseStream(Events):
                 self._seen.add(choice.index)
             self.chunks_since_usage += 1
         frame = event + b"\n\n"
-        if isinstance(chunk.usage, Usage):
-            self.usage = chunk.usage
-            self.chunks_since_usage = 0
-            if not self._show_usage and not choices:
-                return
-        if not self._show_usage and chunk.usage is not UNSET:
-            frame = without_usage(frame)
-        first = isinstance(chunk, _Chunk) and _has_content(chunk)
-        self._pass_on(frame, out, content=first)
+        usage = chunk.usage
+        if usage is not UNSET:
+            if isinstance(usage, Usage):
+                self.usage = usage
+                self.chunks_since_usage = 0
+                if not self._show_usage and not choices:
+                    return
+            if not self._show_usage:
+                frame = without_usage(frame)
+        if self.phase is FLOWING:
+            out.append(frame)
+        else:
+            first = isinstance(chunk, _Chunk) and _has_content(chunk)
+            self._pass_on(frame, out, content=first)
 
     def _done(self, out: list[bytes]) -> None:
         if self._ended and self._ended >= self._seen:

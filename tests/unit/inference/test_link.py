@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.links import Link, Links, Lost
+from inference.answering import Lost
+from inference.links import Link, Links
 from inference.relay import Relay
 from inference.stream import SseStream
 from kernel.wire.gateway import LinkRow
@@ -44,10 +45,10 @@ class Heard:
     def answer_event(self, chunk: bytes, start: int) -> Relay | None:
         event = b"data: " + chunk[start:-2]
         assert chunk == b"%x\r\n%b\r\n" % (len(event), event)
+        self.content.append(event)
         if b"\n" in event[:-2]:
             return None
         self.events += 1
-        self.content.append(event)
         return Relay(SseStream(show_usage=False), self.content.append)  # nothing is like it yet
 
     def answer_end(self) -> None:
@@ -65,14 +66,15 @@ class Wire:
     def abort(self) -> None: ...
 
 
-def heard(cuts: list[bytes]) -> Heard:
-    told = Heard()
+def heard(cuts: list[bytes], *before: list[bytes]) -> Heard:
+    """The last of several answers over one link."""
     link = Link(Links(LinkRow(port=1), connect_seconds_max=1))
     link.connection_made(Wire())  # type: ignore[arg-type]
-    link.exchange = told
-    link.send(b"")
-    for cut in cuts:
-        link.data_received(cut)
+    for answer in (*before, cuts):
+        told = link.exchange = Heard()
+        link.send(b"")
+        for cut in answer:
+            link.data_received(cut)
     return told
 
 
@@ -90,9 +92,26 @@ def test_any_framing_and_any_cut_give_the_same(
         text = b"".join(parts)
         places = [0, *sorted(cuts), len(text)]
         parts = [text[a:b] for a, b in pairwise(places) if a < b]
-    told, slow = heard(parts), heard([bytes([byte]) for byte in b"".join(parts)])
-    assert b"".join(told.content) == b"".join(slow.content) == b"".join(p for p, _ in pieces)
-    assert (told.ended, told.lost, slow.events) == (True, None, 0)
+    bytewise = [bytes([byte]) for byte in b"".join(parts)]
+    slow, known = heard(bytewise, parts), [HEAD, b"0\r\n\r\n"]
+    expected = b"".join(piece for piece, _ in pieces)
+    assert (b"".join(slow.content), slow.ended, slow.lost, slow.events) == (expected, True, None, 0)
+    for told in (heard(parts), heard(parts, known), heard(parts, known, parts, bytewise)):
+        assert (b"".join(told.content), told.ended, told.lost) == (expected, True, None)
+
+
+def test_a_known_head_and_what_is_plainly_framed_need_no_parser() -> None:
+    event, last = b"%x\r\n%b\r\n" % (len(EVENT), EVENT), b"0\r\n\r\n"
+    whole = [HEAD + event, event, event + event + last]
+    link = Link(Links(LinkRow(port=1), connect_seconds_max=1))
+    link.connection_made(Wire())  # type: ignore[arg-type]
+    for answer in (whole, whole):
+        told = link.exchange = Heard()
+        link.send(b"")
+        for cut in answer:
+            link.data_received(cut)
+        link._parser = None
+    assert (b"".join(told.content), told.ended) == (EVENT * 4, True)
 
 
 def test_a_whole_event_in_a_chunk_of_its_own_goes_past_the_parser() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.links import Link, Links, Lost
-from inference.relay import SAMPLES_MAX, Relay
+from inference.answering import Lost
+from inference.links import Link, Links
+from inference.relay import DATA, SAMPLES_MAX, Relay
 from inference.stream import SseStream
 from kernel.wire.gateway import LinkRow
 
@@ -52,8 +53,13 @@ class Reader:
             self.relay = Relay(self.stream, self.passed)
 
     def answer_event(self, chunk: bytes, start: int) -> Relay | None:
+        relay = self.relay
         self.unread -= 1
-        return self.relay if self.relay is not None and self.relay.take(chunk, start) else None
+        if relay is not None and relay.take(chunk, start):
+            return relay
+        self.unread += 1
+        self.answer_body(chunk[start - len(DATA) : -2])
+        return self.relay.first(chunk, start) if relay is None and self.relay else None
 
     def answer_end(self) -> None: ...
 
