@@ -15,7 +15,7 @@ from tests.support.gateway import Gateway
 from tests.support.installation import Installation
 from tests.support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
+pytestmark = pytest.mark.slow
 NAME = "by-three-gateways"
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 

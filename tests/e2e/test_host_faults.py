@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.real("dockerd"),
-    pytest.mark.xdist_group("installation"),
 ]
 CLOCK = SystemClock()
 LATE = 5  # after its lease's end the work has so long to be gone

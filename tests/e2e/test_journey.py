@@ -19,7 +19,7 @@ def facts(installation: Installation) -> dict[str, Any]:
     return found
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.feature("D3", "D4", "F1", "C5")

@@ -24,7 +24,7 @@ from tests.support.installation import Installation
 from tests.support.node_net import NodeNet, node_net
 from tests.support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
+pytestmark = pytest.mark.slow
 TTL = 30
 BEAT = 5
 LATE = 5  # after its lease's end the work has so long to be gone

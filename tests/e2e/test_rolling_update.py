@@ -22,7 +22,7 @@ from tests.support.installation import Installation, environment
 from tests.support.shared import ROOT
 from tests.support.wait import free_port, pause
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation"), pytest.mark.feature("D3")]
+pytestmark = [pytest.mark.slow, pytest.mark.feature("D3")]
 NAME = "rolling"
 WAIT_SECONDS_MAX = 90
 

@@ -14,7 +14,7 @@ from openai import OpenAI
 from tests.support.installation import Installation
 from tests.support.wait import pause
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation"), pytest.mark.feature("D6")]
+pytestmark = [pytest.mark.slow, pytest.mark.feature("D6")]
 NAME = "wave"
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 BOUNDS = ("--min", "0", "--max", "3", "--target-in-flight", "2")

@@ -16,7 +16,7 @@ from cli.supervisor.home import Home
 from tests.support.installation import Installation, command
 from tests.support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation"), pytest.mark.feature("C6")]
+pytestmark = [pytest.mark.slow, pytest.mark.feature("C6")]
 
 
 class Person:

@@ -23,7 +23,7 @@ SEED = int(os.environ.get("GANGLION_TEST_SEED", "1"))
 FEW = ("crew", "brain", "postgres", "stand-in")  # all parts: make truth-long
 AWAY_SECONDS = 3
 CALM_SECONDS = 0.5
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("installation")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("second")]
 
 
 @pytest.fixture(scope="module")

@@ -176,10 +176,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = {"installation", "fresh_installation"} & set(getattr(item, "fixturenames", ()))
         if asked:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("installation"))
-        groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
-        if "installation" in groups and "installation" not in asked:
-            item.add_marker(pytest.mark.xdist_group("second"))
+            one = "installation" if "installation" in asked else "second"
+            item.add_marker(pytest.mark.xdist_group(one))
 
 
 def remove(folder: Path) -> None:

@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("product with docker"))
+            item.add_marker(pytest.mark.xdist_group("vllm"))  # after it: two cores hold no more
 
 
 @pytest.fixture(scope="package")

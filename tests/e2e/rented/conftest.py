@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("product with a cloud"))
+            item.add_marker(pytest.mark.xdist_group("second"))
 
 
 @pytest.fixture(scope="package")

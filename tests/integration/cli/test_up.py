@@ -20,7 +20,7 @@ from cli.embedded import Postgres
 from tests.support.installation import STOP_SECONDS_MAX, Installation, command, remove
 from tests.support.wait import until
 
-HARMS = pytest.mark.xdist_group("installation")  # and the second of the kind
+HARMS = pytest.mark.xdist_group("second")  # beside the one that nobody harms
 
 
 def chat(ready: dict[str, str]) -> httpx.Response:

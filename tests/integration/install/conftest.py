@@ -12,15 +12,17 @@ import pytest
 from tests.support.debian_host import DebianHost, debian_host
 from tests.support.installation import Installation
 
+HERE = Path(__file__).parent
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One xdist worker has the product, as two cores hold one at a time."""
     for item in items:
-        if "product" in getattr(item, "fixturenames", ()):
+        if item.path.is_relative_to(HERE) and "product" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.real("debian-root"))
-            item.add_marker(pytest.mark.xdist_group("installation"))
+            item.add_marker(pytest.mark.xdist_group("second"))
 
 
 @pytest.fixture(scope="module")
