@@ -258,6 +258,7 @@ def main() -> int:
     app = create_app(settings)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     server = Server(
         uvicorn.Config(
             app,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import signal
 import sys
@@ -21,6 +22,7 @@ from itertools import count
 from typing import Any
 
 import structlog
+import uvloop
 from celery import Celery
 from celery.beat import BeatLazyFunc
 from celery.signals import (
@@ -86,7 +88,7 @@ class Ticker:
             self._thread.join(timeout=0.5)
 
     def _open(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._parts = self._make()
         self._ticks = only_when_due(self._parts.ctx, self._parts.ticks(self.stopping.is_set))
         self._thread = threading.Thread(target=self._loop.run_forever, name="ticks", daemon=True)
@@ -200,3 +202,6 @@ except UnsafeSettings as error:
     sys.stderr.write("The worker does not start:\n")
     sys.stderr.writelines(f"- {sentence}\n" for sentence in error.sentences)
     raise SystemExit(2) from None
+# What was imported is for ever. The beat's process, a fork of this one, goes on sharing it.
+gc.freeze()
+gc.enable()

@@ -24,8 +24,6 @@ from brain.edge import (
 from brain.identity import Principal, account_exists, account_user, admin_user, anyone
 from brain.invoices import service, store, view
 from brain.invoices.core import Paper
-from brain.invoices.html import as_html
-from brain.invoices.pdf import as_pdf
 from brain.invoices.schemas import (
     CreditNoteBody,
     IssueBody,
@@ -136,6 +134,8 @@ async def invoice(invoice_id: str, principal: ReaderIn, ctx: CtxIn) -> Document:
 @router.get("/billing/invoices/{invoice_id}/html", response_class=HTMLResponse)
 async def invoice_html(invoice_id: str, principal: ReaderIn, ctx: CtxIn) -> Response:
     """The document as a page for printing."""
+    from brain.invoices.html import as_html  # with its templates: most brains show none
+
     doc = await _document(ctx, principal.account_id, _known(invoice_id))
     return HTMLResponse(as_html(doc), headers=SAFE)
 
@@ -143,6 +143,8 @@ async def invoice_html(invoice_id: str, principal: ReaderIn, ctx: CtxIn) -> Resp
 @router.get("/billing/invoices/{invoice_id}/pdf", response_class=Response)
 async def invoice_pdf(invoice_id: str, principal: ReaderIn, ctx: CtxIn) -> Response:
     """The document as PDF: the same bytes each time."""
+    from brain.invoices.pdf import as_pdf  # with ReportLab, which takes long to import
+
     doc = await _document(ctx, principal.account_id, _known(invoice_id))
     made = await asyncio.to_thread(as_pdf, doc)
     name = f'attachment; filename="{doc.number}.pdf"'

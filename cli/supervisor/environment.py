@@ -55,6 +55,11 @@ def python_module(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", *arguments]
 
 
+def big_program(*arguments: str) -> list[str]:
+    """The same for one that imports a lot, and that knows when it is ready."""
+    return python_module("cli.program", *arguments)
+
+
 def common(outside: Mapping[str, str]) -> dict[str, str]:
     """What every child gets: the caller's environment without secrets, our code on the path."""
     kept = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli.embedded import Postgres, Valkey, child
 from cli.supervisor import environment
-from cli.supervisor.environment import Layout, python_module
+from cli.supervisor.environment import Layout, big_program, python_module
 from cli.supervisor.parts import Exit, Launch, Part
 from kernel.clock import Clock
 
@@ -62,10 +62,10 @@ class Plan:
         return self._part("valkey", launch, ((signal.SIGTERM, 2.0),))
 
     def brain(self) -> Part:
-        return self._program("brain", python_module("brain.app"), self.brain_environment())
+        return self._program("brain", big_program("brain.app"), self.brain_environment())
 
     def worker(self) -> Part:
-        command = python_module(
+        command = big_program(
             *("celery", "-A", "brain.worker", "worker", "-B", "-P", "threads"),
             *("--concurrency", "4", "--loglevel", "WARNING", "--without-gossip"),
             *("--without-mingle", "--schedule", str(self._layout.home / "celerybeat-schedule")),

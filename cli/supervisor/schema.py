@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from cli.embedded import child
 from cli.faults import CliError
-from cli.supervisor.environment import python_module
+from cli.supervisor.environment import big_program
 from migrations import known_revisions
 
 SECONDS_MAX = 300.0
@@ -31,7 +31,7 @@ async def ensure(database_url: str, environment: Mapping[str, str]) -> str:
             code="database_too_new",
         )
     process = await child.spawn(
-        python_module("brain.migrate"),
+        big_program("brain.migrate"),
         environment=environment,
         output=asyncio.subprocess.PIPE,
     )

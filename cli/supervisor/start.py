@@ -14,7 +14,7 @@ from cli.faults import CliError
 from cli.settings import RunnerSettings
 from cli.supervisor import gpus, preflight, probe, schema
 from cli.supervisor.display import Display
-from cli.supervisor.environment import ADMIN_EMAIL, Layout, common, python_module
+from cli.supervisor.environment import ADMIN_EMAIL, Layout, big_program, common, python_module
 from cli.supervisor.home import Home
 from cli.supervisor.parts import Part
 from cli.supervisor.plan import Plan
@@ -223,7 +223,7 @@ def admin_maker(plan: Plan, home: Home) -> Callable[[], None]:
 
     def make() -> None:
         done = subprocess.run(
-            python_module("cli.main", "admin", "create", ADMIN_EMAIL, "--password-stdin"),
+            big_program("cli.main", "admin", "create", ADMIN_EMAIL, "--password-stdin"),
             input=home.secrets()["ADMIN_PASSWORD"],
             env=plan.brain_environment(),
             capture_output=True,
