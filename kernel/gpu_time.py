@@ -13,7 +13,7 @@ Processor sharing: Kleinrock, "Time-shared systems: a theoretical treatment", JA
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -113,36 +113,55 @@ def share_window(gpus: int, start_ns: int, end_ns: int, spans: Iterable[Span]) -
     given = list(spans)
     if len({span.key for span in given}) < len(given):
         given = list({span.key: span for span in sorted(given, reverse=True)}.values())
-    events: list[tuple[int, int, str, int]] = []
-    for key, begun, ended, weight in given:
-        assert weight >= 1, "a weight is at least 1"
-        start, end = max(begun, start_ns), min(ended, end_ns)
-        if end > start:
-            events.append((start, 1, key, weight))
-            events.append((end, 0, key, weight))
-    events.sort()  # at one instant, leaving comes before entering
-    return _swept(gpus * TICKS_PER_GPU_NS, events)
+    inside = [
+        Span(key, max(begun, start_ns), min(ended, end_ns), weight)
+        for key, begun, ended, weight in given
+        if min(ended, end_ns) > max(begun, start_ns)
+    ]
+    swept = sweep(
+        gpus, [s.start_ns for s in inside], [s.end_ns for s in inside], [s.weight for s in inside]
+    )
+    by_key = dict(zip([span.key for span in inside], swept.ticks, strict=True))
+    return Shares(by_key, swept.busy, swept.rounding)
 
 
-def _swept(ticks_per_ns: int, events: list[tuple[int, int, str, int]]) -> Shares:
-    """``Sharing`` over events in order, its steps written out: settlement sweeps millions."""
-    entered: dict[str, int] = {}
-    by_key: dict[str, int] = {}
-    now = virtual = remainder = rounding = busy = whole = 0
-    for at_ns, entering, key, weight in events:
+class Swept(NamedTuple):
+    """As ``Shares``, in the order in which the residences were given."""
+
+    ticks: list[int]
+    busy: int
+    rounding: int
+
+
+def sweep(
+    gpus: int, starts_ns: Sequence[int], ends_ns: Sequence[int], weights: Sequence[int]
+) -> Swept:
+    """``Sharing`` over residences that each have a length, its steps written out and its events
+    plain numbers (time, entering or leaving, which): settlement sweeps millions."""
+    assert min(weights, default=1) >= 1, "a weight is at least 1"
+    base, bits = min(starts_ns, default=0), len(starts_ns).bit_length()
+    events = [((at - base) << 1 | 1) << bits | n for n, at in enumerate(starts_ns)]
+    # At one instant, leaving comes before entering.
+    events += [(at - base) << bits + 1 | n for n, at in enumerate(ends_ns)]
+    events.sort()
+    ticks_per_ns, which = gpus * TICKS_PER_GPU_NS, (1 << bits) - 1
+    shares = [0] * len(starts_ns)  # of a resident: what V was when it entered
+    now = virtual = rounding = busy = whole = 0
+    for event in events:
+        n, at = event & which, event >> bits
+        at_ns = at >> 1
         if at_ns > now:
             if whole:
                 ticks = (at_ns - now) * ticks_per_ns
                 busy += ticks
-                step, remainder = divmod(ticks + remainder, whole)
+                step, rest = divmod(ticks, whole)
                 virtual += step
+                rounding += rest  # W changes now: what is left is nobody's
             now = at_ns
-        rounding += remainder
-        remainder = 0
-        if entering:
-            entered[key] = virtual
-            whole += weight
+        if at & 1:
+            shares[n] = virtual
+            whole += weights[n]
         else:
-            by_key[key] = weight * (virtual - entered[key])
-            whole -= weight
-    return Shares(by_key, busy, rounding)
+            shares[n] = weights[n] * (virtual - shares[n])
+            whole -= weights[n]
+    return Swept(shares, busy, rounding)

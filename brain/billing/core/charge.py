@@ -38,7 +38,7 @@ class Waiver(NamedTuple):
     account: str
 
 
-@dataclass
+@dataclass(slots=True)
 class Share:
     """One account's part of a window. ``refunded_ticks`` went to failed attempts."""
 
@@ -73,9 +73,11 @@ class Bill:
 def shares_by_account(
     lease: Lease, window: Window, pieces: Mapping[str, Piece], history: dict[Attempt, Prior]
 ) -> dict[AccountId, Share]:
-    """Each account's share of a window. ``history`` is carried from window to window."""
+    """Each account's share of a window. ``history`` is carried from window to window; an attempt
+    that lies in this one alone leaves nothing there."""
     shares: dict[AccountId, Share] = {}
     mine: dict[Attempt, int] = {}
+    pooled, start, end = lease.pooled, window.start_ns, window.end_ns
     for key, ticks in window.ticks.items():
         piece = pieces[key]
         share = shares.get(piece.account)
@@ -86,30 +88,43 @@ def shares_by_account(
         slice_id = piece.slice_id
         if slice_id is not None:
             share.by_slice[slice_id] = share.by_slice.get(slice_id, 0) + ticks
-        attempt = (piece.request, piece.attempt)
-        mine[attempt] = mine.get(attempt, 0) + ticks
+        if pooled and not (piece.lone and piece.open_ns >= start and piece.end_ns <= end):
+            attempt = (piece.request, piece.attempt)
+            mine[attempt] = mine.get(attempt, 0) + ticks
+            if piece.lone:
+                history.setdefault(attempt, prior_of(piece, history))
+    waives = lease.waives
     for piece in window.ended:
         if piece.account not in shares:
             shares[piece.account] = Share()
-        if lease.waives or (lease.pooled and piece.failed):
-            _end(lease, shares[piece.account], piece, history, mine)
-    if lease.pooled:
-        for attempt, ticks in mine.items():
-            old = history.get(attempt, NOTHING)
-            history[attempt] = Prior(old.ticks + ticks, old.prompt_tokens, old.completion_tokens)
+        if waives or (pooled and piece.failed):
+            alone = window.ticks.get(piece.key, 0)
+            now = mine.get((piece.request, piece.attempt), alone)
+            _end(lease, shares[piece.account], piece, history, now)
+    for attempt, ticks in mine.items():
+        old = history.get(attempt, NOTHING)
+        history[attempt] = Prior(old.ticks + ticks, old.prompt_tokens, old.completion_tokens)
     return shares
+
+
+def prior_of(piece: Piece, history: Mapping[Attempt, Prior]) -> Prior:
+    """What an attempt had before, as of this piece of it. Of a lone one nobody need ask."""
+    found = history.get((piece.request, piece.attempt))
+    if found is None:
+        tokens = (piece.prompt_tokens, piece.completion_tokens) if piece.lone else (0, 0)
+        found = Prior(0, *tokens)
+    return found
 
 
 def _end(
     lease: Lease,
     share: Share,
     final: Piece,
-    history: dict[Attempt, Prior],
-    mine: Mapping[Attempt, int],
+    history: Mapping[Attempt, Prior],
+    now: int,
 ) -> None:
     """What the end of an attempt takes off its account's bill."""
-    attempt = (final.request, final.attempt)
-    before, now = history.get(attempt, NOTHING), mine.get(attempt, 0)
+    before = prior_of(final, history)
     share.waivers.extend(waivers(lease, final, before, now))
     if final.failed:
         share.refunded_ticks += now

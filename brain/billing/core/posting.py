@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quoted
+from typing import Final, NamedTuple
 
 from kernel.errors import BadInput
 from kernel.ids import AccountId, HoldId, LeaseId, TxId
@@ -17,6 +18,7 @@ class Asset(StrEnum):
     GPUNS = "GPUNS"  # whole GPU-nanoseconds
 
 
+_USD: Final = Asset.USD  # every entry asks
 PURCHASES = "platform:purchases"  # what customers paid in
 PROMOTIONS = "platform:promotions"
 ADJUSTMENTS = "platform:adjustments"
@@ -59,15 +61,13 @@ def lease_line(lease: LeaseId, line: Bucket | str) -> str:
     return f"{lease}:{line}"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     account: str
     asset: Asset
     amount: int
 
 
-@dataclass(frozen=True)
-class Capture:
+class Capture(NamedTuple):
     """Money taken out of a hold; what exceeds the hold is simply booked."""
 
     hold: HoldId
@@ -86,13 +86,17 @@ class Posting:
     captures: tuple[Capture, ...] = ()
 
     def __post_init__(self) -> None:
-        sums: dict[Asset, int] = {}
-        for entry in self.entries:
-            sums[entry.asset] = sums.get(entry.asset, 0) + entry.amount
+        dollars = gpu_ns = 0
+        for _, asset, amount in self.entries:
+            if asset is _USD:
+                dollars += amount
+            else:
+                gpu_ns += amount
         assert self.entries, "a transaction has entries"
-        assert not any(sums.values()), f"{self.kind} does not sum to zero: {sums}"
-        held = all(c.nano >= 0 for c in self.captures)
-        assert held, "a capture is never negative"
+        assert dollars == 0, f"{self.kind} does not sum to zero: {dollars} nano-dollars"
+        assert gpu_ns == 0, f"{self.kind} does not sum to zero: {gpu_ns} GPU-ns"
+        for _, nano in self.captures:
+            assert nano >= 0, "a capture is never negative"
         said = f"{self.key}{self.kind}{self.memo}"
         if not said.isprintable() and any(mark in said for mark in SEPARATORS):
             raise BadInput("Leave control characters out of the text.")
@@ -100,10 +104,10 @@ class Posting:
     def input_hash(self) -> str:
         """Over the JSON of [kind, memo, entries, captures], written by hand: this is done for
         every posting, and what is stored was hashed so."""
-        lines = sorted((e.account, e.asset.value, e.amount) for e in self.entries)
-        entries = ", ".join(f'[{quoted(a)}, "{asset}", {amount}]' for a, asset, amount in lines)
-        taken = sorted((c.hold, c.nano) for c in self.captures)
-        captures = ", ".join(f"[{quoted(hold)}, {nano}]" for hold, nano in taken)
+        entries = ", ".join(
+            [f'[{quoted(a)}, "{asset}", {amount}]' for a, asset, amount in sorted(self.entries)]
+        )
+        captures = ", ".join([f"[{quoted(hold)}, {nano}]" for hold, nano in sorted(self.captures)])
         said = f"[{quoted(self.kind)}, {quoted(self.memo)}, [{entries}], [{captures}]]"
         return sha256(said.encode()).hexdigest()
 

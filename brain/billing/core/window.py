@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from brain.billing.core.lease import Lease
-from kernel.gpu_time import Span, share_window
+from kernel.gpu_time import sweep
 from kernel.ids import AccountId
 from kernel.money import TICKS_PER_GPU_NS
 from kernel.wire.gateway import SegmentEnd
@@ -174,20 +174,21 @@ def _close_windows(
     out: Settlement,
 ) -> None:
     waiting = [p for p in pieces if p.end_ns > lease.settled_ns]
-    coming = deque(sorted((_begins(p), n) for n, p in enumerate(waiting)))
+    begins = [_begins(piece) for piece in waiting]
+    order = deque(sorted(range(len(waiting)), key=begins.__getitem__))
     inside: list[Piece] = []
     at, closed = lease.settled_ns, lease.closed_ns
-    while inside or coming:
+    while inside or order:
         # Jump over windows in which nothing lies.
-        first = at if inside else max(at, coming[0][0])
+        first = at if inside else max(at, begins[order[0]])
         start = max(at, first // window_ns * window_ns)
         end = grid_end(start, window_ns)
         if closed is not None and start < closed < end:  # a closed lease's last window is short
             start, end = (start, closed) if first < closed else (closed, end)
         if start >= until_ns:
             break
-        while coming and coming[0][0] < end:
-            inside.append(waiting[coming.popleft()[1]])
+        while order and begins[order[0]] < end:
+            inside.append(waiting[order.popleft()])
         lives = min(max(p.end_ns for p in inside), end, limits[1])
         blind = closed is None and lives > out.evidence_ns
         if end > until_ns or blind:
@@ -212,32 +213,39 @@ def _close(
 ) -> None:
     start, end = window
     low, high = max(start, limits[0]), min(end, limits[1])
-    spans, foldings = [], out.foldings
+    foldings = out.foldings
+    lived: list[Piece] = []
+    firsts: list[int] = []
+    lasts: list[int] = []
     for piece in inside:  # of very many: its comparisons are written out
-        key = piece.key
         opened = piece.open_ns if piece.open_ns > start else start
         closed = piece.end_ns if piece.end_ns < end else end
         first = opened if opened > low else low
         last = closed if closed < high else high
-        folding = foldings.get(key)
+        folding = foldings.get(piece.key)
         if folding is None:
-            folding = foldings[key] = Folding(closed)
-        folding.open_ns = closed
-        if last > first:
-            folding.outside_ns += (closed - opened) - (last - first)
-            spans.append(Span(key, first, last, piece.weight))
+            folding = foldings[piece.key] = Folding(closed)
         else:
-            folding.outside_ns += closed - opened
-    shares = share_window(lease.terms.gpus, start, end, spans)
-    for key, ticks in shares.by_key.items():
-        foldings[key].ticks += ticks
+            folding.open_ns = closed
+        if last > first:
+            lived.append(piece)
+            firsts.append(first)
+            lasts.append(last)
+            outside = closed - opened - last + first
+        else:
+            outside = closed - opened
+        if outside:
+            folding.outside_ns += outside
+    shares = sweep(lease.terms.gpus, firsts, lasts, [piece.weight for piece in lived])
+    ticks = dict(zip([piece.key for piece in lived], shares.ticks, strict=True))
+    for key, given in ticks.items():
+        foldings[key].ticks += given
     busy = shares.busy // TICKS_PER_GPU_NS
     drain = 0
     if lease.draining_ns is not None and lease.draining_ns < end:
-        lived = [(s.start_ns, s.end_ns) for s in spans]
-        drain = _within(lived, lease.draining_ns) * lease.terms.gpus
+        drain = _within(zip(firsts, lasts, strict=True), lease.draining_ns) * lease.terms.gpus
     ended = tuple(p for p in inside if p.final and p.end_ns <= end)
-    out.windows.append(Window(start, end, busy, drain, shares.by_key, ended))
+    out.windows.append(Window(start, end, busy, drain, ticks, ended))
 
 
 def measure(intervals: Iterable[Interval]) -> int:

@@ -12,6 +12,7 @@ from brain.billing.core.charge import (
     Prior,
     Waiver,
     bill,
+    prior_of,
     shares_by_account,
     waivers,
 )
@@ -128,7 +129,7 @@ class Writing:
         return made
 
     def _late_final(self, piece: Piece, history: dict[Attempt, Prior]) -> None:
-        before = history.get((piece.request, piece.attempt), Prior())
+        before = prior_of(piece, history)
         taken_off = waivers(self.lease, piece, before, 0)
         cost = self._bill(piece.account, 0, taken_off) if taken_off else None
         if cost is not None:

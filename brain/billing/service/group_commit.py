@@ -20,6 +20,7 @@ from kernel.errors import Unavailable
 
 BATCH_MAX = 1000
 LANES = 2  # one gathers and is answered while the other is with the database
+PART_MIN = 200  # what a call costs by itself is little beside so many
 WAITING_MAX = 20_000
 TRIES_MAX = 5
 # serialization failure, deadlock: the transaction did nothing and may be tried again
@@ -34,6 +35,7 @@ class GroupCommit:
     def __init__(self) -> None:
         self._waiting: list[tuple[Posting, asyncio.Future[Posted]]] = []
         self._lanes: set[asyncio.Task[None]] = set()
+        self._busy = 0  # lanes that are with the database
 
     async def post(self, ctx: Ctx, posting: Posting) -> Posted:
         """Returns after the commit that holds ``posting``. Raises ``Conflict`` when its key was
@@ -52,7 +54,8 @@ class GroupCommit:
 
     async def _run(self, ctx: Ctx) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            batch = self._gathered()
+            self._busy += 1
             try:
                 done = await _commit(ctx, [posting for posting, _ in batch])
             except Exception as error:  # told to every caller, who decides
@@ -61,9 +64,19 @@ class GroupCommit:
                     if not future.done():
                         future.set_exception(error)
                 continue
+            finally:
+                self._busy -= 1
             for (_, future), posted in zip(batch, done, strict=True):
                 if not future.done():
                     future.set_result(posted)
+
+    def _gathered(self) -> list[tuple[Posting, asyncio.Future[Posted]]]:
+        """This lane's part of what waits. Were it all of very many, they would post together again
+        after this commit, and the database and this process take turns for good."""
+        part = -(-len(self._waiting) // (LANES - self._busy))
+        size = min(BATCH_MAX, max(PART_MIN, part))
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        return batch
 
 
 async def _commit(ctx: Ctx, postings: list[Posting]) -> list[Posted]:

@@ -71,17 +71,17 @@ async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> i
         return 0
     lease = leases.view(row)
     until = await _closable(tx, ctx, lease, policy)
-    rows = await segments.unfolded(tx, id, limit=policy.pieces_max)
-    if len(rows) == policy.pieces_max:  # only what is wholly loaded can be closed
+    waiting = await segments.unfolded(tx, id, limit=policy.pieces_max)
+    if len(waiting.pieces) == policy.pieces_max:  # only what is wholly loaded can be closed
         # What is not loaded may be the evidence that what is loaded was alive.
         alive = await segments.alive_until(tx, id)
         lease = replace(lease, evidence_ns=max(lease.evidence_ns, alive))
-        first = first_open_end(lease, (piece for _, piece in rows), policy.window_ns)
-        whole = rows[-1][1].start_ns
+        first = first_open_end(lease, waiting.pieces, policy.window_ns)
+        whole = waiting.pieces[-1].start_ns
         if whole < first <= until:  # one window at least, however much lies in it
-            rows, whole = await segments.unfolded(tx, id, until_ns=first), first
+            waiting, whole = await segments.unfolded(tx, id, until_ns=first), first
         until = min(until, whole)
-    pieces = {piece.key: piece for _, piece in rows}
+    pieces = {piece.key: piece for piece in waiting.pieces}
     late = [p for p in pieces.values() if p.open_ns < lease.settled_ns]
     seen = (
         await segments.accounted(tx, id, min(p.open_ns for p in late), lease.settled_ns)
@@ -92,7 +92,7 @@ async def _settle_lease(tx: Tx, ctx: Ctx, id: LeaseId, policy: MeterPolicy) -> i
         result = settle(
             lease, list(pieces.values()), until_ns=until, window_ns=policy.window_ns, accounted=seen
         )
-    await _save(tx, ctx, row, result, pieces, {piece.key: day for day, piece in rows})
+    await _save(tx, ctx, row, result, pieces, dict(zip(pieces, waiting.days, strict=True)))
     return len(result.windows)
 
 

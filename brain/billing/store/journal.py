@@ -25,8 +25,8 @@ _TEXTS, _BIGS = ARRAY(Text), ARRAY(BigInteger)
 _POST = """
 SELECT place, known_id, same FROM ledger_post(
     {1}, {2}, {3}, {4}, ({5})[2:], $6::timestamptz, {7}, {8}::int[], {9}, {10}, {11}::bigint[],
-    {12}, {13}, {14}, {15}, {16}::bigint[])
-""".format(*(f"string_to_array(${n}, E'\\x1f')" for n in range(17)))
+    {12}, {13}, {14}::bigint[])
+""".format(*(f"string_to_array(${n}, E'\\x1f')" for n in range(15)))
 _LOCK = text("SELECT ledger_lock(:accounts, :assets)").bindparams(
     bindparam("accounts", type_=_TEXTS), bindparam("assets", type_=_TEXTS)
 )
@@ -93,11 +93,8 @@ def _key(posting: Posting) -> str:
 def _arguments(postings: Sequence[Posting], at: datetime) -> tuple[object, ...]:
     """In key order, so that two batches with the same keys never wait crosswise."""
     with collector_paused():
-        entries = [(p.id, line, e) for p in postings for line, e in enumerate(p.entries, 1)]
+        entries = [e for p in postings for e in p.entries]
         captures = [(p.id, c) for p in postings for c in p.captures]
-        accounts = [e.account for _, _, e in entries]
-        assets = [e.asset.value for _, _, e in entries]
-        names = sorted(set(zip(accounts, assets, strict=True)))
         return (
             _joined([p.id for p in postings]),
             _joined([p.key for p in postings]),
@@ -105,13 +102,11 @@ def _arguments(postings: Sequence[Posting], at: datetime) -> tuple[object, ...]:
             _joined([p.kind for p in postings]),
             _joined(["", *(p.memo for p in postings)]),
             at,
-            _joined([id for id, _, _ in entries]),
-            _joined([str(line) for _, line, _ in entries]),
-            _joined(accounts),
-            _joined(assets),
-            _joined([str(e.amount) for _, _, e in entries]),
-            _joined([name for name, _ in names]),
-            _joined([asset for _, asset in names]),
+            _joined([p.id for p in postings for _ in p.entries]),
+            _joined([str(line) for p in postings for line, _ in enumerate(p.entries, 1)]),
+            _joined([e.account for e in entries]),
+            _joined([e.asset for e in entries]),
+            _joined([str(e.amount) for e in entries]),
             _joined([id for id, _ in captures]),
             _joined([c.hold for _, c in captures]),
             _joined([str(c.nano) for _, c in captures]),

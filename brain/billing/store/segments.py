@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Numeric, Text, and_, bindparam, func, select, text, true
@@ -30,24 +30,14 @@ _APPEND = text(
     """
 )
 
-# One statement a day, so that each looks into one partition. Thousands of values go as one text
-# each: of an array the driver would look at every element. Sums of ticks may outgrow a bigint.
+# One call a day, so that each looks into one partition. Thousands of values go as one text each:
+# of an array the driver would look at every element.
 _FOLD = """
-UPDATE usage_segment s SET open_ns = f.open, settled_ticks = s.settled_ticks + f.ticks,
-    late_ticks = s.late_ticks + f.late, outside_ns = s.outside_ns + f.outside,
-    late_until_ns = coalesce(f.late_until, s.late_until_ns), folded = f.open >= s.end_ns
-FROM unnest(string_to_array($2, ','), string_to_array($3, ',')::bigint[],
-            string_to_array($4, ',')::{wide}[], string_to_array($5, ',')::{wide}[],
-            string_to_array($6, ',')::bigint[], string_to_array($7, ',', '')::bigint[])
-     AS f(key, open, ticks, late, outside, late_until)
-WHERE s.day = $1::date AND s.key = f.key
+SELECT usage_fold($1, $2, string_to_array($3, ','), string_to_array($4, ',')::bigint[],
+    string_to_array($5, ',')::numeric[], string_to_array($6, ',')::numeric[],
+    string_to_array($7, ',')::bigint[], string_to_array($8, ',', '')::bigint[],
+    string_to_array($9, ','))
 """
-_SERVED = """
-DELETE FROM usage_waiting w USING unnest(string_to_array($2, ',')) AS f(key)
-WHERE w.lease_id = $1 AND w.key = f.key AND w.day = $3::date
-"""
-_FOLD_BIGINT, _FOLD_NUMERIC = _FOLD.format(wide="bigint"), _FOLD.format(wide="numeric")
-_BIGINT_MAX = 2**63 - 1
 
 _WAIVE = text(
     """
@@ -62,11 +52,15 @@ _WAIVE = text(
     bindparam("accounts", type_=ARRAY(Text)),
 )
 
+# By a set of keys, and by nothing else that an index knows: so no plan, whatever statistics it is
+# made with, reads more than is asked for. What waits is not folded.
 _UNFOLDED = """
 SELECT day, key, account_id, request_id, attempt, start_ns, end_ns, open_ns, weight, ending, status,
-       s.slice_id, prompt_tokens, completion_tokens, tokens_estimated, number
-FROM usage_waiting w JOIN usage_segment s USING (day, key)
-WHERE w.lease_id = $1 AND start_ns <= $2
+       slice_id, prompt_tokens, completion_tokens, tokens_estimated, number
+FROM usage_segment
+WHERE day = ANY (ARRAY(SELECT DISTINCT day FROM usage_waiting WHERE lease_id = $1))
+  AND key = ANY (ARRAY(SELECT key FROM usage_waiting WHERE lease_id = $1))
+  AND NOT folded AND start_ns <= $2
 ORDER BY start_ns LIMIT $3
 """
 _DONE, _OPEN = SegmentEnd.DONE.value, SegmentEnd.OPEN.value
@@ -161,18 +155,54 @@ async def park(tx: Tx, parked: Sequence[tuple[Segment, str]], at: datetime) -> i
     return len((await tx.execute(statement.returning(ParkedSegment.key))).all())
 
 
+class Waiting(NamedTuple):
+    """Segments that wait, oldest first, each with its day."""
+
+    pieces: list[Piece]
+    days: list[date]
+
+
 async def unfolded(
     tx: Tx, lease: LeaseId, *, limit: int | None = None, until_ns: int | None = None
-) -> list[tuple[date, Piece]]:
-    """This lease's segments that wait, oldest first, each with its day: at most ``limit``, or
-    those that begin at ``until_ns`` or before. Read as the driver gives them: there may be many."""
+) -> Waiting:
+    """This lease's segments that wait, oldest first: at most ``limit``, or those that begin at
+    ``until_ns`` or before. Read as the driver gives them: there may be many."""
     connection = await tx.connection()
     rows = await connection.exec_driver_sql(
         _UNFOLDED, (str(lease), 2**63 - 1 if until_ns is None else until_ns, limit)
     )
-    known: dict[str, AccountId] = {}
     with collector_paused():
-        return [(row[0], _piece(row, known)) for row in rows]
+        columns = list(zip(*rows, strict=True))
+        return _waiting(columns) if columns else Waiting([], [])
+
+
+def _waiting(columns: Sequence[Sequence[Any]]) -> Waiting:
+    """By columns: what is the same for many is thought of once, and no value is made twice."""
+    (days, keys, accounts, requests, attempts, starts, ends, opens, weights) = columns[:9]
+    (endings, statuses, slices, prompts, completions, estimated, numbers) = columns[9:]
+    known = {account: AccountId(account) for account in set(accounts)}
+    pairs = list(zip(endings, statuses, strict=True))
+    said = {(ending, status): _flags(ending, status) for ending, status in set(pairs)}
+    flags = [said[pair] for pair in pairs]
+    finals = [flag[0] for flag in flags]
+    made = zip(
+        *(keys, [known[account] for account in accounts], requests, attempts),
+        *(starts, ends, opens, weights, finals),
+        *([flag[1] for flag in flags], [flag[2] for flag in flags]),
+        *(slices, prompts, completions, estimated),
+        [
+            final and number == 0 and opened == start
+            for final, number, opened, start in zip(finals, numbers, opens, starts, strict=True)
+        ],
+        strict=True,
+    )
+    return Waiting(list(map(Piece._make, made)), list(days))
+
+
+def _flags(ending: str, status: int) -> tuple[bool, bool, bool]:
+    """Final, alive, failed."""
+    done = ending == _DONE
+    return ending != _OPEN, done and status < 500, not done and refunded(ending, status)
 
 
 async def alive_until(tx: Tx, lease: LeaseId) -> int:
@@ -192,32 +222,6 @@ async def alive_until(tx: Tx, lease: LeaseId) -> int:
     return int(found or 0)
 
 
-def _piece(row: Sequence[Any], known: dict[str, AccountId]) -> Piece:
-    (_, key, account, request, attempt, start, end, open_ns, weight) = row[:9]
-    (ending, status, slice_id, prompt, completion, estimated, number) = row[9:]
-    if account not in known:
-        known[account] = AccountId(account)
-    done, final = ending == _DONE, ending != _OPEN
-    return Piece(
-        key,
-        known[account],
-        request,
-        attempt,
-        start,
-        end,
-        open_ns,
-        weight,
-        final,
-        done and status < 500,
-        not done and refunded(ending, status),
-        slice_id,
-        prompt,
-        completion,
-        estimated,
-        final and number == 0 and open_ns == start,
-    )
-
-
 async def accounted(tx: Tx, lease: LeaseId, low_ns: int, high_ns: int) -> list[Interval]:
     """Residence in [low, high) that posted windows or earlier late news have seen."""
     rows = await tx.execute(
@@ -232,13 +236,9 @@ async def accounted(tx: Tx, lease: LeaseId, low_ns: int, high_ns: int) -> list[I
 
 
 async def history(tx: Tx, lease: LeaseId, ended: Sequence[Piece]) -> dict[Attempt, Prior]:
-    """What posted windows gave the attempts of these pieces before, and their tokens."""
-    with collector_paused():
-        found = {
-            (p.request, p.attempt): Prior(0, p.prompt_tokens, p.completion_tokens)
-            for p in ended
-            if p.lone
-        }
+    """What posted windows gave the attempts of these pieces before, and their tokens; of a lone
+    piece, what there is to say is its own."""
+    found: dict[Attempt, Prior] = {}
     asked = [piece for piece in ended if not piece.lone]
     if not asked:
         return found
@@ -272,22 +272,21 @@ async def fold(
     connection = await tx.connection()
     for day, keys in sorted(by_day.items()):
         mine = [foldings[key] for key in keys]
-        ticks, late = [f.ticks for f in mine], [f.late_ticks for f in mine]
-        narrow = max(*ticks, *late) <= _BIGINT_MAX
+        done = [key for key in keys if foldings[key].open_ns >= pieces[key].end_ns]
         await connection.exec_driver_sql(
-            _FOLD_BIGINT if narrow else _FOLD_NUMERIC,
+            _FOLD,
             (
+                str(lease),
                 day,
                 ",".join(keys),
-                _joined(f.open_ns for f in mine),
-                _joined(ticks),
-                _joined(late),
-                _joined(f.outside_ns for f in mine),
-                ",".join("" if f.late_until_ns is None else str(f.late_until_ns) for f in mine),
+                _joined([f.open_ns for f in mine]),
+                _joined([f.ticks for f in mine]),
+                _joined([f.late_ticks for f in mine]),
+                _joined([f.outside_ns for f in mine]),
+                ",".join(["" if f.late_until_ns is None else str(f.late_until_ns) for f in mine]),
+                ",".join(done),
             ),
         )
-        done = [key for key in keys if foldings[key].open_ns >= pieces[key].end_ns]
-        await connection.exec_driver_sql(_SERVED, (str(lease), ",".join(done), day))
 
 
 def _joined(values: Iterable[int]) -> str:
