@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.prepared import lay
 from tests.support.shared import ROOT
 from tests.support.vllm import need_vllm
 
@@ -37,8 +38,9 @@ def tell_story(home: Path) -> dict[str, Any]:
 @pytest.mark.real("vllm")
 @pytest.mark.slow
 @pytest.mark.feature("A1", "A10", "A20", "G1", "G3", "G4")
-def test_the_journey_with_real_vllm(tmp_path: Path) -> None:
+def test_the_journey_with_real_vllm(tmp_path: Path, prepared_data: Path) -> None:
     need_vllm()
+    lay(prepared_data, tmp_path / "home")
     facts = tell_story(tmp_path / "home")
     assert facts["deployment"]["model"] == "ganglion/tiny-random"
     assert facts["why"]["candidates"][0]["ok"]
