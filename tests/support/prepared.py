@@ -1,11 +1,13 @@
 """The database of a product that has been up before, laid into a new home before its start.
 
-A first start makes and migrates one, which costs more than a second of a core: the tests of that
-start do it, and those of anything else copy what one run of them would make.
+A first start makes and migrates one, and makes the administrator, which costs seconds of a core:
+the tests of that start do it, and those of anything else copy what one run of them would make. Its
+files are not forced to the disk: what is tested here is killed, but its machine goes on.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -14,9 +16,14 @@ from pathlib import Path
 import pytest
 
 from brain import migrate
+from cli.admin import create_admin
+from cli.credentials import write_private
 from cli.embedded import Postgres
+from cli.supervisor.environment import ADMIN_EMAIL
 from tests.support.postgres import run_apart
 from tests.support.shared import locked
+
+ADMIN_PASSWORD = "an administrator of tests"
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +40,10 @@ def prepared_data(run_folder: Path) -> Path:
 
 
 def lay(data: Path, home: Path) -> None:
-    """``home`` then looks as after a run that left nothing but its database's schema."""
+    """``home`` then looks as after a run that left nothing but its schema and administrator."""
     if not (home / "postgres").exists():
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(home / "secrets.json", json.dumps({"ADMIN_PASSWORD": ADMIN_PASSWORD}))
         _copy(data, home / "postgres")
 
 
@@ -44,8 +52,11 @@ async def _make(home: Path) -> None:
     await server.start()
     try:
         await migrate.upgrade(server.url())
+        await create_admin(server.url(), ADMIN_EMAIL, ADMIN_PASSWORD)
     finally:
         await server.stop()
+    with (home / "postgres" / "postgresql.conf").open("a") as settings:
+        settings.write("fsync = off\nfull_page_writes = off\n")
 
 
 def _copy(data: Path, to: Path) -> None:
