@@ -71,15 +71,14 @@ class Bill:
 
 
 def shares_by_account(
-    lease: Lease, window: Window, pieces: Mapping[str, Piece], history: dict[Attempt, Prior]
+    lease: Lease, window: Window, history: dict[Attempt, Prior]
 ) -> dict[AccountId, Share]:
-    """Each account's share of a window. ``history`` is carried from window to window; an attempt
-    that lies in this one alone leaves nothing there."""
+    """Each account's share of a window. ``history`` is carried from window to window, of those
+    attempts of which something may be taken off when they end."""
     shares: dict[AccountId, Share] = {}
     mine: dict[Attempt, int] = {}
-    pooled, start, end = lease.pooled, window.start_ns, window.end_ns
-    for key, ticks in window.ticks.items():
-        piece = pieces[key]
+    pooled, waives = lease.pooled, lease.waives
+    for piece, ticks in zip(window.lived, window.ticks, strict=True):
         share = shares.get(piece.account)
         if share is None:
             share = shares[piece.account] = Share()
@@ -88,31 +87,27 @@ def shares_by_account(
         slice_id = piece.slice_id
         if slice_id is not None:
             share.by_slice[slice_id] = share.by_slice.get(slice_id, 0) + ticks
-        if pooled and not (piece.lone and piece.open_ns >= start and piece.end_ns <= end):
+        if pooled and (waives or piece.failed or not piece.lone):
             attempt = (piece.request, piece.attempt)
             mine[attempt] = mine.get(attempt, 0) + ticks
-            if piece.lone:
-                history.setdefault(attempt, prior_of(piece, history))
-    waives = lease.waives
+            history.setdefault(attempt, prior_of(piece, history))
     for piece in window.ended:
         if piece.account not in shares:
             shares[piece.account] = Share()
         if waives or (pooled and piece.failed):
-            alone = window.ticks.get(piece.key, 0)
-            now = mine.get((piece.request, piece.attempt), alone)
+            now = mine.get((piece.request, piece.attempt), 0)
             _end(lease, shares[piece.account], piece, history, now)
     for attempt, ticks in mine.items():
-        old = history.get(attempt, NOTHING)
+        old = history[attempt]
         history[attempt] = Prior(old.ticks + ticks, old.prompt_tokens, old.completion_tokens)
     return shares
 
 
 def prior_of(piece: Piece, history: Mapping[Attempt, Prior]) -> Prior:
-    """What an attempt had before, as of this piece of it. Of a lone one nobody need ask."""
+    """What an attempt had before. Of a lone piece nobody need ask: its tokens are all there are."""
     found = history.get((piece.request, piece.attempt))
     if found is None:
-        tokens = (piece.prompt_tokens, piece.completion_tokens) if piece.lone else (0, 0)
-        found = Prior(0, *tokens)
+        return Prior(0, piece.prompt_tokens, piece.completion_tokens) if piece.lone else NOTHING
     return found
 
 

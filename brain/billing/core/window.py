@@ -55,14 +55,15 @@ def refunded(end: str, status: int) -> bool:
 
 @dataclass(frozen=True)
 class Window:
-    """What a closed window gave: ticks per piece, in whole and clipped to the lease."""
+    """What a closed window gave: ticks of each piece, in whole and clipped to the lease."""
 
     start_ns: int
     end_ns: int
     busy_ns: int
     busy_drain_ns: int
-    ticks: dict[str, int]
-    ended: tuple[Piece, ...]  # finals that lie in this window
+    lived: list[Piece]
+    ticks: list[int]  # of each that lived in it
+    ended: list[Piece]  # finals that lie in this window
 
 
 @dataclass(slots=True)
@@ -174,7 +175,7 @@ def _close_windows(
     out: Settlement,
 ) -> None:
     waiting = [p for p in pieces if p.end_ns > lease.settled_ns]
-    begins = [_begins(piece) for piece in waiting]
+    begins = [p.open_ns if p.open_ns < p.end_ns else p.end_ns - 1 for p in waiting]
     order = deque(sorted(range(len(waiting)), key=begins.__getitem__))
     inside: list[Piece] = []
     at, closed = lease.settled_ns, lease.closed_ns
@@ -189,7 +190,7 @@ def _close_windows(
             break
         while order and begins[order[0]] < end:
             inside.append(waiting[order.popleft()])
-        lives = min(max(p.end_ns for p in inside), end, limits[1])
+        lives = min(max([p.end_ns for p in inside]), end, limits[1])
         blind = closed is None and lives > out.evidence_ns
         if end > until_ns or blind:
             out.settled_ns = max(out.settled_ns, start)
@@ -215,6 +216,7 @@ def _close(
     low, high = max(start, limits[0]), min(end, limits[1])
     foldings = out.foldings
     lived: list[Piece] = []
+    given: list[Folding] = []
     firsts: list[int] = []
     lasts: list[int] = []
     for piece in inside:  # of very many: its comparisons are written out
@@ -229,6 +231,7 @@ def _close(
             folding.open_ns = closed
         if last > first:
             lived.append(piece)
+            given.append(folding)
             firsts.append(first)
             lasts.append(last)
             outside = closed - opened - last + first
@@ -237,15 +240,14 @@ def _close(
         if outside:
             folding.outside_ns += outside
     shares = sweep(lease.terms.gpus, firsts, lasts, [piece.weight for piece in lived])
-    ticks = dict(zip([piece.key for piece in lived], shares.ticks, strict=True))
-    for key, given in ticks.items():
-        foldings[key].ticks += given
+    for folding, ticks in zip(given, shares.ticks, strict=True):
+        folding.ticks += ticks
     busy = shares.busy // TICKS_PER_GPU_NS
     drain = 0
     if lease.draining_ns is not None and lease.draining_ns < end:
         drain = _within(zip(firsts, lasts, strict=True), lease.draining_ns) * lease.terms.gpus
-    ended = tuple(p for p in inside if p.final and p.end_ns <= end)
-    out.windows.append(Window(start, end, busy, drain, ticks, ended))
+    ended = [p for p in inside if p.final and p.end_ns <= end]
+    out.windows.append(Window(start, end, busy, drain, lived, shares.ticks, ended))
 
 
 def measure(intervals: Iterable[Interval]) -> int:

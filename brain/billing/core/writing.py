@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from brain.billing.core import books
@@ -10,6 +10,7 @@ from brain.billing.core.charge import (
     Attempt,
     Bill,
     Prior,
+    Share,
     Waiver,
     bill,
     prior_of,
@@ -22,6 +23,7 @@ from brain.billing.core.window import Piece, Settlement, Window
 from kernel.ids import AccountId, TxId
 
 NewId = Callable[[], TxId]
+Shares = Mapping[AccountId, Share]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class WindowRow:
     @property
     def rounding_ns(self) -> int:
         return self.busy_ns - self.posted_ns
+
+
+def shared(
+    lease: Lease, result: Settlement, history: dict[Attempt, Prior]
+) -> list[dict[AccountId, Share]]:
+    """Each window's shares: what needs no balance, and so no lock."""
+    return [shares_by_account(lease, window, history) for window in result.windows]
 
 
 @dataclass
@@ -55,14 +64,15 @@ class Writing:
     def settlement(
         self,
         result: Settlement,
-        pieces: Mapping[str, Piece],
-        history: dict[Attempt, Prior],
+        shares: Sequence[Shares],
+        history: Mapping[Attempt, Prior],
         *,
         finished: bool,
     ) -> None:
-        """Write windows, late ends and late time. The lease moves on to ``result``."""
-        for window in result.windows:
-            self._window(window, pieces, history)
+        """Write windows (each with its ``shares``), late ends and late time. The lease moves on to
+        ``result``."""
+        for window, of_accounts in zip(result.windows, shares, strict=True):
+            self._window(window, of_accounts)
         for piece in sorted(result.late_finals):
             self._late_final(piece, history)
         self._late(result, finished=finished)
@@ -104,18 +114,15 @@ class Writing:
         if posting is not None:
             self.postings.append(posting)
 
-    def _window(
-        self, window: Window, pieces: Mapping[str, Piece], history: dict[Attempt, Prior]
-    ) -> None:
+    def _window(self, window: Window, shares: Shares) -> None:
         posted = 0
-        shares = shares_by_account(self.lease, window, pieces, history)
         for account in sorted(shares):
             share = shares[account]
             cost = self._bill(account, share.ticks, share.waivers)
             self._add(books.window_posting(self.new_id(), self.lease, window, account, share, cost))
             posted += share.gpu_ns() + share.refunded_ns()
         if window.busy_ns:
-            shared = sum(window.ticks.values())
+            shared = sum(window.ticks)
             row = WindowRow(window.start_ns, window.end_ns, window.busy_ns, shared, posted)
             self.windows.append(row)
 
@@ -128,7 +135,7 @@ class Writing:
         self.carries[account] = made.carry
         return made
 
-    def _late_final(self, piece: Piece, history: dict[Attempt, Prior]) -> None:
+    def _late_final(self, piece: Piece, history: Mapping[Attempt, Prior]) -> None:
         before = prior_of(piece, history)
         taken_off = waivers(self.lease, piece, before, 0)
         cost = self._bill(piece.account, 0, taken_off) if taken_off else None

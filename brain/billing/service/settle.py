@@ -20,7 +20,7 @@ from brain.billing.core.coverage import closable_until
 from brain.billing.core.lease import Lease
 from brain.billing.core.pause import collector_paused
 from brain.billing.core.window import Piece, Settlement, first_open_end, settle
-from brain.billing.core.writing import Writing
+from brain.billing.core.writing import Writing, shared
 from brain.billing.models import MeterLease
 from brain.billing.service.gateway import MeterPolicy
 from brain.billing.service.grants import lift_stop, stop_account
@@ -117,9 +117,11 @@ async def _save(
         lease.closed_ns is not None and not row.finished and result.settled_ns >= lease.closed_ns
     )
     writing = Writing(lease, {}, lambda: ctx.ids.new(TxId), PLATFORM_ACCOUNT)
-    touched = {p.account for k, p in pieces.items() if k in result.foldings}
+    touched = {pieces[key].account for key in result.foldings}
     if result.foldings or ending:
         history = await _history(tx, lease, result)
+        with collector_paused():
+            shares = shared(lease, result, history)
         # The many rows before the balances, which others wait for.
         await segments.fold(tx, lease.id, days, pieces, result.foldings)
         names = books.ledger_names(lease, touched) | books.bill_names(lease, PLATFORM_ACCOUNT)
@@ -127,7 +129,7 @@ async def _save(
         before = {name: view.carry for name, view in views.items()}
         writing.carries = dict(before)
         with collector_paused():
-            writing.settlement(result, pieces, history, finished=row.finished)
+            writing.settlement(result, shares, history, finished=row.finished)
         if ending:
             writing.close()
         await journal.post_all(tx, writing.postings, ctx.clock.now())
@@ -137,7 +139,7 @@ async def _save(
         await segments.waive(tx, days, writing.waivers)
         await leases.add_windows(tx, lease.id, writing.windows, ctx.clock.now())
     else:
-        writing.settlement(result, pieces, {}, finished=row.finished)
+        writing.settlement(result, [], {}, finished=row.finished)
     leases.save(tx, row, writing, finished=row.finished or ending)
     if ending and lease.hold_id is not None:
         await holds.close(tx, [lease.hold_id])

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Numeric, Text, and_, bindparam, func, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.exc import OperationalError
 
 from brain.billing.core.charge import Attempt, Prior, Waiver
 from brain.billing.core.pause import collector_paused
 from brain.billing.core.window import Folding, Interval, Piece, refunded
 from brain.billing.models import MeterLease, ParkedSegment, UsageSegment, UsageWaiting
-from brain.plumbing import Tx
+from brain.plumbing import DRIVER_ERRORS, Tx
 from kernel.ids import AccountId, DeploymentId, LeaseId
 from kernel.wire.gateway import Segment, SegmentEnd
 
@@ -167,10 +168,13 @@ async def unfolded(
 ) -> Waiting:
     """This lease's segments that wait, oldest first: at most ``limit``, or those that begin at
     ``until_ns`` or before. Read as the driver gives them: there may be many."""
-    connection = await tx.connection()
-    rows = await connection.exec_driver_sql(
-        _UNFOLDED, (str(lease), 2**63 - 1 if until_ns is None else until_ns, limit)
-    )
+    raw = await (await tx.connection()).get_raw_connection()
+    driver: Any = raw.driver_connection
+    until = 2**63 - 1 if until_ns is None else until_ns
+    try:
+        rows = await driver.fetch(_UNFOLDED, str(lease), until, limit)
+    except DRIVER_ERRORS as error:
+        raise OperationalError("unfolded", (), error) from error
     with collector_paused():
         columns = list(zip(*rows, strict=True))
         return _waiting(columns) if columns else Waiting([], [])

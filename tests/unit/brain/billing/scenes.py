@@ -11,7 +11,7 @@ from brain.billing.core.charge import Attempt, Prior
 from brain.billing.core.lease import Lease, LeaseTerms
 from brain.billing.core.posting import Asset, Posting
 from brain.billing.core.window import Piece, settle
-from brain.billing.core.writing import Writing
+from brain.billing.core.writing import Writing, shared
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, DeploymentId, LeaseId, ReplicaId, SeededIds, TxId
 
@@ -125,7 +125,9 @@ class Books:
             accounted=[(p.start_ns, p.open_ns) for p in self.pieces.values()],
         )
         writing = self._writing()
-        writing.settlement(result, self.pieces, self._history(), finished=self.closed)
+        history = self._history()
+        shares = shared(self.lease, result, history)
+        writing.settlement(result, shares, history, finished=self.closed)
         self._keep(writing)
         self.windows += [(w.start_ns, w.end_ns) for w in result.windows]
         for key, folding in result.foldings.items():
