@@ -34,6 +34,7 @@ from brain.billing import (
 from brain.billing.service.gateway import MeterPolicy, hello, receiving_beat, usage_reported
 from brain.identity import PLATFORM_ACCOUNT
 from brain.plumbing import Ctx
+from brain.plumbing.collector import settle_collector
 from kernel.clock import NS
 from kernel.ids import AccountId, DeploymentId, LeaseId, ReplicaId, RequestId, TxId
 from kernel.wire.gateway import (
@@ -59,7 +60,9 @@ Debit = Callable[[str], Awaitable[object]]
 
 async def figures(url: str, redis_url: str) -> list[Figure]:
     """Interleaved rounds; the proofs of the books must hold at the end. The peer's rows lie in a
-    database of their own: they are no link of the journal's chain."""
+    database of their own: they are no link of the journal's chain. This process collects garbage
+    as the brain's do."""
+    settle_collector()
     await migrate.upgrade(url)
     ctx, peer = system_ctx(url), await _peer_ctx(url)
     hot, many = ["bench:hot"], [f"bench:{n:04d}" for n in range(1_000)]

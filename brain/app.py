@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any
 
 import structlog
@@ -50,6 +48,7 @@ from brain.payments import hook_routes as payment_hook_routes
 from brain.payments import routes as payment_routes
 from brain.payouts import routes as payout_routes
 from brain.plumbing import Ctx
+from brain.plumbing.collector import settle_collector
 from brain.pods import keeping_routes, stray_routes
 from brain.pods import routes as pod_routes
 from brain.pricing import routes as price_routes
@@ -65,9 +64,6 @@ from brain.witness import routes as witness_routes
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.
 GRACE_SECONDS = 3
-# A look at all that lives stops everybody: a second with 8,000 nodes in memory. What a request
-# leaves behind is young, and found by the first two generations.
-GC_THRESHOLDS = 20_000, 20, 1000
 
 _log = structlog.get_logger()
 
@@ -128,20 +124,12 @@ def create_app(
     app.state.gateway_token = settings.gateway_token.get_secret_value()
     app.state.settings = settings
     problems.install(app)
-    app.router.routes.extend(_whole().routes)
+    for router in _routers():  # as they are: to include them would prepare each route once more
+        app.router.routes.extend(router.routes)
     app.mount("/docs/files", pages.DOCS_FILES)
     _add_middleware(app, parts)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-@cache
-def _whole() -> APIRouter:
-    """Every room's routes, prepared once a process at their first request, whatever app asks."""
-    whole = APIRouter()
-    for router in _routers():
-        whole.include_router(router)
-    return whole
 
 
 def _routers() -> tuple[APIRouter, ...]:
@@ -211,7 +199,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await parts.start()
     _log.info("brain_started", environment=parts.settings.environment.value)
     try:
-        async with _whole().lifespan_context(app), billing_routes.receiving(app):
+        async with billing_routes.receiving(app):
             yield
     finally:
         await app.state.costs.close()
@@ -256,9 +244,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     app = create_app(settings)
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    gc.enable()
+    settle_collector()
     server = Server(
         uvicorn.Config(
             app,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import logging
 import signal
 import sys
@@ -36,6 +35,7 @@ from celery.signals import (
 from brain.deployments import tasks
 from brain.edge import logs
 from brain.plumbing import Ctx
+from brain.plumbing.collector import settle_collector
 from brain.plumbing.due import DueRows
 from brain.settings import Settings, UnsafeSettings, load
 from brain.wiring import WorkerParts, assemble_worker
@@ -202,6 +202,5 @@ except UnsafeSettings as error:
     sys.stderr.write("The worker does not start:\n")
     sys.stderr.writelines(f"- {sentence}\n" for sentence in error.sentences)
     raise SystemExit(2) from None
-# What was imported is for ever. The beat's process, a fork of this one, goes on sharing it.
-gc.freeze()
-gc.enable()
+# The beat's process, a fork of this one, goes on sharing what was imported.
+settle_collector()

@@ -1,4 +1,4 @@
-"""Days of usage: made ahead, dropped whole, and the books still close over them."""
+"""Days of usage: made ahead, folded by key, dropped whole, and the books still close over them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from brain.billing import MeterPolicy, lease_closed, settle_due, tend_days
-from brain.billing.store import days
+from brain.billing.core.window import Folding
+from brain.billing.store import days, segments
 from brain.plumbing import Ctx
 from kernel.clock import NS, ManualClock
+from kernel.ids import LeaseId
 from tests.integration.brain.billing.stage import Stage
 from tests.integration.brain.billing.test_many_at_once import broken
 
 pytestmark = pytest.mark.feature("G3")
 POLICY = MeterPolicy(usage_days=35)
+MINE, OTHERS = 40, 1_000
+READ = """
+    SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables
+    WHERE relname LIKE 'usage_segment%'
+"""
 
 
 @pytest.fixture
@@ -90,3 +97,40 @@ async def test_an_entry_of_no_transaction_is_refused(ctx: Ctx) -> None:
     with pytest.raises(DBAPIError, match="There is no transaction"):
         async with ctx.db.begin() as tx:
             await tx.execute(text("INSERT INTO journal_entry VALUES ('tx_0', 1, 'a', 'USD', 0)"))
+
+
+async def reported(stage: Stage, requests: int) -> LeaseId:
+    """A lease with so many requests of a second, all reported."""
+    terms, account = await stage.ready_lease(), stage.account()
+    end = stage.now + NS
+    await stage.gateway.send(
+        [stage.segment(terms, account, stage.now, end) for _ in range(requests)]
+    )
+    return terms.lease_id
+
+
+async def test_a_lease_is_folded_without_a_look_at_the_others_of_its_day(stage: Stage) -> None:
+    lease = await reported(stage, MINE)
+    await reported(stage, OTHERS)
+    async with stage.ctx.db.begin() as tx:
+        assert not await tx.scalar(text(READ))
+        waiting = await segments.unfolded(tx, lease)
+        pieces = {piece.key: piece for piece in waiting.pieces}
+        done = {key: Folding(piece.end_ns, ticks=7) for key, piece in pieces.items()}
+        there = dict(zip(pieces, waiting.days, strict=True))
+        await segments.fold(tx, lease, there, pieces, done)
+        read = await tx.scalar(text(READ))
+    assert len(pieces) == MINE
+    assert read <= 3 * MINE
+    assert await stage.one("SELECT count(*) FROM usage_segment WHERE settled_ticks = 7") == MINE
+    assert await stage.one("SELECT count(*) FROM usage_waiting") == OTHERS
+
+
+async def test_a_segment_that_is_not_there_is_never_taken_for_folded(stage: Stage) -> None:
+    lease = await reported(stage, 1)
+    async with stage.ctx.db.begin() as tx:
+        waiting = await segments.unfolded(tx, lease)
+        lost = {"gone": waiting.pieces[0]._replace(key="gone")}
+        there, folding = {"gone": waiting.days[0]}, {"gone": Folding(stage.now + NS)}
+        with pytest.raises(DBAPIError, match="there are 0"):
+            await segments.fold(tx, lease, there, lost, folding)

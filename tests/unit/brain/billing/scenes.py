@@ -107,6 +107,7 @@ class Books:
     accounted: list[tuple[int, int]] = field(default_factory=list)
     windows: list[tuple[int, int]] = field(default_factory=list)
     closed: bool = False
+    asks_for_lone: bool = True  # as the store does not: what a lone piece says is its own
 
     def report(self, *reported: Piece) -> None:
         """Segments arrive; one that is known changes nothing."""
@@ -131,7 +132,9 @@ class Books:
         self._keep(writing)
         self.windows += [(w.start_ns, w.end_ns) for w in result.windows]
         for key, folding in result.foldings.items():
-            self.pieces[key] = self.pieces[key]._replace(open_ns=folding.open_ns)
+            piece = self.pieces[key]
+            alone = piece.lone and folding.open_ns == piece.start_ns
+            self.pieces[key] = piece._replace(open_ns=folding.open_ns, lone=alone)
             self.ticks[key] = self.ticks.get(key, 0) + folding.ticks
             self.late_ticks[key] = self.late_ticks.get(key, 0) + folding.late_ticks
 
@@ -155,6 +158,8 @@ class Books:
     def _history(self) -> dict[Attempt, Prior]:
         found: dict[Attempt, Prior] = {}
         for piece in self.pieces.values():
+            if piece.lone and not self.asks_for_lone:
+                continue
             old = found.get((piece.request, piece.attempt), Prior())
             found[(piece.request, piece.attempt)] = Prior(
                 old.ticks + self.ticks.get(piece.key, 0),

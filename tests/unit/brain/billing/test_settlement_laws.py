@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from random import Random
@@ -61,6 +62,25 @@ def test_never_dearer_than_alone(gpus: int, given: list[Piece]) -> None:
     for piece in given:
         alone = gpus * (piece.end_ns - piece.start_ns) * TICKS_PER_GPU_NS
         assert 0 <= books.ticks[piece.key] <= alone
+
+
+@LAW
+@given(GPUS, pieces(), st.integers(0, 40), st.integers(0, END))
+def test_to_know_that_a_piece_is_alone_saves_a_look_and_changes_nothing(
+    gpus: int, given: list[Piece], ceiling: int, reported: int
+) -> None:
+    pieces_of = Counter(p.request for p in given)
+    known = [p._replace(lone=p.final and pieces_of[p.request] == 1) for p in given]
+    told, lease = [], a_lease(gpus=gpus, ceiling_prompt_nano=ceiling)
+    for report in (given, known):
+        books = Books(lease, asks_for_lone=report is given)
+        late = [p for n, p in enumerate(report) if n % 3 == 0 and p.end_ns > reported]
+        books.report(*(p for p in report if p not in late))
+        books.settle(reported)
+        books.report(*late)
+        books.settle(END + WINDOW)
+        told.append((books.summary(), books.waived, books.ticks, books.carries))
+    assert told[0] == told[1]
 
 
 @LAW
