@@ -46,10 +46,11 @@ async def current_revision(database_url: str) -> str | None:
     """The schema's revision, None for a database without one."""
     import asyncpg
 
+    dies = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     plain = database_url.replace("postgresql+asyncpg://", "postgresql://", 1)
     try:
         connection = await asyncpg.connect(plain, timeout=CONNECT_SECONDS_MAX)
-    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as problem:
+    except (OSError, TimeoutError, ValueError, *dies) as problem:
         raise CliError(
             f"The database cannot be reached: {problem or type(problem).__name__}.",
             "Check DATABASE_URL, or unset it to use the embedded PostgreSQL.",

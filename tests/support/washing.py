@@ -92,6 +92,15 @@ class Held:
     uses: int = 0
 
 
+# What the driver says of a connection that the test ended, or whose server died as it spoke.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+
+
 class Washery:
     """``make`` and ``drop`` are of a database by its name; ``address`` is where it is reached."""
 
@@ -119,7 +128,7 @@ class Washery:
         held.uses += 1
         try:
             washed = held.uses < USES_MAX and await self._wash(held.connection)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+        except LOST:
             washed = False  # the test ended every connection there was
         if washed:
             self._clean.append(held)
