@@ -25,6 +25,7 @@ from tests.support.wait import free_port, pause
 pytestmark = [pytest.mark.slow, pytest.mark.feature("D3")]
 NAME = "rolling"
 WAIT_SECONDS_MAX = 90
+FOLLOWED_SECONDS_MAX = 60
 
 
 def until(there: Any, what: str, seconds: float = WAIT_SECONDS_MAX) -> Any:
@@ -181,7 +182,7 @@ def test_logs_live_and_past_by_replica(deployed: Installation) -> None:
     first = until(lambda: deployed.ask("logs", NAME, "--tail", "50"), "its first lines")
     replica = first[0]["replica_id"]
     assert all(line["stream"] in ("stdout", "stderr", "agent") for line in first)
-    command = [sys.executable, "-P", "-m", "cli.main", "logs", NAME, "-f", "--json", "--tail", "0"]
+    command = [sys.executable, "-P", "-m", "cli.main", "logs", NAME, "-f", "--json", "--tail", "1"]
     with subprocess.Popen(
         command,
         env=environment(deployed.home),
@@ -190,11 +191,16 @@ def test_logs_live_and_past_by_replica(deployed: Installation) -> None:
         text=True,
         preexec_fn=die_with_parent(),
     ) as following:
-        deployed.ask("deployments", "scale", NAME, "3")
         assert following.stdout is not None
+        late = threading.Timer(FOLLOWED_SECONDS_MAX, following.kill)
+        late.start()
+        last = json.loads(following.stdout.readline())  # it listens now
+        deployed.ask("deployments", "scale", NAME, "3")
         line = json.loads(following.stdout.readline())
+        late.cancel()
         following.terminate()
     assert {"replica_id", "number", "at", "stream", "text"} <= set(line)
+    assert (line["replica_id"], line["number"]) != (last["replica_id"], last["number"])
     deployed.ask("deployments", "scale", NAME, "0")
     until(lambda: show(deployed)["state"] == "asleep", "zero replicas")
     past = deployed.ask("logs", NAME, "--replica", replica, "--since", "1h", "--tail", "1000")
