@@ -79,10 +79,11 @@ async def _accrue(tx: Tx, ctx: Ctx, id: LeaseId) -> int:
     if row is None or row.closed_ns is not None:
         return 0
     lease = leases.view(row)
-    views = await journal.lock(
-        tx, books.bill_names(lease, PLATFORM_ACCOUNT) | {(lease.terms.payer, Asset.USD)}
-    )
-    if need(lease).post:
+    names = books.bill_names(lease, PLATFORM_ACCOUNT) | {(lease.terms.payer, Asset.USD)}
+    if not need(lease).post:
+        await journal.lock_only(tx, names)
+    else:
+        views = await journal.lock(tx, names)
         writing = Writing(
             lease,
             {name: view.carry for name, view in views.items()},

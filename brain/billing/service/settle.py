@@ -160,6 +160,8 @@ async def _history(tx: Tx, lease: Lease, result: Settlement) -> dict[Attempt, Pr
 async def stop_overdrawn(tx: Tx, ctx: Ctx, accounts: set[AccountId]) -> None:
     """A capture books what was used and may cross the floor; then the account stops."""
     mine = sorted(accounts - {PLATFORM_ACCOUNT})
+    if not mine:
+        return
     for name, view in (await journal.balances(tx, mine)).items():
         if view.posted < holds.FLOOR_NANO:
             await stop_account(tx, ctx, AccountId(name), "its credit is used up")

@@ -176,10 +176,12 @@ async def receiving_beat(tx: Tx, now_ns: int) -> None:
 
 
 async def receiving(tx: Tx, since_ns: int) -> Receiving:
-    last = await tx.scalar(select(ReceivingRow.last_ns).where(ReceivingRow.id == 1))
     rows = await tx.execute(
-        select(ReceivingGap.from_ns, ReceivingGap.until_ns)
-        .where(ReceivingGap.until_ns > since_ns)
+        select(ReceivingRow.last_ns, ReceivingGap.from_ns, ReceivingGap.until_ns)
+        .join(ReceivingGap, ReceivingGap.until_ns > since_ns, isouter=True)
+        .where(ReceivingRow.id == 1)
         .order_by(ReceivingGap.from_ns)
     )
-    return Receiving(last or 0, tuple((row[0], row[1]) for row in rows))
+    found = [(row[0], row[1], row[2]) for row in rows]
+    gaps = tuple((low, high) for _, low, high in found if low is not None)
+    return Receiving(found[0][0] if found else 0, gaps)

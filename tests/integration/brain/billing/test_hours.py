@@ -83,8 +83,9 @@ class Hosts:
         self.running.append(Rented(terms, ready, ready))
 
     async def pass_time(self) -> None:
-        """A quarter of an hour, more or less; then news of it, some twice, some late, some not."""
-        self.stage.clock.advance(ns=QUARTER + self.chance.randrange(-60 * NS, 60 * NS))
+        """Quarters of an hour, more or less; then news of it, some twice, some late, some not."""
+        quarters = self.chance.choice((1, 1, 4, 12))
+        self.stage.clock.advance(ns=quarters * QUARTER + self.chance.randrange(-60 * NS, 60 * NS))
         for one in self.running:
             seen = self.stage.now - self.chance.randrange(30 * NS)  # the host's clock is askew
             one.alive_ns = max(one.alive_ns, seen)
