@@ -252,7 +252,7 @@ class AgentFront:
 
     async def look(self) -> None:
         """Load the desks of nodes that anyone changed, and wake who waits for them."""
-        async with self.ctx.db.begin() as tx:
+        async with self.ctx.db.glance() as tx:
             changed = await desk.changed_since(tx, self._cursor)
         stale = [
             node_id

@@ -7,7 +7,7 @@ application, never from a column default.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
 import asyncpg
@@ -92,12 +92,18 @@ class Db:
         )
         event.listen(self.engine.sync_engine, "checkout", _still_open)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        bare = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._glances = async_sessionmaker(bare, expire_on_commit=False)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
         """One transaction: committed at the end of the block, rolled back on any exception."""
         async with self._sessions() as session, session.begin():
             yield session
+
+    def glance(self) -> AbstractAsyncContextManager[Tx]:
+        """For one statement that reads, often: it is asked alone, without BEGIN and COMMIT."""
+        return self._glances()
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -44,7 +44,7 @@ class DueRows:
 
     async def _look(self) -> frozenset[str]:
         self._next = None
-        async with self._ctx.db.begin() as tx:
+        async with self._ctx.db.glance() as tx:
             found: ScalarResult[str] = await tx.scalars(
                 self._question, {"now": self._ctx.clock.now()}
             )

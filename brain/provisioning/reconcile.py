@@ -86,7 +86,7 @@ async def reconcile_intents(
 async def _due_clouds(turn: Turn) -> set[str]:
     now = turn.ctx.clock.now()
     free = Intent.work_until.is_(None) | (Intent.work_until <= now)
-    async with turn.ctx.db.begin() as tx:
+    async with turn.ctx.db.glance() as tx:
         found = await tx.scalars(select(Intent.cloud).where(Intent.due_at <= now, free).distinct())
         return set(found)
 

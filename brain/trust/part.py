@@ -97,7 +97,7 @@ class TrustPart:
     async def look(self) -> None:
         """Read which checks are under way, and which ended lately."""
         since_ns = self.ctx.clock.now_ns() - ENDED_KEPT_NS
-        async with self.ctx.db.begin() as tx:
+        async with self.ctx.db.glance() as tx:
             rows = await store.under_way(tx, since_ns)
         self._known = orders(rows)
 

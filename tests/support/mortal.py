@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from enum import StrEnum
 
@@ -30,6 +30,9 @@ class MortalDb(Db):
         self._when = when
         self.count = 0
         self.dead = False
+
+    def glance(self) -> AbstractAsyncContextManager[Tx]:
+        return self.begin()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
@@ -164,6 +164,9 @@ class SimDb(Db):
         self.engine = db.engine
         self._real = db
         self._process = process
+
+    def glance(self) -> AbstractAsyncContextManager[Tx]:
+        return self.begin()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:

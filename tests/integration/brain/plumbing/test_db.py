@@ -45,3 +45,15 @@ async def test_connections_that_the_server_ended_are_replaced(database_url: str)
     finally:
         await db.close()
         await other.close()
+
+
+async def test_each_statement_of_a_glance_is_asked_alone(database_url: str) -> None:
+    db = Db(database_url, pool_size=1)
+    began = text("SELECT now()")
+    try:
+        async with db.glance() as tx:
+            assert await tx.scalar(began) != await tx.scalar(began), "no transaction holds the time"
+        async with db.begin() as tx:
+            assert await tx.scalar(began) == await tx.scalar(began), "the connection is as before"
+    finally:
+        await db.close()
