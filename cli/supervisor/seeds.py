@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.client import Brain, Refused
+from cli.client import Brain, Refused, needs_tls
 from cli.credentials import Credentials, write_private
 from cli.faults import CliError
 from cli.supervisor.environment import (
@@ -130,6 +130,7 @@ class Seeds:
                 headers={"authorization": f"Bearer {key}"},
                 json=body,
                 timeout=FIRST_ANSWER_SECONDS_MAX,
+                verify=needs_tls(self._layout.gateway_url),
             )
         except httpx.HTTPError:
             return False
