@@ -37,7 +37,7 @@ from kernel.wire import decode
 from kernel.wire.gateway import Snapshot
 
 VERSION = "0.1.0"
-SYNC_SECONDS = 0.5
+SYNC_SECONDS = 0.9
 READY_POLL_SECONDS = 0.02
 # Requests that were on their way on kept connections when the stop came are still answered.
 LINGER_SECONDS = 1.0

@@ -125,8 +125,7 @@ class Exchange(Queued):
         """Give the request to the best replica that has not had it yet, else fail."""
         deployment = self._deployment
         assert deployment is not None
-        tick_ns = self._gateway.tick_ns  # coarse, as it is only compared with a breaker's rest
-        replica = choose(deployment.replicas, tick_ns, self._tried, self._prefix)
+        replica = choose(deployment.replicas, self._gateway.tick_ns, self._tried, self._prefix)
         if replica is None:
             self._gateway.waiting.join(self, self._dispatch, lacking)
             return
@@ -163,11 +162,11 @@ class Exchange(Queued):
         residence = Residence(
             gateway.target(replica, self._key, ask.model, self._route.name),
             self.request_id,
-            attempt=self._attempt,
-            start_ns=now_ns,
-            day=gateway.day,
-            weight=self._weight,
-            slice_id=payment.slice_id if payment is not None else None,
+            self._attempt,
+            now_ns,
+            gateway.day,
+            self._weight,
+            payment.slice_id if payment is not None else None,
         )
         try:
             gateway.spool.opened(residence)
@@ -194,8 +193,7 @@ class Exchange(Queued):
                 self._client.whole(kind, content, self.request_id + self.terms)
                 self._close(200, tokens, now_ns)
                 return
-        answer = self._own_answer()
-        answer.take(status, kind, retry_after, content)
+        self._own_answer().take(status, kind, retry_after, content)
         self._judge(b"")
 
     def answer_head(self, status: int, kind: bytes, length: int) -> None:
@@ -267,10 +265,9 @@ class Exchange(Queued):
         self._settle_breaker(healthy=found.healthy)
         self._drop_link()
         self._leave(found.end, answer.status or found.error.status)
-        most = gateway.settings.gateway_tries_max
         if self._flowing or not found.again:
             self._fail(found.error)
-        elif len(self._tried) >= most:
+        elif len(self._tried) >= gateway.settings.gateway_tries_max:
             gateway.waiting.join(self, self._dispatch, found.error)
         else:
             gateway.metrics.count("failover")
@@ -284,7 +281,8 @@ class Exchange(Queued):
             replica.links.await_end(link)
         tokens = self._answer.tokens()
         now_ns = self._served(tokens)
-        self._gateway.metrics.flowed(self._stream, self._route.name, self._flowing, now_ns, tokens)
+        if self._flowing and self._stream is not None:
+            self._gateway.metrics.flowed(self._route.name, self._flowing, now_ns, tokens[1])
         if not self._flowing:
             self._client.begin(self._answer, content, self.request_id + self.terms)
             content = b""

@@ -47,8 +47,10 @@ class Funding(Protocol):
 class Connection(Protocol):
     """A client's connection, whatever it speaks."""
 
+    deadline_ns: int
+
     def watch(self, now_ns: int) -> None:
-        """Called on each beat: deadlines."""
+        """Called on each beat after ``deadline_ns``."""
         ...
 
     def shut(self) -> None:
@@ -192,7 +194,7 @@ class Gateway:
         crossed, self._window = window != self._window, window
         for exchange in list(self.exchanges):
             exchange.watch(now_ns, cut=crossed)
-        for connection in list(self.connections):
+        for connection in [one for one in self.connections if one.deadline_ns < now_ns]:
             connection.watch(now_ns)
         for deployment in self.tables.deployments.values():
             if len(deployment.replicas) > 1:
@@ -201,6 +203,7 @@ class Gateway:
             if account.purse.waiters:
                 account.purse.expire(now_ns)
         self.limits.beat(now_ns)
+        self.metrics.settle()
         self._sweep_links(now_ns)
 
     def gauges(self) -> dict[str, float]:

@@ -7,14 +7,13 @@ from typing import cast
 
 import httptools
 
-from inference.alike import Alike, sample
 from inference.answering import Answering, Flow, Lost
-from inference.chunks import head_of, unframed
+from inference.beginnings import Beginnings
+from inference.chunks import unframed
 from inference.relay import PLAIN, Relay, data_start
 from kernel.wire.gateway import LinkRow
 
 LOOPBACK = "127.0.0.1"
-SAMPLES_MAX = 2  # between two sweeps
 KEPT_BYTES_MAX = 64 * 1024  # a longer answer is passed on as it comes
 EVENT_STREAM = b"text/event-stream"
 AS_IT_COMES = (b"audio/", b"image/", b"video/", b"application/octet-stream")
@@ -32,12 +31,7 @@ class Links:
         self._dials: set[asyncio.Task[None]] = set()
         self._now_ns = 0
         self.closed = False
-        self.usual: Alike | None = None  # how this worker's whole answers begin
-        self.usual_kind = b""
-        self._samples_left = SAMPLES_MAX
-        self.stream_head = b""  # how this worker's streams begin; empty: not known
-        self.stream_kind = b""
-        self._heads_left = SAMPLES_MAX
+        self.beginnings = Beginnings()
 
     def borrow(self, exchange: Answering) -> None:
         """Calls ``link_ready`` at once or later, or ``answer_lost(REFUSED)``."""
@@ -74,26 +68,14 @@ class Links:
     def await_end(self, link: Link) -> None:
         """The answer is complete but for the end of its framing: give that a moment."""
         link.exchange = None
-        link.idle_since_ns = self._now_ns
-        self._tails.add(link)
-
-    def learn(self, received: bytes, kind: bytes) -> None:
-        """A whole answer came in one piece: the next ones may begin alike. A worker's heads tell
-        the time, so a new sample is taken now and then."""
-        if self._samples_left:
-            self._samples_left -= 1
-            self.usual, self.usual_kind = sample(received), kind
-
-    def learn_head(self, received: bytes, kind: bytes) -> None:
-        """The same of a stream's beginning."""
-        if self._heads_left:
-            self._heads_left -= 1
-            self.stream_head, self.stream_kind = head_of(received), kind
+        if not link._complete:  # else it came with what completed the answer
+            link.idle_since_ns = self._now_ns
+            self._tails.add(link)
 
     def sweep(self, now_ns: int, idle_ns: int) -> None:
         """Close connections that have been idle, or without their end, for so long."""
         self._now_ns = now_ns
-        self._samples_left = self._heads_left = SAMPLES_MAX
+        self.beginnings.refresh()
         while self._idle and now_ns - self._idle[0].idle_since_ns > idle_ns:
             self._idle.pop(0).drop()
         for link in [link for link in self._tails if now_ns - link.idle_since_ns > idle_ns]:
@@ -136,6 +118,7 @@ class Link(asyncio.Protocol):
         "_dropped",
         "_interim",
         "_kind",
+        "_known",
         "_length",
         "_links",
         "_parser",
@@ -155,6 +138,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, links: Links) -> None:
         self._links = links
+        self._known = links.beginnings
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self.exchange: Answering | None = None
@@ -221,21 +205,22 @@ class Link(asyncio.Protocol):
                 send = relay.send  # (``relay.send(...)`` looks for a method first)
                 send(received)
                 return
-        exchange, links = self.exchange, self._links
+        exchange = self.exchange
         if exchange is not None and not self._answered:
-            content = links.usual.body(received) if links.usual is not None else None
+            known = self._known
+            content = known.whole.body(received) if known.whole is not None else None
             if content is not None and len(content) <= KEPT_BYTES_MAX:
                 self._answered = self._complete = True
                 self.exchange = None
-                exchange.answer_whole(200, links.usual_kind, b"", content)
+                exchange.answer_whole(200, known.kind, b"", content)
                 if not self._dropped:
-                    links.put_back(self)
+                    self._links.put_back(self)
                 return
-            head = links.stream_head
+            head = known.stream
             if head and received.startswith(head):
                 self._answered = self._begun = self._between = True
                 self._unread = head
-                exchange.answer_head(200, links.stream_kind, -2)
+                exchange.answer_head(200, known.stream_kind, -2)
                 received = received[len(head) :]
         if not (self._between and self._take_chunks(received)):
             self._parse(received)
@@ -285,10 +270,10 @@ class Link(asyncio.Protocol):
         self._pass_on()
         if self._complete and not self._dropped:
             if whole and self._status == 200 and not (self._begun or self._retry_after):
-                self._links.learn(received, self._kind)
+                self._known.learn(received, self._kind)
             self._links.put_back(self)
         elif whole and self._begun and self._length == -2:
-            self._links.learn_head(received, self._kind)
+            self._known.learn_stream(received, self._kind)
         # What follows a chunk and ends a line ends the next one's head: then that was told.
         self._between = self._chunk_over and self._begun and received.endswith(b"\r\n")
 

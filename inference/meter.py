@@ -61,7 +61,6 @@ class Residence:
         self,
         target: Target,
         request_id: str,
-        *,
         attempt: int,
         start_ns: int,
         day: int,

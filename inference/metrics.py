@@ -44,6 +44,9 @@ class Metrics:
         self.durations: dict[str, Histogram] = {}
         self.first_content: dict[str, Histogram] = {}
         self.token_gaps: dict[str, Histogram] = {}
+        # Of streams: noted while they run, observed by ``settle``.
+        self._begun: list[tuple[str, float]] = []
+        self._flowed: list[tuple[str, int, int, int]] = []
         self.events: dict[str, int] = {
             "failover": 0,
             "continued": 0,
@@ -69,28 +72,29 @@ class Metrics:
 
     def began(self, route: str, seconds: float) -> None:
         """The first content of a stream went to the client."""
-        histogram = self.first_content.get(route)
-        if histogram is None:
-            histogram = self.first_content[route] = Histogram()
-        histogram.observe(seconds)
+        self._begun.append((route, seconds))
 
-    def flowed(
-        self, stream: object, route: str, since_ns: int, now_ns: int, tokens: tuple[int, ...]
-    ) -> None:
-        """An answer in pieces is over, whose first content went out at ``since_ns`` (0: just now).
-        Of a ``stream``, if it was one, the mean gap between two tokens is counted."""
-        if stream is None or not since_ns or tokens[1] < 2:
-            return
-        histogram = self.token_gaps.get(route)
-        if histogram is None:
-            histogram = self.token_gaps[route] = Histogram(GAPS)
-        histogram.observe((now_ns - since_ns) / (tokens[1] - 1) / NS)
+    def flowed(self, route: str, since_ns: int, until_ns: int, tokens: int) -> None:
+        """A stream came to its end; the mean gap between two of its tokens is counted."""
+        self._flowed.append((route, since_ns, until_ns, tokens))
+
+    def settle(self) -> None:
+        """Observe what was noted: a few times a second, and before the page is read."""
+        for route, seconds in self._begun:
+            self.first_content.setdefault(route, Histogram()).observe(seconds)
+        for route, since_ns, until_ns, tokens in self._flowed:
+            if tokens > 1:
+                gap = (until_ns - since_ns) / (tokens - 1) / NS
+                self.token_gaps.setdefault(route, Histogram(GAPS)).observe(gap)
+        self._begun.clear()
+        self._flowed.clear()
 
     def count(self, event: str, by: int = 1) -> None:
         self.events[event] += by
 
     def render(self, gauges: dict[str, float]) -> bytes:
         """The page. ``gauges`` are present values, by name."""
+        self.settle()
         lines = ["# TYPE ganglion_gateway_requests_total counter"]
         for route, statuses in sorted(self.requests.items()):
             for status, count in sorted(statuses.items()):

@@ -71,9 +71,9 @@ class Outlet(ABC):
         close = not current.keep or self._gateway.draining
         head = heads.begun(answer, request_id, chunked=chunked, close=close)
         if chunked:
-            self._write(b"%b%x\r\n%b\r\n" % (head, len(content), content))
-        else:
-            self._write(head + content)
+            content = b"%x\r\n%b\r\n" % (len(content), content)
+        if self._transport is not None:
+            self._transport.write(head + content)
 
     def piece(self, content: bytes) -> None:
         if self._chunked_out:
@@ -86,13 +86,14 @@ class Outlet(ABC):
 
     def last(self, content: bytes) -> None:
         """The end of an answer that has begun."""
-        if not self._chunked_out:
-            self._write(content)
-        elif content:
-            self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
-        else:
-            self._write(LAST_CHUNK)
-        self._ended(self._keeps())
+        if self._chunked_out:
+            if content:
+                content = b"%x\r\n%b\r\n" % (len(content), content)
+            content += LAST_CHUNK
+        if self._transport is not None:
+            self._transport.write(content)
+        current = self._current
+        self._ended(current is not None and current.keep and not self._gateway.draining)
 
     def refuse(self, error: GanglionError, request_id: str) -> None:
         current = self._current

@@ -32,7 +32,6 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     __slots__ = (
         "_clogged",
-        "_deadline_ns",
         "_garbled",
         "_head_bytes",
         "_in_head",
@@ -40,6 +39,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         "_pages",
         "_parser",
         "_repeats",
+        "deadline_ns",
     )
 
     def __init__(self, gateway: Gateway, pages: Pages) -> None:
@@ -52,7 +52,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         self._current = None
         self._queue = deque()
         self._chunked_out = False
-        self._deadline_ns = NEVER
+        self.deadline_ns = NEVER
         self._in_head = True
         self._repeats = Repeats()
         self._head_bytes = 0
@@ -66,7 +66,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         gateway = self._gateway
         gateway.connections.add(self)
-        self._deadline_ns = gateway.tick_ns + gateway.head_ns
+        self.deadline_ns = gateway.tick_ns + gateway.head_ns
         if len(gateway.connections) > gateway.settings.gateway_connections_max:
             busy = Unavailable("Too many connections; try again.", retry_after=1)
             self._transport.write(errors.answer_of(busy, gateway.request_ids.new(), close=True))
@@ -78,7 +78,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
                 return
             alone = self._current is None and not self._head_bytes
             if alone and (same := self._repeats.take(received, self._gateway, self._transport)):
-                self._deadline_ns = NEVER
+                self.deadline_ns = NEVER
                 route, key = same.route, same.key
                 if same.error is None and route is not None and key is not None:
                     self._run(same, route, key, same.parts[0])  # it was judged just now
@@ -130,7 +130,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._incoming = Request()
-        self._deadline_ns = self._gateway.tick_ns + self._gateway.head_ns
+        self.deadline_ns = self._gateway.tick_ns + self._gateway.head_ns
 
     def on_url(self, part: bytes) -> None:
         self._incoming.url += part
@@ -146,7 +146,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         if self._deaf:
             return
         gateway, request = self._gateway, self._incoming
-        self._deadline_ns = gateway.tick_ns + gateway.body_ns
+        self.deadline_ns = gateway.tick_ns + gateway.body_ns
         try:
             route = request.admit_head(gateway, self._parser.get_method(), self._transport)
         except GanglionError as error:
@@ -175,7 +175,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
-        self._deadline_ns = NEVER
+        self.deadline_ns = NEVER
         if self._deaf:
             if self._current is None and self._transport is not None:
                 self._transport.close()
@@ -201,7 +201,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def watch(self, now_ns: int) -> None:
         """Close a connection that idles too long or sends too slowly."""
-        if now_ns <= self._deadline_ns or self._transport is None:
+        if now_ns <= self.deadline_ns or self._transport is None:
             return
         if self._deaf:
             if self._current is None:
@@ -245,7 +245,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         self._deaf = True
         self._incoming.sink = ignore
         transport.write_eof()
-        self._deadline_ns = self._gateway.tick_ns + lasts_ns
+        self.deadline_ns = self._gateway.tick_ns + lasts_ns
 
     def _close_after_current(self) -> None:
         self._deaf = True
@@ -300,7 +300,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def _upload(self, request: Request) -> None:
         """A form is served while it comes; its exchange looks after its pace."""
-        self._deadline_ns = NEVER
+        self.deadline_ns = NEVER
         request.chunked = self._parser.get_http_version() == "1.1"
         request.whole, request.sink = False, request.parts.append
         if self._current is None:
@@ -333,13 +333,13 @@ class ClientConnection(Outlet, asyncio.Protocol):
         if not self._clogged:
             self._go_on(transport)
             return
-        self._deadline_ns = self._gateway.tick_ns + self._gateway.idle_ns
+        self.deadline_ns = self._gateway.tick_ns + self._gateway.idle_ns
         if transport.is_reading():  # nothing more is taken from who takes nothing
             transport.pause_reading()
 
     def _go_on(self, transport: asyncio.Transport) -> None:
         """Serve what waits, or wait for more."""
-        self._deadline_ns = self._gateway.tick_ns + self._gateway.keepalive_ns
+        self.deadline_ns = self._gateway.tick_ns + self._gateway.keepalive_ns
         request = self._queue.popleft() if self._queue else None
         if not (self._queue or transport.is_reading() or transport.is_closing()):
             transport.resume_reading()

@@ -88,14 +88,16 @@ class Events(ABC):
             self._rest = b""
         else:
             self._keep(pending[end + 2 :])
+            if self.phase is not FLOWING and self.over:
+                return b""
         out: list[bytes] = []
         for event in pending[:end].split(b"\n\n"):
-            if self.phase is not FLOWING and self.over:
-                break
             if event.startswith(b"data: ") and b"\n" not in event:
                 self._payload(event[6:], event, out)
             else:
                 self._event(event, out)
+            if self.phase is not FLOWING and self.over:
+                break
         return b"".join(out) if len(out) != 1 else out[0]
 
     @property

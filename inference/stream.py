@@ -69,7 +69,7 @@ class SseStream(Events):
     __slots__ = ("_ended", "_seen")
 
     def __init__(self, *, show_usage: bool) -> None:
-        Events.__init__(self, show_usage=show_usage)
+        Events.__init__(self, show_usage=show_usage)  # (``super()`` is slow)
         self._seen: set[int] = set()  # choices, by index
         self._ended: set[int] = set()  # those that gave a finish reason
 

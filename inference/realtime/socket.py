@@ -24,6 +24,8 @@ _encode = msgspec.json.Encoder().encode
 class Socket(asyncio.Protocol):
     """``begin`` it with what follows; it ends itself."""
 
+    deadline_ns = 0  # it looks after its own
+
     def __init__(
         self, gateway: Gateway, transport: asyncio.Transport, protocol: ServerProtocol
     ) -> None:
