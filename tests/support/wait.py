@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+QUIET_PORTS = 20_000, 32_000  # below those of connections that programs open
+_chance = random.SystemRandom()  # not the run's seed: its processes must not choose alike
 
 
 async def until(
@@ -40,12 +43,18 @@ async def until(
         await asyncio.sleep(every)
 
 
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """The first of ``count`` ports of the loopback address, one after another, that nobody has just
+    now. The kernel gives none of these to a connection that is opened meanwhile."""
+    while True:
+        first = _chance.randrange(*QUIET_PORTS)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
 
 
 async def stretch(seconds: float) -> None:

@@ -45,7 +45,7 @@ async def ask_on(gateway: Gateway, until_set: asyncio.Event, seen: Counter[int])
 
 
 async def test_they_share_a_port_and_each_has_one_of_its_own(start_gateway: StartGateway) -> None:
-    own = free_port()
+    own = free_port(2)
     async with scripted_worker([answer(PLAIN)]) as worker:
         tables = snapshot(worker.port)
         gateway = start_gateway(tables, gateway_processes=2, gateway_own_port=own)
