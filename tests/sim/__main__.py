@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
@@ -18,9 +19,11 @@ JOB_LAST = "seeds="
 
 def main(arguments: list[str]) -> int:
     asked = _read(arguments)
-    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a replay
+    if sys.flags.hash_randomization:  # the order of sets is part of a replay
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.sim", *arguments])
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)  # a world lives for seconds
     ground = server()
     try:
         return run(asked, ground) if asked.jobs == 1 else _many(asked, ground)
@@ -41,6 +44,7 @@ def _read(arguments: list[str]) -> Asked:
     parser.add_argument("--crashes", action="store_true", help="die at every mark, cloud by cloud")
     parser.add_argument("--cloud", default="", help="with --crashes: this cloud alone")
     parser.add_argument("--every", type=int, default=1, help="with --crashes: each n-th death")
+    parser.add_argument("--skip", type=int, default=0, help="with --crashes: so many deaths first")
     parser.add_argument(
         "--own-images", action="store_true", help="people run their own images at clouds as well"
     )

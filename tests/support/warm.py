@@ -37,7 +37,10 @@ MAIN = {
     "stand-in": "standins.worker.app",
     "cloud": "standins.clouds.serve",
     "stripe": "standins.payments.stripe.serve",
+    "worlds": "tests.sim.forked",
 }
+# What cannot be changed once Python runs.
+FIXED = {"worlds": {"PYTHONHASHSEED": "0"}}
 # What its ``main`` imports only when it runs.
 LATER = {
     "agent": ("node_agent.daemon",),
@@ -129,7 +132,7 @@ def _waiting(program: str, owner: int) -> str:
     subprocess.Popen(
         [sys.executable, "-m", __name__, program, str(door.fileno()), str(ours)],
         cwd=ROOT,
-        env={**kept, "PYTHONPATH": str(ROOT)},
+        env={**kept, **FIXED.get(program, {}), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         pass_fds=(door.fileno(), ours),
         start_new_session=True,

@@ -19,7 +19,7 @@ TOLD_SEEDS = 50
 
 def main(arguments: list[str]) -> int:
     asked = _read(arguments)
-    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a replay
+    if sys.flags.hash_randomization:  # the order of sets is part of a replay
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.sim.money", *arguments])
     quiet()

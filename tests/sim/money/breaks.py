@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from brain.billing.core import books as billing_books
 from brain.billing.core.posting import Capture
 from brain.billing.store import journal, segments
 from brain.payments import books, turn
+from brain.payments import core as rules
 from brain.payments import refunds as refunding
 from brain.payouts import reconcile as paying
 from kernel.ids import PayoutId, RefundId, TopUpId
@@ -116,6 +118,16 @@ def fresh_payout() -> list[Swap]:
     return [(paying, "order_of", fresh)]
 
 
+def eager_refill() -> list[Swap]:
+    """After a bank's no the card is charged again at once."""
+    return [(rules, "DECLINE_WAIT", timedelta(0))]
+
+
+def boundless_refill() -> list[Swap]:
+    """What the owner allowed for a day and a month is not looked at."""
+    return [(rules, "_within_caps", lambda *_: rules.Refill(True, "credit is below the threshold"))]
+
+
 BREAKS: Mapping[str, Callable[[], list[Swap]]] = {
     made.__name__: made
     for made in (
@@ -127,6 +139,8 @@ BREAKS: Mapping[str, Callable[[], list[Swap]]] = {
         fresh_key,
         fresh_refund,
         fresh_payout,
+        eager_refill,
+        boundless_refill,
     )
 }
 

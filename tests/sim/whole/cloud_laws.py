@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from brain.provisioning.core import read_tag, tag_prefix
 from kernel.clock import NS
 from standins.clouds.machine import Machine, State
 from tests.sim.whole.broken import Broken
+from tests.sim.whole.look import Seen
 from tests.sim.whole.process import INSTALLATION
 
 if TYPE_CHECKING:
@@ -39,11 +38,10 @@ class Books:
 class CloudLaws:
     """``orphans``: since when a machine belongs to nobody that the books know of."""
 
-    connection: asyncpg.Connection[Any]
     orphans: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    async def check(self, world: World) -> list[Broken]:
-        books = await self._books()
+    def check(self, world: World, seen: Seen) -> list[Broken]:
+        books = _books(seen)
         now_ns = world.clock.now_ns()
         broken: list[Broken] = []
         for sky in world.skies:
@@ -54,25 +52,6 @@ class CloudLaws:
             broken += self._known(sky, ours, books, now_ns)
             broken += _ended(sky, ours, books)
         return broken
-
-    async def _books(self) -> Books:
-        intents = await self.connection.fetch(
-            "SELECT intent_id, cloud, state, attempt, tag, machine_id FROM provision_intent"
-        )
-        unknown = await self.connection.fetch(
-            "SELECT cloud, machine_id, state FROM unknown_machine"
-        )
-        rows = await self.connection.fetch(
-            "SELECT cloud, began_ns FROM cloud_sweep WHERE complete ORDER BY began_ns"
-        )
-        sweeps: dict[str, list[int]] = {}
-        for row in rows:
-            sweeps.setdefault(row["cloud"], []).append(row["began_ns"])
-        return Books(
-            {row["intent_id"]: row for row in intents},
-            {(row["cloud"], row["machine_id"]): row["state"] for row in unknown},
-            sweeps,
-        )
 
     def _known(self, sky: Sky, ours: list[Machine], books: Books, now_ns: int) -> Iterator[Broken]:
         """Every machine belongs to an intent, or two sweeps later to the list of the unknown."""
@@ -88,6 +67,17 @@ class CloudLaws:
             if looks >= SWEEPS:
                 yield Broken("a machine of ours is known", f"{key} {machine.tag}: {looks} sweeps")
         self.orphans = {k: v for k, v in self.orphans.items() if k[0] != sky.name} | orphans
+
+
+def _books(seen: Seen) -> Books:
+    sweeps: dict[str, list[int]] = {}
+    for row in seen["sweeps"]:
+        sweeps.setdefault(row["cloud"], []).append(row["began_ns"])
+    return Books(
+        {row["intent_id"]: row for row in seen["intents"]},
+        {(row["cloud"], row["machine_id"]): row["state"] for row in seen["unknown"]},
+        sweeps,
+    )
 
 
 def _owned(machine: Machine, books: Books) -> bool:

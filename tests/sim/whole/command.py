@@ -23,6 +23,7 @@ class Asked:
     crashes: bool = False
     cloud: str = ""
     every: int = 1
+    skip: int = 0
     own_images: bool = False
 
 
@@ -34,7 +35,7 @@ def run(asked: Asked, ground: Server) -> int:
     with planted(asked.planted):
         if asked.crashes:
             clouds = (asked.cloud,) if asked.cloud else ALL_CLOUDS
-            results = run_crashes(ground, clouds, asked.every, asked.lines)
+            results = run_crashes(ground, clouds, asked.every, asked.skip, asked.lines)
         else:
             results = _seeds(asked, ground)
     broken = sum(1 for result in results if result.broken)

@@ -18,6 +18,7 @@ from tests.sim.whole.broken import Broken
 from tests.sim.whole.ground import Server
 from tests.sim.whole.laws import Laws
 from tests.sim.whole.life import World
+from tests.sim.whole.look import CONNECTION
 from tests.sim.whole.loop import run_in_world
 from tests.sim.whole.process import PlainDb
 from tests.sim.whole.rest import as_broken, left_over
@@ -29,10 +30,13 @@ READY_STEPS = 160
 END_STEPS = 80
 QUARANTINE_STEPS = 45
 QUARANTINE_SECONDS = 25.0
+OTHER_TICKS = 0.05  # each of them is reached in one life
 FLUSH_SECONDS = 12.0  # nobody falls silent here, so that the brain may write more seldom
 
 
-def run_crashes(ground: Server, clouds: Sequence[str], every: int, lines: int) -> list[Result]:
+def run_crashes(
+    ground: Server, clouds: Sequence[str], every: int, skipped: int, lines: int
+) -> list[Result]:
     """All deaths at these clouds, or each ``every``-th of them; says how many there were."""
     results: list[Result] = []
     deaths: list[tuple[str, str]] = []
@@ -40,7 +44,7 @@ def run_crashes(ground: Server, clouds: Sequence[str], every: int, lines: int) -
         quiet, marks = live(cloud, ground)
         results.append(_told(quiet, f"cloud={cloud} with no death", lines))
         deaths += [(cloud, mark) for mark in marks]
-    chosen = deaths[::every]
+    chosen = deaths[skipped % len(deaths) :: every]
     for cloud, mark in chosen:
         result, _ = live(cloud, ground, mark)
         results.append(_told(result, f"cloud={cloud} death={mark!r}", lines))
@@ -61,11 +65,12 @@ def live(cloud: str, ground: Server, mark: str = "") -> tuple[Result, list[str]]
 
 async def _live(cloud: str, url: str, clock: ManualClock, mark: str) -> tuple[Result, list[str]]:
     db = PlainDb(url)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=dict(CONNECTION))
     shape = Shape(webs=1, workers=2, nodes=0, clouds=(cloud,), mood=0.0)
     world = await make_world(SEED, db, url, clock, shape)
     world.faults.on = False
     world.flush_seconds = FLUSH_SECONDS
+    world.other_ticks = OTHER_TICKS
     world.ground.doom = _once(world, mark)
     laws, result = Laws(connection), Result(SEED)
     try:

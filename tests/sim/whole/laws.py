@@ -6,6 +6,7 @@ the books with what the simulated hosts and clouds really do.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tests.sim.whole import own_images
 from tests.sim.whole.broken import Broken
 from tests.sim.whole.cloud_laws import LAWS as CLOUD_LAWS
 from tests.sim.whole.cloud_laws import CloudLaws
+from tests.sim.whole.look import Rows, Seen, one_statement
 
 if TYPE_CHECKING:
     from tests.sim.whole.life import World
@@ -86,14 +88,6 @@ SQL_LAWS: tuple[tuple[str, str], ...] = (
 )
 
 
-def _one_statement(laws: tuple[tuple[str, str], ...]) -> str:
-    parts = [
-        f"SELECT {number} AS law, broken::text FROM ({sql}) AS q{number}(broken)"
-        for number, (_, sql) in enumerate(laws)
-    ]
-    return " UNION ALL ".join(parts)
-
-
 @dataclass
 class Laws:
     """Keeps what it needs of the step before, to see what only may rise or not change."""
@@ -102,42 +96,44 @@ class Laws:
     checks: int = 0
     sql: tuple[tuple[str, str], ...] = SQL_LAWS
     machines: Mapping[str, Machine[Any, Any]] = field(default_factory=lambda: dict(MACHINES))
-    _statement: str = ""
     _history_from: int = 0  # transactions come one after the other, so their numbers rise
     _states: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     _risen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _silent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._statement = _one_statement(self.sql)
-        self._clouds = CloudLaws(self.connection)
+        self._statement = one_statement(self.sql)
+        self._clouds = CloudLaws()
 
     async def check(self, world: World) -> list[Broken]:
         """Every law, once. What breaks is told in the order of the laws."""
         self.checks += len(self.sql) + 9 + CLOUD_LAWS
+        worked, twice = _worked(world)
+        seen = await self._look(worked)
         return [
-            *await self._books(),
-            *await self._moves(world),
-            *await self._only_rising(world),
-            *await self._guards(world),
-            *await self._evidence(world),
-            *await self._gpus(world),
-            *await self._clouds.check(world),
+            *(Broken(self.sql[row["law"]][0], row["broken"]) for row in seen["books"]),
+            *self._moves(world, seen["moves"]),
+            *self._only_rising(world, seen["nodes"]),
+            *_guards(world, seen["guards"]),
+            *own_images.bills(seen["agentless"], world),
+            *_evidence(world, seen["evidence"]),
+            *twice,
+            *(Broken("no GPU is offered that works", row["gpu_uuid"]) for row in seen["free"]),
+            *(Broken("nobody works for a lease that is over", str(row)) for row in seen["over"]),
+            *self._clouds.check(world, seen),
             *_errors(world),
         ]
 
-    async def _books(self) -> list[Broken]:
-        rows = await self.connection.fetch(self._statement)
-        return [Broken(self.sql[row["law"]][0], row["broken"]) for row in rows]
-
-    async def _moves(self, world: World) -> list[Broken]:
-        """Every state was reached by its table, one version after the other."""
-        rows = await self.connection.fetch(
-            "SELECT xmin::text::bigint AS xid, entity, entity_id, version, state_before, event,"
-            " state, reason FROM state_history WHERE xmin::text::bigint >= $1",
-            self._history_from,
+    async def _look(self, worked: Mapping[str, str]) -> Seen:
+        found = await self.connection.fetchval(
+            self._statement, self._history_from, sorted(worked), sorted(set(worked.values()))
         )
-        broken = []
+        seen: Seen = json.loads(found)
+        return seen
+
+    def _moves(self, world: World, rows: Rows) -> list[Broken]:
+        """Every state was reached by its table, one version after the other."""
+        broken: list[Broken] = []
         for row in sorted(rows, key=lambda r: (r["entity"], r["entity_id"], r["version"])):
             world.trace.add(
                 "moves",
@@ -154,20 +150,16 @@ class Laws:
         version, state = self._states.get(key, (0, None))
         self._states[key] = (row["version"], row["state"])
         if row["version"] != version + 1 or row["state_before"] != state:
-            yield Broken("history has no gap", f"{key}: {version} {state} -> {dict(row)}")
+            yield Broken("history has no gap", f"{key}: {version} {state} -> {row}")
         elif machine is not None and state is not None:
             kind = type(machine.start)
             events = {e.value: e for _, e in machine.table}
             event = events.get(row["event"])
             after = None if event is None else machine.table.get((kind(state), event))
             if after is None or after.value != row["state"]:
-                yield Broken("states change by their table", f"{key}: {dict(row)}")
+                yield Broken("states change by their table", f"{key}: {row}")
 
-    async def _only_rising(self, world: World) -> list[Broken]:
-        rows = await self.connection.fetch(
-            "SELECT f.node_id, f.generation, f.epoch, f.silent_since_ns, b.last_seen_ns"
-            " FROM fleet_node f JOIN node_beat b ON b.node_id = f.node_id"
-        )
+    def _only_rising(self, world: World, rows: Rows) -> list[Broken]:
         broken = []
         for row in rows:
             node, now = row["node_id"], (row["generation"], row["epoch"])
@@ -181,59 +173,41 @@ class Laws:
         self._silent = set(silent)
         return broken
 
-    async def _guards(self, world: World) -> list[Broken]:
-        """The owner's limits are as the owner set them, whatever state anything is in."""
-        rows = await self.connection.fetch(
-            "SELECT deployment_id, price_max_nano, max_duration_seconds, idle_stop_seconds"
-            " FROM deployment"
-        )
-        wanted = world.people.guards
-        return [
-            Broken("cost guards outlive every change", f"{row['deployment_id']} {tuple(row)[1:]}")
-            for row in rows
-            if wanted.get(row["deployment_id"], tuple(row)[1:]) != tuple(row)[1:]
-        ]
 
-    async def _evidence(self, world: World) -> list[Broken]:
-        """The meter counts no time in which no agent told that the lease lives."""
-        rows = await self.connection.fetch(
-            "SELECT m.lease_id, m.opened_ns, m.evidence_ns FROM meter_lease m"
-            " JOIN lease l ON l.lease_id = m.lease_id WHERE NOT l.agentless"
-        )
-        return await own_images.bills(self.connection, world) + [
-            Broken("evidence is what an agent told", f"{row['lease_id']} {row['evidence_ns']}")
-            for row in rows
-            if row["evidence_ns"]
-            > max(row["opened_ns"], world.ground.told_ns.get(row["lease_id"], 0))
-        ]
+def _guards(world: World, rows: Rows) -> list[Broken]:
+    """The owner's limits are as the owner set them, whatever state anything is in."""
+    wanted = world.people.guards
+    broken = []
+    for row in rows:
+        key, *held = row.values()
+        if wanted.get(key, tuple(held)) != tuple(held):
+            broken.append(Broken("cost guards outlive every change", f"{key} {tuple(held)}"))
+    return broken
 
-    async def _gpus(self, world: World) -> list[Broken]:
-        """No GPU works for two, and none that works is offered. (A rented machine is offered to
-        nobody else: when it is to go, its lease ends before its agent hears of it.)"""
-        worked: dict[str, str] = {}
-        broken = []
-        for agent in world.community:
-            for lease_id, (_, uuids) in agent.host.working().items():
-                for uuid in sorted(uuids):
-                    if uuid in worked:
-                        said = f"{uuid}: {worked[uuid]} and {lease_id}"
-                        broken.append(Broken("a GPU works for one lease", said))
-                    worked[uuid] = lease_id
-        free = await self.connection.fetch(
-            "SELECT g.gpu_uuid FROM node_gpu g WHERE g.gpu_uuid = ANY($1) AND NOT EXISTS"
-            " (SELECT 1 FROM lease_gpu l WHERE l.live AND l.gpu_uuid = g.gpu_uuid)",
-            sorted(worked),
-        )
-        over = await self.connection.fetch(
-            "SELECT lease_id, node_id, outcome FROM lease WHERE state = 'closed'"
-            " AND lease_id = ANY($1)",
-            sorted(set(worked.values())),
-        )
-        return [
-            *broken,
-            *(Broken("no GPU is offered that works", f"{row['gpu_uuid']}") for row in free),
-            *(Broken("nobody works for a lease that is over", str(dict(row))) for row in over),
-        ]
+
+def _evidence(world: World, rows: Rows) -> list[Broken]:
+    """The meter counts no time in which no agent told that the lease lives."""
+    told = world.ground.told_ns
+    return [
+        Broken("evidence is what an agent told", f"{row['lease_id']} {row['evidence_ns']}")
+        for row in rows
+        if row["evidence_ns"] > max(row["opened_ns"], told.get(row["lease_id"], 0))
+    ]
+
+
+def _worked(world: World) -> tuple[dict[str, str], list[Broken]]:
+    """Which lease each GPU works for, and those that work for two. (A rented machine is offered to
+    nobody else: when it is to go, its lease ends before its agent hears of it.)"""
+    worked: dict[str, str] = {}
+    broken = []
+    for agent in world.community:
+        for lease_id, (_, uuids) in agent.host.working().items():
+            for uuid in sorted(uuids):
+                if uuid in worked:
+                    said = f"{uuid}: {worked[uuid]} and {lease_id}"
+                    broken.append(Broken("a GPU works for one lease", said))
+                worked[uuid] = lease_id
+    return worked, broken
 
 
 def _silenced(world: World, row: Any) -> Iterator[Broken]:

@@ -34,9 +34,10 @@ TICKS: Mapping[str, float] = {
     tasks.SETTLE: 0.08,
     tasks.ACCRUE: 0.08,
     tasks.RELEASE: 0.03,
+    tasks.PODS: 0.05,
     tasks.TIDY: 0.0,
 }
-OTHER_TICKS = 0.05
+OTHER_TICKS = 0.03
 STEP_SECONDS = (0.5, 10.0)
 FLUSH_SECONDS = 4.0  # less than what breaks off a brain's reception
 WISHES = 0.25  # how often a person wants something, a step
@@ -57,6 +58,7 @@ class World:
     back_ns: dict[str, int] = field(default_factory=dict)
     own_images: OwnImages | None = None
     flush_seconds: float = FLUSH_SECONDS
+    other_ticks: float = OTHER_TICKS
     births: int = 0
 
     @property
@@ -190,7 +192,7 @@ class World:
             (worker, name)
             for worker in self.workers
             for name in worker.ticks
-            if self.chance.random() < TICKS.get(name, OTHER_TICKS)
+            if self.chance.random() < TICKS.get(name, self.other_ticks)
         ]
         self.chance.shuffle(begun)
         for worker, name in begun:

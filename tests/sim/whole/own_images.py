@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from brain.plumbing import Ctx, Tx
 from brain.pods import service, store
 from brain.pods.models import Pod
@@ -18,6 +16,7 @@ from kernel.money import Money
 from standins.clouds.machine import Machine, State
 from tests.sim.whole.brain import Web
 from tests.sim.whole.broken import Broken
+from tests.sim.whole.look import Rows
 
 if TYPE_CHECKING:
     from tests.sim.whole.life import World
@@ -124,13 +123,8 @@ class OwnImages:
         return found
 
 
-async def bills(connection: asyncpg.Connection[object], world: World) -> list[Broken]:
+def bills(rows: Rows, world: World) -> list[Broken]:
     """The meter counts no time in which the cloud did not run the image."""
-    rows = await connection.fetch(
-        "SELECT m.lease_id, m.opened_ns, m.evidence_ns, i.cloud, i.machine_id FROM meter_lease m"
-        " JOIN provision_intent i ON i.lease_id = m.lease_id WHERE i.agentless"
-        " AND m.evidence_ns > m.opened_ns"
-    )
     skies = {sky.name: sky for sky in world.skies}
     broken = []
     for row in rows:

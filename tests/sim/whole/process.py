@@ -22,10 +22,12 @@ from kernel.clock import ManualClock
 from kernel.errors import GanglionError
 from kernel.ids import SeededIds
 from tests.sim.whole.faults import Faults
+from tests.sim.whole.look import CONNECTION
 from tests.sim.whole.trace import Trace
 from tests.sim.whole.turns import Turns
 
 INSTALLATION = "simulated"
+STATEMENTS_MAX = 2000  # that a connection keeps ready: a world says some hundreds
 NOTHING = "nothing"
 FLUSH = "flush"  # the brain writes down what it heard
 _DOING: ContextVar[str] = ContextVar("doing", default=NOTHING)
@@ -152,7 +154,10 @@ class PlainDb(Db):
             pool_size=1,
             max_overflow=1,
             pool_pre_ping=False,
-            connect_args={"server_settings": {"application_name": "sim", "timezone": "UTC"}},
+            connect_args={
+                "prepared_statement_cache_size": STATEMENTS_MAX,
+                "server_settings": {"application_name": "sim", "timezone": "UTC", **CONNECTION},
+            },
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 

@@ -13,12 +13,14 @@ from tests.sim.whole.broken import Broken
 from tests.sim.whole.ground import Server
 from tests.sim.whole.laws import Laws
 from tests.sim.whole.life import World
+from tests.sim.whole.look import CONNECTION
 from tests.sim.whole.loop import run_in_world
 from tests.sim.whole.process import PlainDb
 from tests.sim.whole.rest import STEPS_MAX, as_broken, left_over, unsettled
 from tests.sim.whole.trouble import peace, trouble
 
 STEPS = 60
+REST_SECONDS = (8.0, 24.0)  # of a step of the rest: nothing but time is in anyone's way
 LOOK_EVERY = 3  # steps of the rest until it is asked again whether all has come right
 LONG_SECONDS = 60.0  # of a step, once only what takes long can be left
 
@@ -53,7 +55,7 @@ def run_seed(seed: int, server: Server, *, steps: int = STEPS, own_images: bool 
 
 async def _run(seed: int, url: str, clock: ManualClock, steps: int, shape: Shape) -> Result:
     db = PlainDb(url)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, server_settings=dict(CONNECTION))
     world = await make_world(seed, db, url, clock, shape)
     laws, result = Laws(connection), Result(seed)
     try:
@@ -102,7 +104,8 @@ async def _until(
     world: World, laws: Laws, left: Callable[[World], Awaitable[list[str]]], law: str
 ) -> None:
     for number in range(STEPS_MAX):
-        await world.step(LONG_SECONDS if number >= STEPS_MAX // 2 else None)
+        long = number >= STEPS_MAX // 2
+        await world.step(LONG_SECONDS if long else world.chance.uniform(*REST_SECONDS))
         await judge(world, laws)
         if number % LOOK_EVERY:
             continue

@@ -68,6 +68,7 @@ def trouble_host(world: World, agent: Agent) -> None:
 async def peace(world: World) -> None:
     """Nothing goes wrong any more, and what was cut is whole."""
     world.faults.on = False
+    world.other_ticks = 0.0  # nothing that comes right waits for them
     world.faults.stalled_until_ns = 0
     for agent in world.agents:
         agent.cut_until_ns = 0

@@ -20,7 +20,8 @@ from tests.support.fleet import Agent, Rig, brain_front
 
 TTL_SECONDS = 40
 STEP_SECONDS = 4.0
-STEPS = 90
+STEPS = 45
+SETTLE_STEPS = 20  # twice as long as a lease lives unheard
 AGENTS = 4
 
 
@@ -150,7 +151,7 @@ class World:
 
     async def settle(self) -> None:
         """Peace: everyone is heard, every answer arrives."""
-        for _ in range(30):
+        for _ in range(SETTLE_STEPS):
             self.rig.clock.advance(STEP_SECONDS)
             for host in self.hosts:
                 host.cut_off = False
