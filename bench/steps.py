@@ -116,6 +116,8 @@ class Wire:
         self.written: deque[bytes] = deque(maxlen=8)
         self.write = self.written.append  # no byte code of its own
 
+    def get_extra_info(self, name: str) -> None: ...
+
     def is_reading(self) -> bool:
         return True
 

@@ -180,6 +180,8 @@ class Exchange(Queued):
             payment.enter(replica, now_ns, residence.weight)
         self._deadline_ns = now_ns + gateway.first_byte_ns
         link.send(self._request)
+        if ask.stream:
+            link.hurry(gateway.ahead)
 
     def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
         self._link = None
@@ -249,7 +251,7 @@ class Exchange(Queued):
         self._client.begin(self._answer, content, self.request_id + self.terms)
         send = self._client.chunks()
         if isinstance(self._stream, SseStream) and send is not None:
-            self._relay = Relay(self._stream, send)
+            self._relay = Relay(self._stream, send, gateway.ahead.look)
 
     def _judge(self, content: bytes) -> None:
         """The worker's part is over, one way or another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from inference.ahead import Ahead
 from inference.idempotency import MemoryDesk, Replays
 from inference.limits import Limits
 from inference.limits.address import networks
@@ -82,6 +83,7 @@ class Gateway:
         self.wall_ns = clock.now_ns()  # as of the last sweep
         self._clock = clock
         self.metrics = Metrics()
+        self.ahead = Ahead()
         self.link_listener = LinkListener(self.boot_id, settings.link_terms(), clock)
         self.tables: Tables[Links] = Tables(self._make_links, self._retire_links)
         self.exchanges: set[Exchange] = set()

@@ -7,6 +7,7 @@ from typing import cast
 
 import httptools
 
+from inference.ahead import EVERY, Ahead
 from inference.answering import Answering, Flow, Lost
 from inference.beginnings import Beginnings
 from inference.chunks import unframed
@@ -164,6 +165,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(request)
 
+    def hurry(self, ahead: Ahead) -> None:
+        """The first words of the answer are to go before the chunks of others."""
+        if self._transport is not None:
+            ahead.expect(self, self._transport)
+
     def more(self, content: bytes) -> None:
         """The next piece of a request whose beginning was sent."""
         if self._transport is not None:
@@ -201,9 +207,12 @@ class Link(asyncio.Protocol):
             start, size = relay.frames[len(received)]
             text = received.removeprefix(start).removesuffix(relay.tail)
             if len(text) == size and not text.translate(None, PLAIN):
-                relay.stream.chunks_since_usage += 1
+                stream = relay.stream
+                chunks = stream.chunks_since_usage = stream.chunks_since_usage + 1
                 send = relay.send  # (``relay.send(...)`` looks for a method first)
                 send(received)
+                if not chunks % EVERY:
+                    relay.look()
                 return
         exchange = self.exchange
         if exchange is not None and not self._answered:

@@ -32,6 +32,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     __slots__ = (
         "_clogged",
+        "_descriptor",
         "_garbled",
         "_head_bytes",
         "_in_head",
@@ -66,6 +67,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         gateway = self._gateway
         gateway.connections.add(self)
+        self._descriptor = gateway.ahead.watch(self, self._transport)
         self.deadline_ns = gateway.tick_ns + gateway.head_ns
         if len(gateway.connections) > gateway.settings.gateway_connections_max:
             busy = Unavailable("Too many connections; try again.", retry_after=1)
@@ -108,6 +110,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gateway.connections.discard(self)
+        self._gateway.ahead.forget(self._descriptor)
         self._transport = None
         exchange, self._exchange = self._exchange, None
         self._queue.clear()
@@ -265,6 +268,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
             self._current = self._transport = None
             self._gateway.connections.discard(self)
+            self._gateway.ahead.forget(self._descriptor)
             take_over(self._gateway, transport, request, rest)
 
     def _serve(self, request: Request) -> None:

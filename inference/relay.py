@@ -8,6 +8,7 @@ here (``What a streamed chunk costs`` in docs/performance.md).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from inference.client import Write
 from inference.sse import FLOWING
@@ -71,11 +72,12 @@ class Relay:
     ``"content":"`` begins a member's value: inside a string its quotes would be escaped.
     """
 
-    __slots__ = ("_looked", "_samples", "frames", "send", "stream", "tail")
+    __slots__ = ("_looked", "_samples", "frames", "look", "send", "stream", "tail")
 
-    def __init__(self, stream: SseStream, send: Write) -> None:
+    def __init__(self, stream: SseStream, send: Write, look: Callable[[], object] = int) -> None:
         self.stream = stream
         self.send = send
+        self.look = look  # for what goes before the chunks of running streams
         self.tail = b""
         self.frames = _NOTHING
         self._samples = 0
