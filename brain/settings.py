@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -144,6 +145,11 @@ class Settings(WalletSettings, MailSettings, CloudSettings):
         default=600, ge=30, le=86_400, description="An agent stops work not renewed for so long."
     )
     beat_seconds: int = Field(default=10, ge=1, le=60, description="Pace of agents' heartbeats.")
+    worker_alive_file: Path | None = Field(
+        default=None,
+        description="The worker touches it after each tick that did not fail: a health check"
+        " looks how old it is.",
+    )
     agent_wheels_dir: str = Field(
         default="",
         description="Wheels of the agent's file for several Pythons and machines"

@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -52,8 +53,10 @@ Tick = Callable[[], Awaitable[object]]
 class Ticker:
     """Runs ticks on a loop of its own. A wake during a run makes one more run follow."""
 
-    def __init__(self, make: Callable[[], WorkerParts]) -> None:
+    def __init__(self, make: Callable[[], WorkerParts], alive: Path | None = None) -> None:
+        """``alive`` is touched after each tick that did not fail."""
         self._make = make
+        self._alive = alive
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -107,6 +110,8 @@ class Ticker:
         try:
             async with asyncio.timeout(TICK_SECONDS_MAX):
                 await self._ticks[name]()
+            if self._alive is not None:
+                self._alive.touch()
         except Exception as failure:  # the next tick tries again
             log.warning(
                 "tick_failed", tick=name, failure=type(failure).__name__, detail=str(failure)[:300]
@@ -144,7 +149,7 @@ def only_when_due(ctx: Ctx, ticks: Mapping[str, Tick]) -> Mapping[str, Tick]:
 def build(settings: Settings) -> tuple[Celery, Ticker]:
     """The Celery application of this process and what its tasks wake."""
     made = tasks.make_celery(settings.redis_url.get_secret_value())
-    ticker = Ticker(lambda: assemble_worker(settings))
+    ticker = Ticker(lambda: assemble_worker(settings), settings.worker_alive_file)
     for name in tasks.CADENCE_SECONDS:
         made.task(name=name, ignore_result=True)(_waker(ticker, name))
     made.task(name=tasks.TICKS, ignore_result=True)(_waker_of_several(ticker))

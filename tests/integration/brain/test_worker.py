@@ -38,6 +38,7 @@ def worker(database_url: str, valkey_url: str, tmp_path: Path) -> Iterator[subpr
         "MASTER_KEY": settings.master_key.get_secret_value(),
         "GATEWAY_TOKEN": settings.gateway_token.get_secret_value(),
         "INSTALLATION_ID": "tests",
+        "WORKER_ALIVE_FILE": str(tmp_path / "alive"),
     }
     with (tmp_path / "worker.log").open("wb") as log_file:
         process = subprocess.Popen(
@@ -70,8 +71,9 @@ async def test_it_ticks_and_stops_when_it_is_told(
     ctx = Ctx(Db(database_url), clock, SystemIds(clock))
     await deployed(ctx)
     await until(lambda: waits(ctx), 60)
+    await until((tmp_path / "alive").exists)
     worker.send_signal(signal.SIGTERM)
     await until(lambda: worker.poll() is not None, STOP_SECONDS_MAX)
     assert worker.returncode == 0, (tmp_path / "worker.log").read_text()[-2000:]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["worker.log"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "worker.log"]
     await ctx.db.close()
