@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.money.breaks import BREAKS
-from tests.sim.simulate import drawn, last_line, must_find, simulate, some
+from tests.sim.simulate import broken_by, drawn, last_line, simulate, some
 
 MONEY = "tests.sim.money"
 SEEDS, CHUNK = 50, 25
@@ -55,7 +55,9 @@ def test_every_planted_fault_of_money_is_looked_for() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "first"), some(BREAK_FIRST, drawn(SOON, BREAKS_PER_RUN)))
 def test_a_planted_fault_of_money_is_found(server: str, name: str, first: int) -> None:
-    must_find(server, MONEY, name, first, BREAK_STEPS)
+    broken, said = broken_by(name, server, MONEY, first=first, steps=BREAK_STEPS)
+    assert broken == 1, said
+    assert "BROKEN seed=" in said
 
 
 @pytest.mark.slow
