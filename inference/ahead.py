@@ -63,7 +63,9 @@ class Ahead:
             self._looking = False
 
     def _read(self, descriptor: int) -> None:
-        reader, transport = self._readers[descriptor]
+        reader, transport = self._readers.get(descriptor, (None, None))
+        if reader is None or transport is None:
+            return  # it is about to be closed
         if transport.get_protocol() is not reader or not transport.is_reading():
             return
         try:

@@ -90,6 +90,7 @@ async def test_an_end_is_left_to_the_event_loop(leave: Callable[[socket.socket],
         leave(heard.far)
         ahead.look()
         await until(lambda: heard.lost)
+        assert heard.received == b""
 
 
 async def test_a_number_that_another_has_now_reads_that_one() -> None:
