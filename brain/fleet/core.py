@@ -138,10 +138,13 @@ class Silence:
     frozen: str = ""
 
 
-def silence(nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int) -> Silence:
+def silence(
+    nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int, *, others: int = 0
+) -> Silence:
     """Which nodes fell silent or are back. Silence counts only while a brain was receiving.
 
-    When too many fall within one window it is more likely us than them: nobody is evicted.
+    ``others`` are known to be heard, and marked as nothing else. When too many fall within one
+    window it is more likely us than them: nobody is evicted.
     """
     quiet = {n.node_id for n in nodes if is_silent(n, since_ns, now_ns)}
     risen = tuple(
@@ -158,10 +161,11 @@ def silence(nodes: Collection[NodeLiveness], since_ns: int | None, now_ns: int) 
     fresh = tuple(sorted(n.node_id for n in falling if n.silent_since_ns is None))
     if not fresh:
         return Silence(risen=risen)
+    all_in_window = len(window) + others
     many = len(falling) > GUARD_COUNT
-    share = len(falling) * 100 > len(window) * GUARD_SHARE_PERCENT
-    if (many and share) or len(falling) == len(window):
-        said = f"{len(falling)} of {len(window)} nodes fell silent together; nobody is evicted"
+    share = len(falling) * 100 > all_in_window * GUARD_SHARE_PERCENT
+    if (many and share) or len(falling) == all_in_window:
+        said = f"{len(falling)} of {all_in_window} nodes fell silent together; nobody is evicted"
         return Silence(risen=risen, frozen=said)
     return Silence(fallen=fresh, risen=risen)
 

@@ -74,6 +74,7 @@ def test_too_many_at_once_freeze_evictions(silent: int, heard: int, freezes: boo
     found = core.silence(fleet_of(silent, heard), 0, NOW)
     assert bool(found.frozen) is freezes
     assert (found.fallen == ()) is freezes
+    assert core.silence(fleet_of(silent, 0), 0, NOW, others=heard) == found
 
 
 def test_nodes_that_fell_before_the_window_do_not_count() -> None:
