@@ -58,6 +58,7 @@ class Gateway:
     offset_ns: int = 0
     spool: list[Segment] = field(default_factory=list)
     slices: dict[str, str] = field(default_factory=dict)  # account: slice
+    asking: dict[str, str] = field(default_factory=dict)  # account: slice with no answer yet
     back: list[str] = field(default_factory=list)
 
     async def hello(self, ctx: Ctx, monotonic_ns: int) -> None:
@@ -65,14 +66,19 @@ class Gateway:
         self.offset_ns = told.offset_ns
 
     async def slice(self, process: MoneyProcess, account: AccountId) -> None:
-        """Take or renew the account's slice; the request's id makes a repeat safe."""
-        id = self.slices.get(account) or str(process.ctx.ids.new(HoldId))
+        """Take or renew the account's slice; the request's id makes a repeat safe. One that got no
+        answer is asked for again by its id: it may have been granted."""
+        id = self.slices.get(account) or self.asking.get(account)
+        if id is None:
+            id = self.asking[account] = str(process.ctx.ids.new(HoldId))
         asked = SliceRequest(id, self.boot, str(account), want_nano=NS, need_nano=NS // 100)
         try:
             await slice_asked(process.ctx, asked)
         except OutOfCredit:
             process.note(f"no credit for {account[-4:]}")
+            self.asking.pop(account, None)
             return
+        self.asking.pop(account, None)
         self.slices.setdefault(account, id)
 
     def serve(self, lease: LeaseTerms, account: str, start: int, end: int, request: str) -> None:

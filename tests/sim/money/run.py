@@ -57,8 +57,9 @@ async def _live(world: World, laws: Laws, steps: int) -> list[Broken]:
             return broken
     peace(world)
     gateway = world.meter.gateway
-    gateway.back += gateway.slices.values()
+    gateway.back += sorted({*gateway.slices.values(), *gateway.asking.values()})
     gateway.slices.clear()
+    gateway.asking.clear()
     for number, seconds in enumerate(REST_SECONDS):
         await world.step(seconds)
         rest = number == len(REST_SECONDS) - 1
