@@ -37,7 +37,7 @@ class Ahead:
         return descriptor
 
     def forget(self, descriptor: int) -> None:
-        """It is closed, which ended the watch; its number may be another's soon."""
+        """It is closed, or another reads it now; its number may be another's soon."""
         self._readers.pop(descriptor, None)
 
     def expect(self, reader: asyncio.Protocol, transport: asyncio.Transport) -> None:
@@ -65,7 +65,7 @@ class Ahead:
     def _read(self, descriptor: int) -> None:
         reader, transport = self._readers.get(descriptor, (None, None))
         if reader is None or transport is None:
-            return  # it is about to be closed
+            return  # it was forgotten, and is not closed yet
         if transport.get_protocol() is not reader or not transport.is_reading():
             return
         try:

@@ -105,3 +105,14 @@ async def test_a_number_that_another_has_now_reads_that_one() -> None:
             second.far.send(b"a")
             ahead.look()
             assert (first.received, second.received) == (b"", b"a")
+
+
+async def test_what_is_given_to_another_reader_is_left_alone() -> None:
+    ahead = Ahead()
+    async with standing() as heard:
+        number = ahead.watch(heard, heard.transport)
+        ahead.forget(number)  # as where a WebSocket takes the connection over: it stays open
+        heard.far.send(b"a")
+        ahead.look()
+        assert heard.received == b""
+        await until(lambda: heard.received == b"a")
