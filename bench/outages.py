@@ -129,6 +129,7 @@ async def steady(
 async def valkey_paused(here: Place) -> AsyncIterator[None]:
     """Valkey stands still, its connections open, for as long as the block lasts."""
     pid = here.product.pids()["valkey"]
+    assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -108,10 +108,8 @@ async def run(asked: Asked, here: Place) -> Outcome:
         asked.clients,
     )
     killer = Killer(here.product.pids, lambda: here.crew.process.pid)
-    killing = asyncio.create_task(_kill(load, killer, asked, chance))
     beside = [asyncio.create_task(_tell(load, killer)), asyncio.create_task(_operate(here))]
-    await load.run()
-    await killing
+    await asyncio.gather(load.run(), _kill(load, killer, asked, chance))
     for task in beside:
         task.cancel()
     took = monotonic() - began

@@ -25,7 +25,7 @@ PARTS = (*SUPERVISED, "stand-in", "crew")
 class Killer:
     """SIGKILL for one process of the installation at a time."""
 
-    def __init__(self, pids: Callable[[], dict[str, int]], crew: Callable[[], int]) -> None:
+    def __init__(self, pids: Callable[[], dict[str, int | None]], crew: Callable[[], int]) -> None:
         self._pids = pids
         self._crew = crew
         self.killed: Counter[str] = Counter()
@@ -35,17 +35,22 @@ class Killer:
         """False when nothing of this part runs just now."""
         with suppress(psutil.Error, OSError, KeyError, ValueError, IndexError):
             pid = self._victim(part, chance)
+            if pid is None:  # it is being started again
+                return False
             os.kill(pid, signal.SIGKILL)
             self.killed[part] += 1
             self.log.append(f"{part} at {time.time_ns()}")
             return True
         return False
 
-    def _victim(self, part: str, chance: Random) -> int:
+    def _victim(self, part: str, chance: Random) -> int | None:
         if part == "crew":
             return chance.choice(psutil.Process(self._crew()).children()).pid
         if part == "stand-in":
-            children = psutil.Process(self._pids()["agent"]).children(recursive=True)
+            agent = self._pids()["agent"]
+            if agent is None:
+                return None
+            children = psutil.Process(agent).children(recursive=True)
             workers = [one for one in children if "standins.worker" in one.cmdline()]
             return chance.choice(workers).pid
         return self._pids()[part]

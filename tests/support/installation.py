@@ -160,11 +160,12 @@ class Installation:
         found: dict[str, Any] = json.loads((self.home / "state.json").read_text())
         return found
 
-    def pids(self) -> dict[str, int]:
+    def pids(self) -> dict[str, int | None]:
+        """``None``: it is being started again."""
         return {name: part["pid"] for name, part in self.state()["parts"].items()}
 
-    def living(self, pids: Mapping[str, int]) -> list[str]:
-        return [name for name, pid in pids.items() if alive(pid)]
+    def living(self, pids: Mapping[str, int | None]) -> list[str]:
+        return [name for name, pid in pids.items() if pid is not None and alive(pid)]
 
 
 @pytest.hookimpl(tryfirst=True)
