@@ -204,7 +204,9 @@ def usage_in_tail(tail: bytes) -> Usage | None:
             continue
         try:
             found, _ = decoder.raw_decode(value[1:].lstrip())
-            return _USAGE(json.dumps(found)) if isinstance(found, dict) else None
+            usage = _USAGE(json.dumps(found))
         except (ValueError, RecursionError, msgspec.MsgspecError):
             continue
+        if not usage.prompt is usage.completion is None:
+            return usage
     return None

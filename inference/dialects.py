@@ -11,7 +11,7 @@ from inference import errors
 from inference.events import MESSAGES, RESPONSES, EventStream, Grammar
 from inference.sse import Events
 from inference.stream import SseStream
-from kernel.errors import GanglionError, openai_error
+from kernel.errors import GanglionError
 
 _ENCODE = msgspec.json.Encoder().encode
 # The types of Anthropic's errors by status: docs of its Messages API, "Errors".
@@ -63,8 +63,9 @@ def _anthropic_frame(error: GanglionError) -> bytes:
 
 def _responses_frame(error: GanglionError) -> bytes:
     """An ``error`` event; its member ``error`` makes the official clients raise."""
-    said = openai_error(error)["error"]
-    event = {"type": "error", "message": said["message"], "code": said["code"], "error": said}
+    said = errors.said_of(error)
+    words = errors.words_of(error)
+    event = {"type": "error", "message": words, "code": said.get("code"), "error": said}
     return b"event: error\ndata: " + _ENCODE(event) + b"\n\n"
 
 

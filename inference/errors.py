@@ -119,11 +119,19 @@ def body_for(said: WorkerError) -> bytes:
     return _ENCODE({"error": said})
 
 
+def said_of(error: GanglionError) -> dict[str, Any]:
+    """What stands under ``error`` in its body; of a refusal, the worker's own words."""
+    if isinstance(error, WorkerRefused):
+        said: dict[str, Any] = _DECODE(_worker_body(error.refusal_status, error.body)).error
+        return said
+    told: dict[str, Any] = openai_error(error)["error"]
+    return told
+
+
 def words_of(error: GanglionError) -> str:
     """What a person is told."""
     if isinstance(error, WorkerRefused):
-        said = _DECODE(_worker_body(error.refusal_status, error.body)).error
-        return worker_error(said).message or error.detail
+        return worker_error(said_of(error)).message or error.detail
     return error.detail
 
 
@@ -133,7 +141,7 @@ def status_of(error: GanglionError) -> int:
 
 def frame_of(error: GanglionError) -> bytes:
     """An in-band error event: the official clients raise on it. No ``[DONE]`` may follow."""
-    return b"data: " + _ENCODE(openai_error(error)) + b"\n\n"
+    return b"data: " + _ENCODE({"error": said_of(error)}) + b"\n\n"
 
 
 def answer_of(

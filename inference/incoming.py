@@ -8,7 +8,7 @@ from collections.abc import Callable
 from inference import admission, errors, extras, routes
 from inference.gateway import Gateway
 from inference.limits import Limits, address
-from inference.routes import OPEN, Route
+from inference.routes import OPEN, SOCKET, Route
 from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated
 from kernel.wire.gateway import KeyRow
 
@@ -23,6 +23,7 @@ WANTED = (
             b"content-length",
             b"expect",
             b"content-encoding",
+            b"transfer-encoding",
             b"x-forwarded-for",
             *OPENING,
         )
@@ -39,6 +40,7 @@ class Request:
 
     __slots__ = (
         "_authorization",
+        "_chunks",
         "_encoded",
         "_length",
         "chunked",
@@ -72,6 +74,7 @@ class Request:
         self._authorization = b""
         self._length = 0
         self._encoded = False
+        self._chunks = False  # its body comes in chunks
         self.expects = False  # it waits for 100 Continue before it sends its body
         self.parts: list[bytes] = []
         self.size = 0
@@ -101,6 +104,8 @@ class Request:
             self.expects = value.lower() == b"100-continue"
         elif name == b"content-encoding":
             self._encoded = value.lower() not in (b"", b"identity")
+        elif name == b"transfer-encoding":
+            self._chunks = True
         elif name == KEEP_ALIVE:
             self.comments = value.lower() == b"sse"
         elif name == FORWARDED:
@@ -171,6 +176,19 @@ class Request:
             and not (self.expects or self._encoded)
             and not (hasattr(self, "opening") or hasattr(self, "comments"))
         )
+
+    @property
+    def offers(self) -> bool:
+        """It may offer to go on in another protocol, and its route has none."""
+        return hasattr(self, "opening") and (self.route is None or self.route.kind is not SOCKET)
+
+    def told_anew(self, version: str) -> bytes:
+        """A head that frames its body as its own does, and nothing else."""
+        framing = b"transfer-encoding: chunked"
+        if not self._chunks:
+            framing = b"content-length: %d" % self._length
+        words = b"POST / HTTP/%b\r\nconnection: close\r\n%b\r\n\r\n"
+        return words % (version.encode(), framing)
 
     def _sender(self, limits: Limits, transport: asyncio.BaseTransport | None) -> str:
         return address.sender(transport, getattr(self, "forwarded", b""), limits.trusted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from types import SimpleNamespace
 from typing import cast
 
 import httptools
@@ -37,6 +38,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         "_head_bytes",
         "_in_head",
         "_incoming",
+        "_offered",
         "_pages",
         "_parser",
         "_repeats",
@@ -59,6 +61,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
         self._head_bytes = 0
         self._clogged = False  # the client does not read what was written
         self._garbled = False  # the parser is lost
+        self._offered = False  # the client offers another protocol: its body was left out
         self._deaf = False  # an early refusal was sent: what still comes is thrown away
 
     # What the event loop tells.
@@ -160,6 +163,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
                 self._upload(request)
             elif request.expects and self._current is None:
                 self._write(heads.CONTINUE)
+        self._offered = request.offers and self._parser.should_upgrade()
 
     def on_body(self, part: bytes) -> None:
         request = self._incoming
@@ -177,6 +181,8 @@ class ClientConnection(Outlet, asyncio.Protocol):
         request.parts.append(part)
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return  # so it is for the parser, which leaves its body out
         self._in_head = True
         self.deadline_ns = NEVER
         if self._deaf:
@@ -184,8 +190,9 @@ class ClientConnection(Outlet, asyncio.Protocol):
                 self._transport.close()
             return
         request = self._incoming
-        request.keep = self._parser.should_keep_alive()
         request.chunked = self._parser.get_http_version() == "1.1"
+        # A client of HTTP/1.0 that is kept has to be told so, and few ask: they are not kept.
+        request.keep = request.chunked and self._parser.should_keep_alive()
         if self._current is None:
             self._serve(request)
             return
@@ -238,10 +245,15 @@ class ClientConnection(Outlet, asyncio.Protocol):
         if self._current is not None:
             self._close_after_current()
             return
-        request_id = self._gateway.request_ids.new()
-        shape = shape_of(self._incoming.route)
+        route, request_id = self._incoming.route, self._gateway.request_ids.new()
+        self._count(route, error)
+        shape = shape_of(route)
         self._write(errors.answer_of(error, request_id, close=True, body_of=shape))
         self._hear_out(self._transport, self._gateway.head_ns)
+
+    def _count(self, route: Route | None, error: GanglionError) -> None:
+        name = route.name if route is not None else "unknown"
+        self._gateway.metrics.finished(name, errors.status_of(error), 0)
 
     def _hear_out(self, transport: asyncio.Transport, lasts_ns: int) -> None:
         """All was said: let the client say its rest, for so long."""
@@ -257,6 +269,9 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def _upgraded(self, rest: bytes) -> None:
         """HTTP ends here: a WebSocket goes on over the same connection."""
+        if self._offered:
+            self._decline(rest)
+            return
         request, transport = self._current, self._transport
         if request is None or transport is None:
             if transport is not None:
@@ -271,13 +286,21 @@ class ClientConnection(Outlet, asyncio.Protocol):
             self._gateway.ahead.forget(self._descriptor)
             take_over(self._gateway, transport, request, rest)
 
+    def _decline(self, rest: bytes) -> None:
+        """Another protocol was offered (HTTP/2, by Java's client) and need not be taken: what was
+        left out is read as the body that it is. The connection ends after it."""
+        self._offered = False
+        head = self._incoming.told_anew(self._parser.get_http_version())
+        body = SimpleNamespace(on_body=self.on_body, on_message_complete=self.on_message_complete)
+        self._parser = httptools.HttpRequestParser(body)
+        self.data_received(head + rest)
+
     def _serve(self, request: Request) -> None:
         self._current = request
         gateway, route, key = self._gateway, request.route, request.key
         if request.error is not None or route is None:
             error = request.error or errors.unknown_route("")
-            name = route.name if route is not None else "unknown"
-            gateway.metrics.finished(name, errors.status_of(error), 0)
+            self._count(route, error)
             self.refuse(error, gateway.request_ids.new())
         elif route.kind is INFERENCE and key is not None:
             key_now = gateway.tables.keys.get(key.digest)

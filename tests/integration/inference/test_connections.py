@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from inference.realtime.sound import wav
 from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
 from tests.support.raw_http import RawConnection, connect, request
@@ -100,6 +101,15 @@ async def test_http_1_0_gets_its_stream_until_the_end_of_the_connection(gateway:
         _, headers = await raw.head()
         assert "transfer-encoding" not in headers
         assert (await raw.rest()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_http_1_0_is_not_kept_and_told_so(gateway: Gateway) -> None:
+    """A client that asked to be kept would wait for the end where no word says that it was."""
+    async with connect(gateway.port) as raw:
+        await raw.send(request(CHAT, "connection: keep-alive", key=KEY, version="1.0"))
+        answer = await raw.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await raw.rest() == b""
 
 
 @pytest.mark.parametrize(
@@ -226,10 +236,48 @@ async def test_too_many_connections_are_turned_away(start_gateway: StartGateway)
             assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_an_upgrade_is_not_taken(gateway: Gateway) -> None:
+H2C = "connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABkAAQAAP__"
+
+
+@pytest.mark.parametrize("framed", ["whole", "dripped", "in chunks"])
+async def test_an_offer_of_http_2_is_not_taken_and_its_body_is_read(
+    gateway: Gateway, framed: str
+) -> None:
+    """As Java's own client sends its first request over plain TCP."""
+    whole = request(CHAT, *H2C, key=KEY)
+    if framed == "in chunks":
+        length, half = b"content-length: %d" % len(CHAT), len(CHAT) // 2
+        chunks = b"".join(chunk(part) for part in (CHAT[:half], CHAT[half:], b""))
+        whole = whole[: -len(CHAT)].replace(length, b"transfer-encoding: chunked") + chunks
     async with connect(gateway.port) as raw:
-        await raw.send(request(CHAT, "connection: upgrade", "upgrade: h2c", key=KEY))
-        assert (await raw.answer()).status in (200, 400)
+        step = 7 if framed == "dripped" else len(whole)
+        for place in range(0, len(whole), step):
+            await raw.send(whole[place : place + step])
+        answer = await raw.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert json.loads(answer.body)["usage"]["completion_tokens"] > 0
+        assert await raw.rest() == b""
+
+
+async def test_an_offer_of_http_2_changes_nothing_else(gateway: Gateway) -> None:
+    form = (
+        b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b\r\n'
+        b'content-disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n--b--\r\n'
+    ) % wav(bytes(3200), 16_000)
+    asked = [
+        (request(CHAT, *H2C, key="bad"), 401),
+        (request(b"x" * (BODY_MAX + 1), *H2C, key=KEY), 413),
+        (request(b"", *H2C, key=KEY, method="GET", path="/v1/models"), 200),
+        (request(b"", *H2C, key=KEY, method="GET", path="/health/live"), 200),
+        (request(b"", *H2C, key=KEY, path="/v1/nothing"), 404),
+        (request(form, *H2C, key=KEY, path="/v1/audio/transcriptions"), 200),
+        (request(CHAT, *H2C, key=KEY) + request(CHAT, key=KEY), 200),
+    ]
+    for content, status in asked:
+        async with connect(gateway.port) as raw:
+            await raw.send(content)
+            assert (await raw.answer()).status == status
+            assert b"HTTP/1.1 200" not in await raw.rest()
 
 
 async def test_small_packets_are_not_held_back(gateway: Gateway) -> None:

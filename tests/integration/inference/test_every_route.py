@@ -68,7 +68,9 @@ def claude(gateway: Gateway, key: str = KEY) -> anthropic.Anthropic:
     return anthropic.Anthropic(base_url=gateway.url, api_key=key, timeout=30, max_retries=0)
 
 
-@pytest.mark.feature("A16", "A17", "A18")
+@pytest.mark.feature("A16")
+@pytest.mark.feature("A17")
+@pytest.mark.feature("A18")
 @pytest.mark.parametrize("path", SERVED)
 def test_a_route_answers_and_is_counted_once(gateway: Gateway, path: str) -> None:
     before = len(gateway.segments())

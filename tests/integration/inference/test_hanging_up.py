@@ -91,11 +91,15 @@ async def test_within_a_quarter_second_at_the_99th_percentile(start_gateway: Sta
 async def test_abandoned_streams_leave_nothing_behind(start_gateway: StartGateway) -> None:
     async with scripted_worker([stream_head(), chunk(sse.HELLO), WAIT]) as worker:
         gateway = start_gateway(snapshot(worker.port))
+        await _begin_and_go(gateway)
+        await until(lambda: worker.aborted == 1)
+        files = gateway.metric("process_open_fds")
         for _ in range(20):
             async with asyncio.TaskGroup() as group:
                 for _ in range(20):
                     group.create_task(_begin_and_go(gateway))
-        await until(lambda: worker.aborted == 400)
+        await until(lambda: worker.aborted == 401)
+        assert gateway.metric("process_open_fds") == files
         assert gateway.metric("ganglion_gateway_in_flight") == 0
         assert gateway.metric("ganglion_gateway_connections") == 1
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.gateway import KEY, Gateway, StartGateway, snapshot
+from tests.support.raw_http import connect, request
 from tests.support.scripted_worker import CUT, Script, answer, chunk, scripted_worker, stream_head
 from tests.support.wait import until
 from tests.unit.inference import sse
@@ -93,3 +94,24 @@ async def test_each_line_is_one_that_prometheus_reads(start_gateway: StartGatewa
     sample = re.compile(r'[a-z_:][a-z0-9_:]*(\{([a-z]+="[^"\n]*",?)*\})? [0-9.e+-]+')
     kind = re.compile(r"# TYPE [a-z_]+ (counter|gauge|histogram)")
     assert [one for one in lines if not (sample.fullmatch(one) or kind.fullmatch(one))] == []
+
+
+@pytest.mark.feature("O2")
+async def test_what_is_refused_before_it_came_whole_is_counted_too(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = start_gateway(snapshot(1), gateway_body_seconds_max=0.3)
+    asked = {
+        b"nonsense\r\n\r\n": ("unknown", 400),
+        request(b"{", key=KEY).replace(b"length: 1", b"length: 99000000"): ("chat", 413),
+        request(b"{", key=KEY).replace(b"length: 1", b"length: 5"): ("chat", 408),
+        request(b"", "x: " + "a" * 70_000, key=KEY): ("unknown", 431),
+    }
+    for content, (_, status) in asked.items():
+        async with connect(gateway.port) as raw:
+            await raw.send(content)
+            assert (await raw.answer()).status == status
+    found = await scraped(gateway)
+    for route, status in asked.values():
+        name = f'ganglion_gateway_requests_total{{route="{route}",status="{status}"}}'
+        assert found[name] == 1, name

@@ -51,6 +51,13 @@ def test_a_tail_without_whole_usage_is_an_estimate(tail: bytes) -> None:
     assert in_pieces(b"x" * 70_000, tail)[1].tokens() == (0, 0, True)
 
 
+@pytest.mark.parametrize("behind", ['"usage"', "null", "[1]", '{"usage":1}', "5"])
+def test_a_member_of_the_same_name_behind_it_does_not_hide_usage(behind: str) -> None:
+    """Such as what a client wrote into ``metadata``, which some workers tell again."""
+    tail = f',"usage":{json.dumps(USAGE)},"metadata":{{"usage":{behind}}}}}'.encode()
+    assert in_pieces(b"x" * 70_000, tail)[1].tokens() == (5, 2, False)
+
+
 @pytest.mark.feature("A12")
 @pytest.mark.parametrize("end", range(len(PLAIN)))
 def test_a_plain_answer_cut_anywhere_is_broken(end: int) -> None:

@@ -71,6 +71,23 @@ def test_a_refusal_in_the_right_shape_is_passed_on_byte_for_byte() -> None:
     assert parts(errors.WorkerRefused(400, OPENAI_BODY))[2] == OPENAI_BODY
 
 
+@pytest.mark.feature("A9")
+@pytest.mark.parametrize("name", [b"chat", b"responses", b"messages"])
+def test_a_refusal_inside_a_stream_has_the_workers_words_on_one_line(name: bytes) -> None:
+    """So it is where comments were sent before any worker was asked."""
+    said = b'{"error": {\n "message": "too long",\n "type": "t", "param": "p", "code": 400}}'
+    path = {b"chat": b"/v1/chat/completions"}.get(name, b"/v1/" + name)
+    route = find(path)
+    assert route is not None
+    frame = route.dialect.frame_of(errors.WorkerRefused(400, said))
+    line = frame.removesuffix(b"\n\n").splitlines()[-1]
+    assert frame.count(b"\n") == (2 if name == b"chat" else 3)
+    told = json.loads(line.removeprefix(b"data: "))["error"]
+    assert told["message"] == "too long"
+    if name != b"messages":
+        assert (told["type"], told["param"], told["code"]) == ("t", "p", 400)
+
+
 def test_only_health_and_metrics_are_open() -> None:
     opened = {route.path for route in every_route() if route.kind is Kind.OPEN}
     assert opened == {b"/health/live", b"/health/ready", b"/metrics"}
