@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Service:
         self._asker: Asker | None = None
         self._shipper: Shipper | None = None
         self._stop = asyncio.Event()
+        self.failed = False  # a part of it died
         self._line: socket.socket | None = None
 
     def stop(self) -> None:
@@ -207,7 +209,21 @@ class Service:
                 await asyncio.to_thread(sync, written)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._look)
+        self._tasks.append(task)
+
+    def _look(self, task: asyncio.Task[None]) -> None:
+        """Without one of its parts a process would serve on and count nothing, or hear nothing: it
+        ends, and who started it starts it again. What the error says is not told, only where."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        self._log.error("part_died", error=type(error).__name__, where=where)
+        self.failed = True
+        self.stop()
 
 
 def read_snapshot(file: Path) -> Snapshot:
@@ -230,18 +246,18 @@ def run(settings: Settings, given: Given) -> int:
         sys.stderr.write("Set BRAIN_URL, or give --snapshot FILE to run without a brain.\n")
         return 2
     try:
-        uvloop.run(_run(settings, given))
+        return uvloop.run(_run(settings, given))
     except (OSError, GanglionError) as error:
         sys.stderr.write(f"The gateway cannot start: {error}\n")
         return 1
-    return 0
 
 
-async def _run(settings: Settings, given: Given) -> None:
+async def _run(settings: Settings, given: Given) -> int:
     clock = SystemClock()
     service = Service(settings, clock, SystemIds(clock), given)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
     await serve(service)
+    return 1 if service.failed else 0
 
 
 if __name__ == "__main__":

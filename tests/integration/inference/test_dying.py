@@ -206,3 +206,24 @@ async def test_a_new_snapshot_is_read_on_sighup_and_a_bad_one_is_not(
 def _ends(brain: BrainDouble) -> list[SegmentEnd]:
     """How requests ended; pieces that a window's end cut go on."""
     return [one.end for one in brain.segments.values() if one.end is not SegmentEnd.OPEN]
+
+
+async def test_a_gateway_that_lost_a_part_ends_and_says_which(start_gateway: StartGateway) -> None:
+    """Here the one that brings the spool to the disk. Else it would serve on without."""
+    async with scripted_worker([answer(PLAIN)]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        note = gateway.spool / gateway_boot(gateway) / "00000001.spool"
+        note.rename(note.with_suffix(".away"))
+        note.mkdir()
+        assert (await asyncio.to_thread(gateway.post, {"model": "m"})).status_code == 200
+        assert await asyncio.to_thread(gateway.process.wait, 20) == 1
+    lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
+    died = [line for line in lines if line["event"] == "part_died"]
+    assert [line["error"] for line in died] == ["IsADirectoryError"]
+    assert "spool.py" in died[0]["where"]
+    assert lines[-1]["event"] == "stopped", "what ran was finished as in any end"
+
+
+def gateway_boot(gateway: Gateway) -> str:
+    (folder,) = gateway.spool.iterdir()
+    return folder.name
