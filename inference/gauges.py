@@ -18,6 +18,7 @@ AT_ONCE = 8  # workers that are asked at a time
 WAIT_SECONDS_MAX = 2.0
 PAGE_BYTES_MAX = 1 << 20
 KEPT_PACES = 4  # a reading older than so many paces says nothing any more
+VALUE_MAX = 1e9  # of a gauge: what is more is no count of anything
 CROWD_MAX = 2.0  # times what a cache holds, that a queue behind it may count for
 CACHES = (b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc")  # the older name
 RUNNING, QUEUED = b"vllm:num_requests_running", b"vllm:num_requests_waiting"
@@ -140,7 +141,7 @@ class Page:
             value = float(line.rpartition(b"}")[2].split()[0 if b"}" in line else 1])
         except (ValueError, IndexError):
             return
-        if abs(value) < float("inf"):
+        if abs(value) <= VALUE_MAX:
             self._values.setdefault(name, []).append(value)
 
 

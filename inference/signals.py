@@ -21,6 +21,7 @@ LOOK_SECONDS = 0.25
 TELL_NS = 1 * NS
 AT_ONCE_NS = NS // 10  # a notice does not wait for the beat, but many make no flood
 LOADS_MAX = 5000  # that one report may carry
+TOKENS_MAX = 1e9  # a second: what a worker tells beyond is not believed, and would be refused
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class Signals:
                 deployment_id,
                 in_flight=seen.in_flight / max(seen.looks, 1),
                 waiting=self._gateway.waiting.waiting(deployment_id),
-                tokens_per_second=seen.tokens / seconds,
+                tokens_per_second=min(seen.tokens / seconds, TOKENS_MAX),
                 caches=round(caches, 3),
                 queued=queued,
             )

@@ -88,6 +88,19 @@ async def test_a_worker_that_does_not_tell_is_asked_again_and_serves_on(
             await ready(gateway)
 
 
+async def test_a_worker_that_tells_of_too_many_tokens_silences_nobody(
+    start_gateway: StartGateway,
+) -> None:
+    lie = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":100000000000000000}}'
+    async with scripted_worker([answer(lie)]) as worker:
+        tables = snapshot(worker.port, scaled=True)
+        async with brain_double(tables) as brain:
+            gateway = start_gateway(**brain.settings(), gateway_worker_metrics_seconds=0)
+            await ready(gateway)
+            assert (await asyncio.to_thread(gateway.post, {"model": "m"})).status_code == 200
+            assert await until(lambda: newest(brain).tokens_per_second > 0, 20)
+
+
 async def test_workers_of_what_is_not_scaled_are_left_alone(start_gateway: StartGateway) -> None:
     worker = scripted_worker([answer(b"{}")])
     async with worker as left, brain_double(snapshot(left.port)) as brain:

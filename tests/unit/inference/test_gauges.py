@@ -54,6 +54,14 @@ def test_a_page_without_a_cache_says_nothing(page: bytes) -> None:
     assert read(page) is None
 
 
+@pytest.mark.parametrize("value", [b"1e308", b"-1e308", b"1e300", b"NaN", b"+Inf", b"1e10", b"x"])
+def test_a_gauge_that_can_be_no_count_is_not_taken(value: bytes) -> None:
+    """A page of nonsense must not end the telling of all others."""
+    for name in (b"vllm:num_requests_waiting", b"vllm:num_requests_running", CACHE):
+        line = name + b"{engine='1'} " + value + b"\n"
+        assert read(PAGE + line * 3) == Reading(5, 0.9, 4, 2)
+
+
 @pytest.mark.feature("D6")
 @pytest.mark.parametrize(
     ("reading", "need"),
