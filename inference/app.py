@@ -7,8 +7,7 @@ import gc
 import signal
 import socket
 import sys
-import traceback
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -23,7 +22,7 @@ from inference.idempotency import BrainDesk
 from inference.limits.asker import Asker
 from inference.money import Slicer
 from inference.pages import Pages
-from inference.process import load, log_json, serve
+from inference.process import Parts, load, log_json, serve
 from inference.proxy import ClientConnection
 from inference.settings import Settings, read
 from inference.shipper import Shipper
@@ -58,11 +57,10 @@ class Service:
         alone = snapshot_file is not None
         self.gateway = Gateway(settings, clock, ids, ids.new(BootId), alone=alone)
         self._pages = Pages(self.gateway, Cards())
-        self._tasks: list[asyncio.Task[None]] = []
         self._asker: Asker | None = None
         self._shipper: Shipper | None = None
         self._stop = asyncio.Event()
-        self.failed = False  # a part of it died
+        self.parts = Parts(self.stop)
         self._line: socket.socket | None = None
 
     def stop(self) -> None:
@@ -87,8 +85,8 @@ class Service:
             await self.gateway.link_listener.start()
         if self._snapshot_file is None:
             self._join_brain()
-        self._start(self._sweep())
-        self._start(self._sync())
+        self.parts.start(self._sweep())
+        self.parts.start(self._sync())
         always = self.settings.gateway_trace_always
         connection = TracedConnection if always else ClientConnection
         servers = [
@@ -100,7 +98,7 @@ class Service:
         port = servers[0].sockets[0].getsockname()[1]
         self._log.info("listening", host=self.settings.gateway_host, port=port)
         if self._given.line >= 0:
-            self._start(self._tell_parent(socket.socket(fileno=self._given.line)))
+            self.parts.start(self._tell_parent(socket.socket(fileno=self._given.line)))
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
@@ -142,12 +140,12 @@ class Service:
         shipper = Shipper(gateway, brain, slicer, follower.greet, self._clock, remains)
         self._shipper = shipper
         self._asker = Asker(gateway.limits, brain, self._clock, gateway.boot_id)
-        self._start(self._asker.run())
-        self._start(follower.run())
-        self._start(shipper.run())
+        self.parts.start(self._asker.run())
+        self.parts.start(follower.run())
+        self.parts.start(shipper.run())
         signals = Signals(gateway, brain, self._clock)
         shipper.shipped = signals.counted
-        self._start(signals.run())
+        self.parts.start(signals.run())
 
     async def _finish(self) -> None:
         """Let requests end, cut those that do not, ship what was counted."""
@@ -169,9 +167,7 @@ class Service:
         if self._asker is not None:
             await self._asker.farewell()
         shipped = await self._flush()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.parts.end()
         gateway.spool.close(empty=shipped)
         self._log.info("stopped", usage_shipped=shipped)
 
@@ -208,23 +204,6 @@ class Service:
             if written := self.gateway.spool.unsynced():
                 await asyncio.to_thread(sync, written)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(self._look)
-        self._tasks.append(task)
-
-    def _look(self, task: asyncio.Task[None]) -> None:
-        """Without one of its parts a process would serve on and count nothing, or hear nothing: it
-        ends, and who started it starts it again. What the error says is not told, only where."""
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}:{place.lineno}"
-        self._log.error("part_died", error=type(error).__name__, where=where)
-        self.failed = True
-        self.stop()
-
 
 def read_snapshot(file: Path) -> Snapshot:
     """The snapshot in a file. Raises ``OSError``, or ``BadInput`` that names what is wrong."""
@@ -257,7 +236,7 @@ async def _run(settings: Settings, given: Given) -> int:
     service = Service(settings, clock, SystemIds(clock), given)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
     await serve(service)
-    return 1 if service.failed else 0
+    return 1 if service.parts.failed else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from inference.answering import Lost
 from inference.links import Link, Links
 from inference.relay import DATA, Relay
 from inference.snapshot import Deployment
+from inference.sse import DECODE_ERRORS
 
 WAIT_SECONDS_MAX = 1.0
 _OWN_FIELDS = frozenset(("id", "object", "created", "owned_by", "parent"))
@@ -89,7 +90,7 @@ async def _ask(deployment: Deployment[Links]) -> None:
             question.stop()
         try:
             cards = msgspec.json.decode(content, type=_List).data
-        except ValueError:
+        except DECODE_ERRORS:
             continue
         wanted = replica.row.upstream_model or deployment.row.model
         card = next((card for card in cards if card.get("id") == wanted), None)

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -46,6 +47,41 @@ def log_json() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+class Parts:
+    """What runs beside a service for as long as it lasts.
+
+    Without one of them a process would serve on and count nothing, or hear nothing: where one dies
+    ``stop`` is called, and who started the process starts it again. What the error says is not
+    told, only where it was.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self.failed = False
+        self._stop = stop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._look)
+        self._tasks.append(task)
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _look(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        log = structlog.get_logger("inference")
+        log.error("part_died", error=type(error).__name__, where=where)
+        self.failed = True
+        self._stop()
 
 
 async def serve(service: Service) -> None:

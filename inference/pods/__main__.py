@@ -22,16 +22,17 @@ def main() -> int:
         return 2
     log_json()
     try:
-        uvloop.run(_run(settings))
+        return uvloop.run(_run(settings))
     except (OSError, GanglionError) as error:
         sys.stderr.write(f"The front of pods cannot start: {error}\n")
         return 1
-    return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings) -> int:
     clock = SystemClock()
-    await serve(Service(settings, clock, SystemIds(clock)))
+    service = Service(settings, clock, SystemIds(clock))
+    await serve(service)
+    return 1 if service.parts.failed else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Coroutine
 
 import structlog
 
@@ -16,6 +15,7 @@ from inference.pods.front import SWEEP_SECONDS, Front
 from inference.pods.proxy import ClientConnection
 from inference.pods.settings import Settings
 from inference.pods.table import Pods
+from inference.process import Parts
 from kernel.clock import NS, Clock
 from kernel.errors import BadInput
 from kernel.ids import BootId, Ids
@@ -34,8 +34,8 @@ class Service:
         self.links = LinkListener(self._boot_id, terms(settings), clock)
         self.front = Front(settings, clock, Pods(), self.links)
         self.front.link_gauges = self.links.gauges
-        self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
+        self.parts = Parts(self.stop)
         self._log = structlog.get_logger("inference.pods")
 
     def stop(self) -> None:
@@ -55,8 +55,8 @@ class Service:
         )
         shells = await ssh.listen(front)
         brain = Brain(settings.brain_url, settings.gateway_token)
-        self._start(Follower(front, brain, self.links, self._boot_id).run())
-        self._start(self._sweep())
+        self.parts.start(Follower(front, brain, self.links, self._boot_id).run())
+        self.parts.start(self._sweep())
         self._log.info(
             "listening",
             host=settings.pod_front_host,
@@ -87,18 +87,13 @@ class Service:
             connection.cut()
         await clock.sleep(0)
         await self.links.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.parts.end()
         self._log.info("stopped")
 
     async def _sweep(self) -> None:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             self.front.sweep()
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
 
 
 def terms(settings: Settings) -> LinkTerms:

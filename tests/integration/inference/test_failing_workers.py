@@ -214,3 +214,26 @@ async def test_a_long_plain_answer_that_is_cut_looks_cut(start_gateway: StartGat
         _, content = await post(gateway.url, {"model": "m"})
         assert content.endswith(b"<cut>")
         await until(lambda: [one.end for one in gateway.segments()] == [SegmentEnd.FAILED])
+
+
+NONSENSE = {
+    "no JSON": b"no JSON",
+    "no list": b"{}",
+    "nothing": b'{"data":[]}',
+    "too deep": b'{"data":[{"id":"m","x":%b%b}]}' % (b"[" * 5000, b"]" * 5000),
+    "too large": b'{"data":[{"id":"m","x":1e999}]}',
+    "no text": b'{"data":[{"id":"m","x":"\xff"}]}',
+}
+
+
+@pytest.mark.parametrize("listed", NONSENSE.values(), ids=NONSENSE)
+async def test_a_worker_that_lists_nonsense_spoils_no_list(
+    start_gateway: StartGateway, listed: bytes
+) -> None:
+    async with scripted_worker([answer(listed)]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
+            found = (await client.get(f"{gateway.url}/v1/models", timeout=10)).json()
+        assert [one["id"] for one in found["data"]] == ["m"]
+        assert gateway.stop() == 0
+    assert "Traceback" not in gateway.log.read_text()

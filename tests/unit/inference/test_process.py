@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inference.pods import settings as front
-from inference.process import load
+from inference.process import Parts, load
 from inference.settings import read
 from tests.support.shared import ROOT
 
@@ -80,3 +81,35 @@ def test_a_gateway_loads_nothing_that_it_does_not_use() -> None:
     )
     unwanted = {"pydantic", "pydantic_settings", "rich", "greenlet", "fastapi", "httpx", "yaml"}
     assert unwanted & set(loaded.stdout.split()) == set()
+
+
+async def test_a_part_that_dies_stops_the_service_and_what_it_said_is_not_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def dies() -> None:
+        raise KeyError("a secret")
+
+    async def ends() -> None:
+        pass
+
+    async def lasts() -> None:
+        await asyncio.Event().wait()
+
+    stopped = asyncio.Event()
+    calm = Parts(stopped.set)
+    calm.start(ends())
+    calm.start(lasts())
+    await asyncio.sleep(0)
+    await calm.end()
+    assert (calm.failed, stopped.is_set()) == (False, False)
+
+    parts = Parts(stopped.set)
+    parts.start(lasts())
+    parts.start(dies())
+    await asyncio.wait_for(stopped.wait(), 5)
+    await parts.end()
+    assert parts.failed
+    said = capsys.readouterr()
+    assert "part_died" in said.out + said.err
+    assert "KeyError" in said.out + said.err
+    assert "a secret" not in said.out + said.err
