@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
-from inference.errors import words_of
 from inference.realtime import events
 from inference.realtime.caller import Caller
 from inference.realtime.conversation import ASSISTANT, SYSTEM, USER, Conversation, Item
@@ -192,8 +191,7 @@ class Agent(Session):
         error = error or words.failure(TRANSCRIPTION)
         if error is not None:
             self._wish = None
-            told = {"type": error.openai_type, "code": error.error_code, "message": words_of(error)}
-            self._send(f"{_WRITTEN}.failed", error=told, **place)
+            self._send(f"{_WRITTEN}.failed", error=events.said_of(error), **place)
             self._failed(error)
             return
         item.text = words.text.strip()

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from inference.errors import words_of
+from inference.errors import WorkerRefused, words_of
 from inference.realtime.outlet import Event
 from kernel.errors import GanglionError, Malformed, NotFound
 
@@ -109,13 +109,13 @@ def unknown(kind: str) -> GanglionError:
     return NotFound(f"Events of type {kind[:80]!r} are not served here.", code="unknown_event")
 
 
+def said_of(error: GanglionError) -> Event:
+    """What is told of it wherever an event has an ``error``; a worker's refusal in its words."""
+    code = "worker_refused" if isinstance(error, WorkerRefused) else error.error_code
+    return {"type": error.openai_type, "code": code, "message": words_of(error)}
+
+
 def error_event(error: GanglionError, event_id: str | None, own_id: str) -> Event:
     """An ``error`` event; ``event_id`` is the client's event that caused it."""
-    told: Event = {
-        "type": error.openai_type,
-        "code": error.error_code,
-        "message": words_of(error),
-        "param": error.param,
-        "event_id": event_id,
-    }
+    told = {**said_of(error), "param": error.param, "event_id": event_id}
     return {"type": "error", "event_id": own_id, "error": told}

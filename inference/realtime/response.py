@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.errors import words_of
+from inference.realtime import events
 from inference.realtime.caller import Caller
 from inference.realtime.conversation import Item
 from inference.realtime.leg import CHAT, SPEECH, Leg
@@ -253,9 +253,5 @@ def _details(status: str, reason: str | None, error: GanglionError | None) -> Ev
     if reason is not None:
         details["reason"] = reason
     if error is not None:
-        details["error"] = {
-            "type": error.openai_type,
-            "code": error.error_code,
-            "message": words_of(error),
-        }
+        details["error"] = events.said_of(error)
     return details

@@ -108,6 +108,7 @@ def read(
     if form not in FORMATS:
         raise bad_field("literal_error", "response_format", "Input should be 'json'", form)
     _check_format(form, stream, limits)
+    _check_language(fields.get("language", "en"))
     seconds = duration(file)
     longest = fields.get("max_completion_tokens", "")
     tokens_max = int(longest) if longest.isdecimal() else limits.max_model_len
@@ -149,6 +150,12 @@ def _check_format(form: str, stream: bool, limits: Limits) -> None:
         raise Refusal(message, param=None)
     if form == "verbose_json" and stream:
         raise Refusal(f"{form} format doesn't support streaming case", param=None)
+
+
+def _check_language(language: str) -> None:
+    """By its length alone: vLLM knows the hundred codes of Whisper, of two or three letters."""
+    if len(language) not in (2, 3):
+        raise Refusal(f"Unsupported language: {language!r}.", param=None)
 
 
 def _whole(job: Job, task: Task) -> Body:

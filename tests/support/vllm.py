@@ -1,5 +1,5 @@
 """A real vLLM on the CPU with a tiny random model: ``vllm_server``, ``vllm_embedding_server`` and,
-for long tests alone, ``vllm_speech_server``.
+for long tests alone, ``vllm_speech_server`` and ``mortal_vllm``, which a test may kill.
 
 One server of each kind lives in a run, started by whichever xdist worker asks first. A test that
 asks for one has it for itself until its end, so that it may look at counters and gauges. In between
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,13 @@ from tests.support.shared import ROOT, RUN_PID, locked
 from tools import parts
 
 PRODUCTS = {"installation", "product"}
-SERVER_FIXTURES = {"vllm_server", "vllm_embedding_server", "vllm_speech_server"}
+SERVER_FIXTURES = {"vllm_server", "vllm_embedding_server", "vllm_speech_server", "mortal_vllm"}
+ENDLESS = (
+    *("--max-num-seqs", "8", "--override-generation-config", '{"temperature": 0}'),
+    *("--max-model-len", "65536", "--hf-overrides", '{"max_position_embeddings": 65536}'),
+    *("--kv-cache-memory-bytes", str(256 << 20)),
+)
+ENGINE = "VLLM::Engine"  # how its process calls itself, in as many letters as Linux keeps
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,17 @@ class VllmServer:
     max_model_len: int
     start_seconds: float
     log: Path
+    group: int  # of its processes
+
+    def kill_engine(self) -> None:
+        """Its engine dies, as one does that the kernel kills for its memory; its API is left."""
+        [engine] = [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/comm")
+            if path.read_text().startswith(ENGINE)
+            and os.getpgid(int(path.parent.name)) == self.group
+        ]
+        os.kill(engine, signal.SIGKILL)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -76,6 +93,16 @@ def vllm_speech_server(run_folder: Path) -> Iterator[VllmServer]:
         yield server
 
 
+@pytest.fixture
+def mortal_vllm(tmp_path: Path) -> Iterator[VllmServer]:
+    """``tiny-random`` in a server of the test's own, to be killed: eight answers at once, each the
+    likeliest, which go on for as long as they may, and that is long."""
+    with _mine("tiny-random", tmp_path, *ENDLESS) as server:
+        yield server
+        with suppress(ProcessLookupError):
+            os.killpg(server.group, signal.SIGKILL)
+
+
 def need_vllm() -> None:
     """Skip with the reason when vLLM is not here; fail when the run requires real parts."""
     reason = parts.why_missing("vllm")
@@ -86,28 +113,31 @@ def need_vllm() -> None:
 
 
 @contextmanager
-def _mine(model: str, folder: Path) -> Iterator[VllmServer]:
+def _mine(model: str, folder: Path, *switches: str) -> Iterator[VllmServer]:
     need_vllm()
     with locked(folder, model):
         facts = folder / f"{model}.json"
         if not facts.exists():
-            _start_keeper(model, folder, facts)
+            _start_keeper(model, folder, facts, switches)
         known = json.loads(facts.read_text())
-        log, seconds = Path(known["log"]), known["start_seconds"]
-        os.killpg(known["group"], signal.SIGCONT)
+        log, group = Path(known["log"]), known["group"]
+        context, seconds = vllm_keeper.CONTEXTS[model], known["start_seconds"]
+        os.killpg(group, signal.SIGCONT)
         try:
-            yield VllmServer(known["url"], model, vllm_keeper.CONTEXTS[model], seconds, log)
+            yield VllmServer(known["url"], model, context, seconds, log, group)
         finally:
-            os.killpg(known["group"], signal.SIGSTOP)
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGSTOP)
 
 
-def _start_keeper(model: str, folder: Path, facts: Path) -> None:
+def _start_keeper(model: str, folder: Path, facts: Path, switches: tuple[str, ...]) -> None:
     failed = folder / f"{model}.failed"
     if failed.exists():
         pytest.fail(f"vLLM did not start before in this run: {failed.read_text()}", pytrace=False)
+    program = (sys.executable, "-m", vllm_keeper.__name__)
     with (folder / f"{model}-keeper.log").open("wb") as log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", vllm_keeper.__name__, model, str(folder), os.environ[RUN_PID]],
+            [*program, model, str(folder), os.environ[RUN_PID], *switches],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,4 +1,5 @@
-"""Keeps one vLLM for a whole test run: ``python -m tests.support.vllm_keeper MODEL FOLDER PID``.
+"""Keeps one vLLM for a whole test run:
+``python -m tests.support.vllm_keeper MODEL FOLDER PID [SWITCH …]``.
 
 Its own process, because the xdist worker that asks first may end first. It writes the server's
 address to FOLDER/MODEL.json once it is healthy, and ends it when the run's first process (PID)
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,14 +48,14 @@ ENVIRONMENT = {
 }
 
 
-def keep(model: str, folder: Path, pid: int) -> None:
+def keep(model: str, folder: Path, pid: int, switches: Sequence[str] = ()) -> None:
     """Start the server, tell its address, and hold it until ``pid`` ends."""
     watched = os.pidfd_open(pid)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = folder / f"vllm-{model}.log"
     started = time.monotonic()
-    process = _start(model, port, log)
+    process = _start(model, port, log, switches)
     try:
         _until_healthy(url, process, watched)
         seconds = time.monotonic() - started
@@ -66,7 +68,7 @@ def keep(model: str, folder: Path, pid: int) -> None:
         _stop(process)
 
 
-def _start(model: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+def _start(model: str, port: int, log: Path, switches: Sequence[str]) -> subprocess.Popen[bytes]:
     command = [str(vllm_part.HOME / "bin" / "vllm"), "serve", str(vllm_part.MODELS / model)]
     command += ["--served-model-name", model, "--host", "127.0.0.1", "--port", str(port)]
     command += [
@@ -78,7 +80,7 @@ def _start(model: str, port: int, log: Path) -> subprocess.Popen[bytes]:
         "4",
     ]
     command += ["--enforce-eager", "--kv-cache-memory-bytes", "33554432"]
-    command += ["--enable-server-load-tracking", *SWITCHES[model]]
+    command += ["--enable-server-load-tracking", *SWITCHES[model], *switches]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
     path = f"{vllm_part.HOME / 'bin'}:{os.environ.get('PATH', '')}"
     with log.open("wb") as sink:
@@ -121,4 +123,4 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    keep(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    keep(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -84,7 +84,7 @@ async def main() -> None:
     for step in PLAN["steps"]:
         print(json.dumps({"route": step["route"], "case": step["case"], **await facts(step)}))
     model = PLAN["steps"][0]["body"]["model"]
-    for route in KINDS:
+    for route in KINDS if PLAN["further"] else ():
         told = await further(route, model)
         print(json.dumps({"route": route, "case": "further", "raised": [], "told": told}))
 

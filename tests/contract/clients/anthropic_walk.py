@@ -31,6 +31,10 @@ class Walk:
 
 def _call(client: anthropic.Anthropic, step: dict[str, Any]) -> int:
     body = dict(step["body"])
+    if step["route"] == "models":
+        if "model" in body:
+            return len(client.models.retrieve(body["model"]).id)
+        return len(client.models.list().data)
     more: dict[str, Any] = {"extra_body": {"user": body.pop("user")}} if "user" in body else {}
     if step["route"] == "count_tokens":
         return client.messages.count_tokens(**body, **more).input_tokens

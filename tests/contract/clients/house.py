@@ -72,10 +72,11 @@ class Served:
 
 @dataclass
 class House:
-    """``plan_for`` a client is what it walks here."""
+    """``plan_for`` a client is what it walks here. ``impatient`` waits for a worker's first byte
+    only shortly."""
 
-    url: str
-    impatient_url: str
+    gateway: Gateway
+    impatient: Gateway
     workers: tuple[Served, ...]
 
     def plan_for(self, client: str, routes: Iterable[str]) -> Plan:
@@ -87,7 +88,10 @@ class House:
             if route in worker.routes
             for step in plan.steps(client, route, worker.name)
         ]
-        return Plan(self.url, self.impatient_url, KEYS, steps)
+        return self.plan_of(steps)
+
+    def plan_of(self, steps: list[plan.Step], *, further: bool = True) -> Plan:
+        return Plan(self.gateway.url, self.impatient.url, KEYS, steps, further)
 
 
 @contextmanager
@@ -100,7 +104,7 @@ def house(folder: Path, clients: Iterable[str], *workers: Served) -> Iterator[Ho
         patient = _launched(stack, folder / "patient", rows)
         impatient = _launched(stack, folder / "impatient", rows, gateway_first_byte_seconds_max=0.1)
         _spend(patient, workers[0])
-        yield House(patient.url, impatient.url, workers)
+        yield House(patient, impatient, workers)
 
 
 @contextmanager
@@ -250,12 +254,15 @@ def _launched(stack: ExitStack, folder: Path, rows: Snapshot, **settings: Any) -
 
 
 def _spend(gateway: Gateway, worker: Served) -> None:
-    """A key with one token a minute is in debt for a long while after its first answer."""
-    path = plan.PATHS[worker.routes[0]]
+    """A key with one token a minute is in debt for a long while after its first answer. Of a sound
+    real vLLM tells tokens in a stream alone, and seconds in a plain answer."""
+    route = worker.routes[0]
+    path = plan.PATHS[route]
+    asked: dict[str, Any] = {"json": {"model": worker.name, **plan.BODIES[route]}}
     told = httpx.post(
         f"{gateway.url}{path}",
         headers={"authorization": f"Bearer {KEYS[plan.SPENT]}"},
         timeout=SECONDS_MAX,
-        **request(path, worker.name),
+        **(request(path, worker.name, stream=True) if route in plan.SOUNDS else asked),
     )
     assert told.status_code == 200, told.text

@@ -79,6 +79,8 @@ def main() -> None:
     for step in PLAN["steps"]:
         found = facts_of(lambda step=step: call(step))
         print(json.dumps({"route": step["route"], "case": step["case"], **found}))
+    if not PLAN["further"]:
+        return
     model = PLAN["steps"][0]["body"]["model"]
     print(json.dumps({"route": "chat", "case": "further", "raised": [], "told": further(model)}))
 

@@ -20,6 +20,7 @@ HEAR, TRANSLATE, MODELS = "transcriptions", "translations", "models"
 TEXT = (CHAT, COMPLETIONS, RESPONSES, MESSAGES_ROUTE, COUNT)
 POOLED = (EMBEDDINGS, RERANK, SCORE)
 SOUNDS = (HEAR, TRANSLATE)
+REAL = (*TEXT, *POOLED, *SOUNDS, MODELS)  # what a real vLLM serves of these
 STREAMED = (CHAT, COMPLETIONS, RESPONSES, MESSAGES_ROUTE, HEAR)
 
 # Keys by what is the matter with them.
@@ -41,7 +42,8 @@ PATHS = {
     MODELS: "/v1/models",
 }
 HUGE_BYTES = 120_000  # above what the gateway in front takes
-WHOLE, FIRST, STREAM, CUT = "whole", "first", "stream", "cut"
+WHOLE, ONE, FIRST, STREAM, CUT = "whole", "one", "first", "stream", "cut"
+DOWN = "down"  # any status that says that the worker failed
 STATUSES = (400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504)
 
 RANKED = {"query": "a", "documents": ["b", "c"]}
@@ -114,6 +116,7 @@ class Plan:
     impatient_url: str
     keys: dict[str, str]
     steps: list[Step] = field(default_factory=list)
+    further: bool = True  # what the client can do beside the steps is shown too
 
     def told(self) -> dict[str, Any]:
         """As a walk reads it."""
@@ -130,7 +133,8 @@ def steps(client: str, route: str, model: str = SERVED) -> list[Step]:
     if route == MODELS:
         keys = {WHOLE: GOOD, "401": WRONG, "403": NARROW}
         listed = [Step(route, case, key, {}) for case, key in keys.items()]
-        return [*listed, Step(route, "404", GOOD, {"model": UNKNOWN})]
+        one, none = ({"model": name} for name in (model, UNKNOWN))
+        return [*listed, Step(route, ONE, GOOD, one), Step(route, "404", GOOD, none)]
     plain = {"model": model, **BODIES[route]}
     found = [
         Step(route, WHOLE, GOOD, plain),

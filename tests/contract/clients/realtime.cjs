@@ -32,7 +32,7 @@ realtime.on("error", (error) => {
 });
 realtime.on("session.created", () => realtime.send({ type: "session.update", session: talk.session }));
 realtime.on("session.updated", next);
-realtime.on("response.done", next);
+if (talk.until !== "error") realtime.on("response.done", next); // its error comes after it
 realtime.socket.on("unexpected-response", (_, response) => {
   say({ type: "refused", status: response.statusCode });
   process.exit(0);

@@ -40,13 +40,18 @@ def gateway(quick_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -
 
 
 async def node_talks(
-    gateway: Gateway, folder: Path, *sounds: bytes, key: str = KEY, **terms: Any
+    gateway: Gateway,
+    folder: Path,
+    *sounds: bytes,
+    key: str = KEY,
+    model: str = MIND,
+    **terms: Any,
 ) -> list[Event]:
     """What the client for Node saw while it said these turns, one after another's answer."""
     asked = {"session": session(), "turns": [base(one) for one in sounds], **terms}
     async with tls_front(gateway.port, folder) as front:
         process = await asyncio.create_subprocess_exec(
-            *(str(node_part.NODE), str(SCRIPT), f"{front.url}/v1", key, MIND),
+            *(str(node_part.NODE), str(SCRIPT), f"{front.url}/v1", key, model),
             env={
                 "NODE_PATH": str(node_part.MODULES),
                 "NODE_EXTRA_CA_CERTS": str(front.certificate),

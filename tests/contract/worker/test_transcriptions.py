@@ -54,8 +54,9 @@ def test_a_translation_has_words_alone(hearing_worker: Worker) -> None:
         ({"model": "nope"}, openai.NotFoundError),
         ({"file": ("a.wav", b"no sound")}, openai.BadRequestError),
         ({"response_format": "srt"}, openai.BadRequestError),
+        ({"language": "nowhere"}, openai.BadRequestError),
     ],
-    ids=["model", "sound", "format"],
+    ids=["model", "sound", "format", "language"],
 )
 def test_a_bad_request_raises_the_clients_own_class(
     hearing_worker: Worker, changed: dict[str, Any], kind: type[openai.APIStatusError]
