@@ -37,7 +37,7 @@ LISTENS = {
     "agents": RESPONSES,
     "anthropic": MESSAGES_ROUTE,
 }
-TOKENS = 30_000  # a minute of work
+TOKENS = 12_000  # half a minute of work
 pytestmark = pytest.mark.long
 
 
