@@ -6,6 +6,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.contract.clients import plan
@@ -142,4 +143,6 @@ def all_listen(made: House, walks: dict[str, Future[Table]]) -> bool:
     over = {client: walk.result() for client, walk in walks.items() if walk.done()}
     if over:
         pytest.fail(f"over before the engine died: {over}")
-    return made.gateway.metric("ganglion_gateway_first_content_seconds_count") == len(walks)
+    page = httpx.get(f"{made.workers[0].url}/metrics", timeout=10).text
+    running = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running{")]
+    return float(running[0].rsplit(" ", 1)[1]) == len(walks)
