@@ -124,7 +124,8 @@ class EventStream(Events):
             return
         if self.usage is not None and told.prompt is None:  # told at the start of a message
             told.prompt_tokens = self.usage.prompt
-        if told.completion or found.type in self._grammar.end | {self._grammar.reason}:
+        last = found.type in self._grammar.end | {self._grammar.reason}
+        if told.completion or (last and told.completion is not None):
             self.chunks_since_usage = 0
         self.usage = told
 

@@ -171,8 +171,7 @@ class Exchange(Queued):
         try:
             gateway.spool.opened(residence)
         except GanglionError as error:
-            link.drop()
-            self._leave(SegmentEnd.FAILED, error.status)
+            self._abort(SegmentEnd.FAILED, error.status)
             self._fail(error)
             return
         self.residence = residence
@@ -181,7 +180,7 @@ class Exchange(Queued):
         self._deadline_ns = now_ns + gateway.first_byte_ns
         link.send(self._request)
         if ask.stream:
-            link.hurry(gateway.ahead)
+            link.hurry()
 
     def answer_whole(self, status: int, kind: bytes, retry_after: bytes, content: bytes) -> None:
         self._link = None
@@ -251,7 +250,7 @@ class Exchange(Queued):
         self._client.begin(self._answer, content, self.request_id + self.terms)
         send = self._client.chunks()
         if isinstance(self._stream, SseStream) and send is not None:
-            self._relay = Relay(self._stream, send, gateway.ahead.look)
+            self._relay = Relay(self._stream, send)
 
     def _judge(self, content: bytes) -> None:
         """The worker's part is over, one way or another."""
@@ -285,7 +284,8 @@ class Exchange(Queued):
         now_ns = self._served(tokens)
         if self._flowing and self._stream is not None:
             self._gateway.metrics.flowed(self._route.name, self._flowing, now_ns, tokens[1])
-        if not self._flowing:
+        if not self._flowing:  # it came in one read
+            self._gateway.metrics.began(self._route.name, (now_ns - self._started_ns) / NS)
             self._client.begin(self._answer, content, self.request_id + self.terms)
             content = b""
         self._client.last(content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from inference.ahead import Ahead
 from inference.idempotency import MemoryDesk, Replays
 from inference.limits import Limits
 from inference.limits.address import networks
@@ -13,6 +12,7 @@ from inference.link_reverse import ReverseLinks
 from inference.links import Links
 from inference.meter import Residence, Target
 from inference.metrics import Metrics
+from inference.reading import Reading
 from inference.requests import RequestIds
 from inference.route import Replica, weigh
 from inference.settings import Settings
@@ -83,7 +83,7 @@ class Gateway:
         self.wall_ns = clock.now_ns()  # as of the last sweep
         self._clock = clock
         self.metrics = Metrics()
-        self.ahead = Ahead()
+        self.reading = Reading()
         self.link_listener = LinkListener(self.boot_id, settings.link_terms(), clock)
         self.tables: Tables[Links] = Tables(self._make_links, self._retire_links)
         self.exchanges: set[Exchange] = set()
@@ -231,10 +231,16 @@ class Gateway:
     def _make_links(self, row: ReplicaRow) -> Links:
         seconds_max = self.settings.gateway_connect_seconds_max
         if row.link.kind != REVERSE:
-            return Links(row.link, connect_seconds_max=seconds_max)
+            return Links(row.link, self.reading, connect_seconds_max=seconds_max)
         lease = self.link_listener.expect(row.lease_id, row.epoch, row.link.key)
         lease.linked = lambda: self._linked(row.replica_id)
-        return ReverseLinks(row.link, lease, connect_seconds_max=seconds_max, now_ns=self.now_ns)
+        return ReverseLinks(
+            row.link,
+            self.reading,
+            lease,
+            connect_seconds_max=seconds_max,
+            now_ns=self.now_ns,
+        )
 
     def _retire_links(self, row: ReplicaRow, links: Links, superseded: bool) -> None:
         links.close()

@@ -10,6 +10,7 @@ from inference.answering import Answering, Lost
 from inference.link_fate import Told
 from inference.link_lease import LeaseLinks, Shelf
 from inference.links import Link, Links
+from inference.reading import Reading
 from kernel.clock import NS
 from kernel.wire.gateway import LinkRow
 from kernel.wire.links import WORKER
@@ -24,12 +25,13 @@ class ReverseLinks(Links):
     def __init__(
         self,
         row: LinkRow,
+        reading: Reading,
         lease: LeaseLinks,
         *,
         connect_seconds_max: float,
         now_ns: Callable[[], int],
     ) -> None:
-        super().__init__(row, connect_seconds_max=connect_seconds_max)
+        super().__init__(row, reading, connect_seconds_max=connect_seconds_max)
         self._lease = lease
         self._shelf: Shelf = lease.shelf(WORKER)
         self._wait_ns = round(connect_seconds_max * NS)

@@ -7,11 +7,11 @@ from typing import cast
 
 import httptools
 
-from inference.ahead import EVERY, Ahead
 from inference.answering import Answering, Flow, Lost
 from inference.beginnings import Beginnings
 from inference.chunks import unframed
-from inference.relay import PLAIN, Relay, data_start
+from inference.reading import Reader, Reading, stop
+from inference.relay import Relay, data_start
 from kernel.wire.gateway import LinkRow
 
 LOOPBACK = "127.0.0.1"
@@ -24,8 +24,9 @@ _WANTED = frozenset((b"content-type", b"content-length", b"transfer-encoding", b
 class Links:
     """All connections to one worker. ``borrow`` takes an idle one, or dials."""
 
-    def __init__(self, row: LinkRow, *, connect_seconds_max: float) -> None:
+    def __init__(self, row: LinkRow, reading: Reading, *, connect_seconds_max: float) -> None:
         self.port = row.port
+        self.reading = reading
         self._connect_seconds_max = connect_seconds_max
         self._idle: list[Link] = []
         self._tails: set[Link] = set()
@@ -107,7 +108,7 @@ class Links:
         exchange.link_ready(link)
 
 
-class Link(asyncio.Protocol):
+class Link(Reader):
     """One connection. Between exchanges it lies in its ``Links``; nothing may come then."""
 
     __slots__ = (
@@ -124,7 +125,6 @@ class Link(asyncio.Protocol):
         "_links",
         "_parser",
         "_parts",
-        "_relay",
         "_retry_after",
         "_size",
         "_status",
@@ -134,6 +134,7 @@ class Link(asyncio.Protocol):
         "exchange",
         "flow",
         "idle_since_ns",
+        "relay",
         "used",
     )
 
@@ -153,7 +154,7 @@ class Link(asyncio.Protocol):
         self._interim = False
         self._begun = False  # the exchange was told of the head, and gets the body as it comes
         self._between = False  # what was read ends between two chunks
-        self._relay: Relay | None = None  # while it does
+        self.relay: Relay | None = None  # while it does
         self._unread = b""  # the answer's head, where the parser has seen nothing of the answer
         self._status = 0
         self._expect()
@@ -165,10 +166,10 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(request)
 
-    def hurry(self, ahead: Ahead) -> None:
+    def hurry(self) -> None:
         """The first words of the answer are to go before the chunks of others."""
         if self._transport is not None:
-            ahead.expect(self, self._transport)
+            self._links.reading.expect(self._transport)
 
     def more(self, content: bytes) -> None:
         """The next piece of a request whose beginning was sent."""
@@ -190,7 +191,7 @@ class Link(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once; a worker that still works for this exchange sees the abort."""
-        self.exchange = self._relay = self.flow = None
+        self.exchange = self.relay = self.flow = None
         self._dropped = True
         if self._transport is not None:
             self._transport.abort()
@@ -198,22 +199,15 @@ class Link(asyncio.Protocol):
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        given = cast(asyncio.Transport, transport)
+        self._transport = self._links.reading.worker(self, given)
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, received: bytes) -> None:
-        relay = self._relay
-        if relay is not None:  # the usual case, in as few steps as can be
-            start, size = relay.frames[len(received)]
-            text = received.removeprefix(start).removesuffix(relay.tail)
-            if len(text) == size and not text.translate(None, PLAIN):
-                stream = relay.stream
-                chunks = stream.chunks_since_usage = stream.chunks_since_usage + 1
-                send = relay.send  # (``relay.send(...)`` looks for a method first)
-                send(received)
-                if not chunks % EVERY:
-                    relay.look()
-                return
+        relay = self.relay
+        if relay is not None and relay.like(received):
+            relay.send(received)
+            return
         exchange = self.exchange
         if exchange is not None and not self._answered:
             known = self._known
@@ -239,12 +233,12 @@ class Link(asyncio.Protocol):
         exchange = self.exchange
         at = data_start(received)
         if at and exchange is not None:
-            self._relay = exchange.answer_event(received, at)
+            self.relay = exchange.answer_event(received, at)
             return True
         found = unframed(received)
         if found is None or (found[1] and not self._unread):  # it saw the head, and is to see this
             return False
-        self._relay = None
+        self.relay = None
         content, self._complete = found
         if content and exchange is not None:
             exchange.answer_body(content)
@@ -260,7 +254,7 @@ class Link(asyncio.Protocol):
     def _parse(self, received: bytes) -> None:
         if self._parser is None:
             return
-        self._between, self._relay = False, None
+        self._between, self.relay = False, None
         if self.exchange is None and (self._complete or not self._answered):
             self.drop()  # nobody asked for this
             return
@@ -308,6 +302,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._links.forget(self)
+        stop(self._transport)
         self._transport = None
         self._parser = None
         self._lose(Lost.STALE if self.used and not self._answered else Lost.CLOSED)

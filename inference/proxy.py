@@ -19,6 +19,7 @@ from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of, too_large
 from inference.outlet import Outlet
 from inference.pages import Pages
+from inference.reading import Reader, give_back, stop
 from inference.repeats import Repeats
 from inference.routes import INFERENCE, SOCKET, Route
 from inference.upload import UploadExchange
@@ -28,12 +29,11 @@ from kernel.wire.gateway import KeyRow
 QUEUE_MAX = 8
 
 
-class ClientConnection(Outlet, asyncio.Protocol):
+class ClientConnection(Outlet, Reader):
     """One connection from a client."""
 
     __slots__ = (
         "_clogged",
-        "_descriptor",
         "_garbled",
         "_head_bytes",
         "_in_head",
@@ -67,10 +67,9 @@ class ClientConnection(Outlet, asyncio.Protocol):
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
         gateway = self._gateway
+        self._transport = gateway.reading.client(self, cast(asyncio.Transport, transport))
         gateway.connections.add(self)
-        self._descriptor = gateway.ahead.watch(self, self._transport)
         self.deadline_ns = gateway.tick_ns + gateway.head_ns
         if len(gateway.connections) > gateway.settings.gateway_connections_max:
             busy = Unavailable("Too many connections; try again.", retry_after=1)
@@ -113,7 +112,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gateway.connections.discard(self)
-        self._gateway.ahead.forget(self._descriptor)
+        stop(self._transport)
         self._transport = None
         exchange, self._exchange = self._exchange, None
         self._queue.clear()
@@ -283,8 +282,7 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
             self._current = self._transport = None
             self._gateway.connections.discard(self)
-            self._gateway.ahead.forget(self._descriptor)
-            take_over(self._gateway, transport, request, rest)
+            take_over(self._gateway, give_back(transport), request, rest)
 
     def _decline(self, rest: bytes) -> None:
         """Another protocol was offered (HTTP/2, by Java's client) and need not be taken: what was

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from inference.errors import WorkerError
 
 EVENT_BYTES_MAX = 8 << 20
 HELD_BYTES_MAX = 256 << 10
+TOKENS_MAX = 1 << 40  # of one request; a bill and a limit are reckoned by what is believed
 _FIELD_NAMES = (b"data", b"event", b"id", b"retry")
 DECODE_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
@@ -31,20 +33,25 @@ FLOWING = Phase.FLOWING  # looked at for each chunk: a look into an enum class c
 
 
 class Usage(msgspec.Struct):
-    """Token counts; a field that is missing is ``None``, which is not zero."""
+    """Token counts as a worker tells them; ``None``, which is not zero: none that can be."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None  # the same in other dialects
-    output_tokens: int | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    input_tokens: Any = None  # the same in other dialects
+    output_tokens: Any = None
 
     @property
     def prompt(self) -> int | None:
-        return self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+        return _count(self.input_tokens if self.prompt_tokens is None else self.prompt_tokens)
 
     @property
     def completion(self) -> int | None:
-        return self.output_tokens if self.completion_tokens is None else self.completion_tokens
+        told = self.completion_tokens
+        return _count(self.output_tokens if told is None else told)
+
+
+def _count(told: Any) -> int | None:
+    return told if type(told) is int and 0 <= told <= TOKENS_MAX else None
 
 
 class Events(ABC):

@@ -136,7 +136,8 @@ class SseStream(Events):
         if usage is not UNSET:
             if isinstance(usage, Usage):
                 self.usage = usage
-                self.chunks_since_usage = 0
+                if usage.completion is not None:
+                    self.chunks_since_usage = 0
                 if not self._show_usage and not choices:
                     return
             if not self._show_usage:

@@ -91,7 +91,7 @@ async def test_a_worker_that_does_not_tell_is_asked_again_and_serves_on(
 async def test_a_worker_that_tells_of_too_many_tokens_silences_nobody(
     start_gateway: StartGateway,
 ) -> None:
-    lie = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":100000000000000000}}'
+    lie = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1000000000000}}'
     async with scripted_worker([answer(lie)]) as worker:
         tables = snapshot(worker.port, scaled=True)
         async with brain_double(tables) as brain:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from inference.answering import Lost
 from inference.links import Link, Links
+from inference.reading import Reading
 from inference.relay import Relay
 from inference.stream import SseStream
 from kernel.wire.gateway import LinkRow
@@ -65,10 +66,12 @@ class Wire:
 
     def abort(self) -> None: ...
 
+    def get_extra_info(self, name: str) -> None: ...
+
 
 def heard(cuts: list[bytes], *before: list[bytes]) -> Heard:
     """The last of several answers over one link."""
-    link = Link(Links(LinkRow(port=1), connect_seconds_max=1))
+    link = Link(Links(LinkRow(port=1), Reading(), connect_seconds_max=1))
     link.connection_made(Wire())  # type: ignore[arg-type]
     for answer in (*before, cuts):
         told = link.exchange = Heard()
@@ -103,7 +106,7 @@ def test_any_framing_and_any_cut_give_the_same(
 def test_a_known_head_and_what_is_plainly_framed_need_no_parser() -> None:
     event, last = b"%x\r\n%b\r\n" % (len(EVENT), EVENT), b"0\r\n\r\n"
     whole = [HEAD + event, event, event + event + last]
-    link = Link(Links(LinkRow(port=1), connect_seconds_max=1))
+    link = Link(Links(LinkRow(port=1), Reading(), connect_seconds_max=1))
     link.connection_made(Wire())  # type: ignore[arg-type]
     for answer in (whole, whole):
         told = link.exchange = Heard()

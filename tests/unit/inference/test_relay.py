@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from inference.answering import Lost
 from inference.links import Link, Links
+from inference.reading import Reading
 from inference.relay import DATA, SAMPLES_MAX, Relay
 from inference.stream import SseStream
 from kernel.wire.gateway import LinkRow
@@ -76,6 +77,8 @@ class Wire:
 
     def abort(self) -> None: ...
 
+    def get_extra_info(self, name: str) -> None: ...
+
 
 def framed(event: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
@@ -83,7 +86,7 @@ def framed(event: bytes) -> bytes:
 
 def read(events: list[bytes]) -> Reader:
     reader = Reader()
-    link = Link(Links(LinkRow(port=1), connect_seconds_max=1))
+    link = Link(Links(LinkRow(port=1), Reading(), connect_seconds_max=1))
     link.connection_made(Wire())  # type: ignore[arg-type]
     link.exchange = reader
     link.send(b"")

@@ -1,0 +1,268 @@
+"""The connections of clients and workers are read here, past the event loop, which writes them.
+
+What is new goes before what runs. A worker that decodes for many steps all its streams at once, and
+their chunks come in one burst; an event loop reads connections in the order in which they became
+ready, so a request that comes in the middle would wait for the rest of the burst, and the first
+words of its answer for the next.
+
+And chunks are handled together: some are read, then judged, then written, so that each step finds
+the caches as the same step left them (``What a streamed chunk costs`` in docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from typing import Any
+
+from inference.relay import PLAIN, Relay
+
+READ_BYTES = 4096  # more than most reads find
+MORE_BYTES = 256 * 1024  # where that was filled
+TOGETHER = 16  # connections to workers that are read before what came is judged
+TURNS = 8  # before the event loop has its own
+NEW_MAX = 64  # at one look
+_read = os.read
+_ONCE = select.EPOLLIN | select.EPOLLONESHOT
+
+
+class Reader(asyncio.Protocol):
+    """Who is told what came."""
+
+    relay: Relay | None = None  # what passes chunks on that are like one that was read
+
+
+class Reading:
+    """Of one process."""
+
+    def __init__(self) -> None:
+        self._running = select.epoll()  # connections to workers
+        self._new = select.epoll()  # clients', and workers' whose first words are awaited
+        self._here: dict[int, ReadHere] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def client(self, reader: Reader, transport: asyncio.Transport) -> asyncio.Transport:
+        """What ``reader`` is to use in place of the transport that it was given."""
+        return self._take(reader, transport, self._new)
+
+    def worker(self, reader: Reader, transport: asyncio.Transport) -> asyncio.Transport:
+        """The same for a connection to a worker."""
+        return self._take(reader, transport, self._running)
+
+    def expect(self, transport: asyncio.Transport) -> None:
+        """What comes over it next, from a worker, goes before what runs."""
+        if isinstance(transport, ReadHere) and transport.reading:
+            try:
+                self._new.modify(transport.number, _ONCE)
+            except FileNotFoundError:
+                self._new.register(transport.number, _ONCE)
+
+    def close(self) -> None:
+        """The process ends."""
+        for poll in (self._running, self._new):
+            if self._loop is not None:
+                self._loop.remove_reader(poll.fileno())
+            poll.close()
+
+    def _look(self) -> None:
+        """Clients and workers have something new."""
+        here = self._here
+        for number, _ in self._new.poll(0, NEW_MAX):
+            if number in here:
+                here[number].read()
+
+    def _burst(self) -> None:
+        """Workers have something."""
+        for _ in range(TURNS):
+            ready = self._running.poll(0, TOGETHER)
+            self._pass_on(ready)
+            if len(ready) < TOGETHER:
+                return
+            self._look()
+
+    def _pass_on(self, ready: list[tuple[int, int]]) -> None:
+        """Each step for all: it runs for every chunk of every stream, and costs by its length."""
+        here, came, out = self._here, [], []
+        for number, _ in ready:
+            if number in here:
+                try:
+                    received = _read(number, READ_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    here[number].abort()
+                    continue
+                came.append((here[number], received))
+        for one, received in came:
+            relay = one.reader.relay
+            if relay is not None:
+                start, size = relay.frames[len(received)]
+                text = received.removeprefix(start).removesuffix(relay.tail)
+                if len(text) == size and not text.translate(None, PLAIN):
+                    relay.stream.chunks_since_usage += 1
+                    out.append((relay.send, received))
+                    continue
+            one.take(received)
+        for send, received in out:
+            send(received)
+
+    def _take(
+        self, reader: Reader, transport: asyncio.Transport, poll: select.epoll
+    ) -> asyncio.Transport:
+        number = _descriptor(transport)
+        if number < 0:
+            return transport
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            loop.add_reader(self._running.fileno(), self._burst)
+            loop.add_reader(self._new.fileno(), self._look)
+        here = ReadHere(reader, transport, number, poll, self._here)
+        loop.call_soon(here.begin)  # the event loop starts to read after ``connection_made``
+        return here
+
+
+class ReadHere(asyncio.Transport):
+    """One connection. What it does not do itself the event loop's transport does."""
+
+    __slots__ = (
+        "_given_back",
+        "_here",
+        "_poll",
+        "_transport",
+        "number",
+        "reader",
+        "reading",
+        "write",
+    )
+
+    def __init__(
+        self,
+        reader: Reader,
+        transport: asyncio.Transport,
+        number: int,
+        poll: select.epoll,
+        here: dict[int, ReadHere],
+    ) -> None:
+        self.number = number
+        self.reading = True
+        self._given_back = False
+        self.write = transport.write  # type: ignore[method-assign]  # nothing between
+        self._transport = transport
+        self.reader = reader
+        self._poll = poll
+        self._here = here
+
+    def begin(self) -> None:
+        """From here on bytes come this way."""
+        if self._given_back or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        if self.reading:
+            self._attend()
+
+    def read(self) -> None:
+        """Something came."""
+        try:
+            received = _read(self.number, READ_BYTES)
+        except BlockingIOError:
+            return  # it was read already
+        except OSError:
+            self.abort()
+            return
+        self.take(received)
+
+    def take(self, received: bytes) -> None:
+        """This was read. Nothing: the connection ends."""
+        if len(received) == READ_BYTES:
+            received += _rest(self.number)
+        if not received:
+            self._end()
+            return
+        try:
+            self.reader.data_received(received)
+        except Exception as error:  # said, and the connection ended: as event loops do
+            said = {"message": "data_received failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler({**said, "protocol": self.reader})
+            self.abort()
+
+    def _end(self) -> None:
+        self.stop()
+        if not self.reader.eof_received():
+            self._transport.close()
+
+    def stop(self) -> None:
+        """Read no more. The protocol's ``connection_lost`` calls it at the latest."""
+        self.reading = False
+        if self._here.get(self.number) is self:
+            del self._here[self.number]
+            self._poll.unregister(self.number)
+
+    def give_back(self) -> asyncio.Transport:
+        self.stop()
+        self._given_back = True
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+        return self._transport
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.stop()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self.reading = True
+            self._attend()
+
+    def get_extra_info(self, name: str, default: object = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def write_eof(self) -> None:
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self.stop()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self.stop()
+        self._transport.abort()
+
+    def _attend(self) -> None:
+        if self._here.get(self.number) is not self:
+            self._here[self.number] = self
+            self._poll.register(self.number, select.EPOLLIN)
+
+
+def stop(transport: asyncio.Transport | None) -> None:
+    """The connection is lost: its number may be another's soon."""
+    if isinstance(transport, ReadHere):
+        transport.stop()
+
+
+def give_back(transport: asyncio.Transport) -> asyncio.Transport:
+    """The transport that the event loop gave: it reads on."""
+    return transport.give_back() if isinstance(transport, ReadHere) else transport
+
+
+def _rest(number: int) -> bytes:
+    """Of what takes more than one read; an end is found by the next."""
+    try:
+        return _read(number, MORE_BYTES)
+    except OSError:
+        return b""
+
+
+def _descriptor(transport: asyncio.Transport) -> int:
+    """-1: it is none whose bytes can be read here."""
+    door = transport.get_extra_info("socket")
+    if door is None or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    number: int = door.fileno()
+    return number
