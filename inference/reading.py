@@ -20,10 +20,11 @@ from inference.relay import PLAIN, Relay
 
 READ_BYTES = 4096  # more than most reads find
 MORE_BYTES = 256 * 1024  # where that was filled
-TOGETHER = 16  # connections to workers that are read before what came is judged
-TURNS = 8  # before the event loop has its own
+TOGETHER = 32  # connections to workers that are read before what came is judged
+TURNS = 4  # before the event loop has its own
 NEW_MAX = 64  # at one look
 _read = os.read
+_more_read = bytearray(MORE_BYTES)
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 
 
@@ -176,7 +177,7 @@ class ReadHere(asyncio.Transport):
     def take(self, received: bytes) -> None:
         """This was read. Nothing: the connection ends."""
         if len(received) == READ_BYTES:
-            received += _rest(self.number)
+            received = _more(self.number, received)
         if not received:
             self._end()
             return
@@ -251,12 +252,13 @@ def give_back(transport: asyncio.Transport) -> asyncio.Transport:
     return transport.give_back() if isinstance(transport, ReadHere) else transport
 
 
-def _rest(number: int) -> bytes:
-    """Of what takes more than one read; an end is found by the next."""
+def _more(number: int, received: bytes) -> bytes:
+    """With what else came. An end is found by the next read."""
     try:
-        return _read(number, MORE_BYTES)
+        size = os.readv(number, (_more_read,))
     except OSError:
-        return b""
+        return received
+    return b"".join((received, memoryview(_more_read)[:size]))
 
 
 def _descriptor(transport: asyncio.Transport) -> int:
