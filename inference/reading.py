@@ -59,13 +59,6 @@ class Reading:
             except FileNotFoundError:
                 self._new.register(transport.number, _ONCE)
 
-    def close(self) -> None:
-        """The process ends."""
-        for poll in (self._running, self._new):
-            if self._loop is not None:
-                self._loop.remove_reader(poll.fileno())
-            poll.close()
-
     def _look(self) -> None:
         """Clients and workers have something new."""
         here = self._here

@@ -33,6 +33,7 @@ class Heard(Reader):
     received: bytes = b""
     reads: int = 0
     fails: bool = False
+    hasty: bool = False
     ended: bool = False
     lost: bool = False
     transport: asyncio.Transport = field(init=False)
@@ -43,6 +44,8 @@ class Heard(Reader):
         self.given = transport
         take = self.reading.worker if self.of_worker else self.reading.client
         self.transport = take(self, transport)
+        if self.hasty:
+            give_back(self.transport)
 
     def data_received(self, received: bytes) -> None:
         if self.fails:
@@ -61,10 +64,8 @@ class Heard(Reader):
 
 
 @pytest.fixture
-async def reading() -> AsyncIterator[Reading]:
-    made = Reading()
-    yield made
-    made.close()
+def reading() -> Reading:
+    return Reading()
 
 
 @asynccontextmanager
@@ -204,6 +205,17 @@ async def test_the_event_loop_reads_on_what_is_given_back(
         heard.far.send(b"b")
         await until(lambda: heard.received == b"ab")
         assert heard.given.is_reading()
+        assert not heard.transport.is_reading()
+
+
+@both
+async def test_what_is_given_back_at_once_is_not_taken_again(
+    reading: Reading, of_worker: bool
+) -> None:
+    """A WebSocket is asked for in what came with the connection."""
+    async with standing(reading, of_worker, hasty=True) as heard:
+        heard.far.send(b"a")
+        await until(lambda: heard.received == b"a")
 
 
 async def test_what_is_new_goes_before_what_runs(reading: Reading) -> None:
