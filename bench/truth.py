@@ -150,7 +150,7 @@ async def _tell(load: Load, killer: Killer) -> None:
         await asyncio.sleep(PROGRESS_SECONDS)
         told = load.told
         print(
-            f"  sent {told.sent} kills {killer.killed.total()} broken {told.broken}"
+            f"  sent {told.sent} kills {killer.killed.total()} ({killer.sought}) broken {told.broken}"
             f" refused {told.statuses.total() - told.statuses[200]}",
             file=sys.stderr,
             flush=True,

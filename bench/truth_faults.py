@@ -29,10 +29,12 @@ class Killer:
         self._pids = pids
         self._crew = crew
         self.killed: Counter[str] = Counter()
+        self.sought = ""  # what is to die next
         self.log: list[str] = []
 
     def kill(self, part: str, chance: Random) -> bool:
         """False when nothing of this part runs just now."""
+        self.sought = part
         with suppress(psutil.Error, OSError, KeyError, ValueError, IndexError):
             pid = self._victim(part, chance)
             if pid is None:  # it is being started again

@@ -91,7 +91,8 @@ async def place(broken: str = "", data: Path | None = None) -> AsyncIterator[Pla
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         product, journal = Installation(folder / "home", data), folder / "journal"
         stack.callback(_stopped, product)
-        own = {"STAND_IN_JOURNAL": str(journal)}
+        # No cloud: what ran on a rented machine would not be in the journal.
+        own = {"STAND_IN_JOURNAL": str(journal), "USE_MOCK_PROVIDERS": "false"}
         ready = await asyncio.to_thread(product.start, extra=own)
         if "brain_url" not in ready:
             raise RuntimeError(f"the product did not start: {ready}")
