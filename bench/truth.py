@@ -150,8 +150,8 @@ async def _tell(load: Load, killer: Killer) -> None:
         await asyncio.sleep(PROGRESS_SECONDS)
         told = load.told
         print(
-            f"  sent {told.sent} kills {killer.killed.total()} ({killer.sought}) broken {told.broken}"
-            f" refused {told.statuses.total() - told.statuses[200]}",
+            f"  sent {told.sent} kills {killer.killed.total()} ({killer.sought})"
+            f" broken {told.broken} refused {told.statuses.total() - told.statuses[200]}",
             file=sys.stderr,
             flush=True,
         )
