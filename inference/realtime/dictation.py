@@ -7,7 +7,10 @@ meanwhile too, which takes GPU time again each time.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from inference.realtime import events
 from inference.realtime.caller import Caller
@@ -30,12 +33,14 @@ DONE = 1000  # a normal close
 
 @dataclass(slots=True)
 class _Piece:
-    """What was said between two pauses."""
+    """What was said between two pauses. What is to be told of it waits for the pieces before."""
 
     number: int
     start_ms: int
     end_ms: int
     words: Words = field(default_factory=Words)
+    over: bool = False
+    untold: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Dictation(Session):
@@ -43,6 +48,7 @@ class Dictation(Session):
         super().__init__(caller, outlet)
         self._query = query
         self._pieces = 0
+        self._in_order: deque[_Piece] = deque()  # of which not all is told
         self._start_ms = 0
         self._writing: list[Leg] = []
         self._interim: Leg | None = None
@@ -128,12 +134,13 @@ class Dictation(Session):
         self._stop_interim()
         self._pieces += 1
         piece = _Piece(self._pieces, start_ms, end_ms)
+        self._in_order.append(piece)
         turn = Turn(self._new("turn"), self._session_id, self._caller.gateway.now_ns())
         turn.sound_in_ms = milliseconds(len(sound), self._rate)
 
         def heard(content: bytes) -> None:
             if delta := piece.words.feed(content):
-                self._send("transcript.text.delta", segment=piece.number, delta=delta)
+                self._tell(piece, "transcript.text.delta", delta=delta)
 
         def ended(error: GanglionError | None) -> None:
             self._writing.remove(leg)
@@ -147,17 +154,29 @@ class Dictation(Session):
         turn.add(leg.entry)
 
     def _written(self, piece: _Piece, error: GanglionError | None) -> None:
+        piece.over = True
         if error is not None:
-            self._failed(error)
+            piece.untold.append(partial(self._failed, error))
+            self._tell_in_order()
         else:
-            self._send(
-                "transcript.text.done",
-                segment=piece.number,
-                text=piece.words.text.strip(),
-                start_ms=piece.start_ms,
-                end_ms=piece.end_ms,
-            )
+            text, start_ms, end_ms = piece.words.text.strip(), piece.start_ms, piece.end_ms
+            self._tell(piece, "transcript.text.done", text=text, start_ms=start_ms, end_ms=end_ms)
         self._finish()
+
+    def _tell(self, piece: _Piece, kind: str, **members: object) -> None:
+        piece.untold.append(partial(self._send, kind, segment=piece.number, **members))
+        self._tell_in_order()
+
+    def _tell_in_order(self) -> None:
+        """Pieces are written down side by side, and told one after another."""
+        while self._in_order:
+            piece = self._in_order[0]
+            untold, piece.untold = piece.untold, []
+            for tell in untold:
+                tell()
+            if not piece.over:
+                return
+            self._in_order.popleft()
 
     def _write_interim(self) -> None:
         """What was said so far, when enough was said since the last time."""
@@ -208,6 +227,7 @@ class Dictation(Session):
         for leg in self._legs():
             leg.abort()
         self._writing.clear()
+        self._in_order.clear()
         self._interim = None
 
     def _legs(self) -> list[Leg]:

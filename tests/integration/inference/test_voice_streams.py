@@ -13,9 +13,10 @@ from websockets.exceptions import InvalidStatus
 from tests.support.gateway import KEY, Gateway, StartGateway, launch
 from tests.support.realtime import EARS, VOICE, base, said, silence, three, tone
 from tests.support.realtime_talk import close_code, events_until, plain, port, turns
-from tests.support.scripted_worker import WAIT, chunk, scripted_worker
+from tests.support.scripted_worker import WAIT, Script, chunk, scripted_worker, stream_head
 from tests.support.standin import StandIn
 from tests.support.wait import stretch, until
+from tests.unit.inference import sse
 
 pytestmark = pytest.mark.feature("A8")
 HEARS = f"/v1/audio/transcriptions/stream?model={EARS}"
@@ -77,6 +78,26 @@ async def test_text_in_sound_out(gateway: Gateway) -> None:
     assert texts == ["The first sentence is here.", "The second one too."]
     assert len(sound) > 10_000
     await until(lambda: [leg["model"] for leg in turns(gateway)[-1]["legs"]] == [VOICE] * 2)
+
+
+async def test_pieces_are_told_in_the_order_they_were_said(start_gateway: StartGateway) -> None:
+    """They are written down side by side, and a short one may be done before a long one."""
+
+    def script(number: int) -> Script:
+        words = chunk(sse.chunk({"content": f"piece {number + 1}"}))
+        rest = [chunk(sse.STOP + sse.DONE), chunk(b"")]
+        return [stream_head(), *([words, 0.4] if number == 0 else [words]), *rest]
+
+    async with scripted_worker(script) as ears:
+        gateway = start_gateway(three(ears.port, 1, 1))
+        async with plain(gateway, HEARS) as socket:
+            for _ in range(3):
+                await socket.send(said())
+            await socket.send(event("session.end"))
+            seen, _ = await events_until(socket, "session.ended")
+    told = [(one["segment"], one["type"]) for one in seen if "transcript" in one["type"]]
+    parts = ("transcript.text.delta", "transcript.text.done")
+    assert told == [(number, part) for number in (1, 2, 3) for part in parts]
 
 
 async def test_text_that_is_cleared_stops_the_worker(
