@@ -215,7 +215,9 @@ async def test_what_is_given_back_at_once_is_not_taken_again(
     """A WebSocket is asked for in what came with the connection."""
     async with standing(reading, of_worker, hasty=True) as heard:
         heard.far.send(b"a")
-        await until(lambda: heard.received == b"a")
+        await until(lambda: heard.received)
+        assert heard.received == b"a"
+        assert heard.given.is_reading()
 
 
 async def test_what_is_new_goes_before_what_runs(reading: Reading) -> None:
