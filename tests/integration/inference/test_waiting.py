@@ -227,6 +227,7 @@ def test_a_thousand_waiting_requests_are_bounded_and_fair(
     waits(gateway, 200)
     others = Crowd(gateway, OTHER_KEY, 20)
     asyncio.run(until(lambda: gateway.metric("ganglion_gateway_waited_total") >= 220, 40))
+    asyncio.run(until(lambda: flood.statuses.count(503) == 820, 40))  # all have come
     gateway.change(asleep(port_of(quick_stand_in), **POOLED))
     assert flood.join().count(200) == 180
     assert others.join() == [200] * 20
