@@ -255,14 +255,14 @@ class Crowd:
         return self.statuses
 
     async def _run(self, count: int) -> None:
-        self.statuses = await asyncio.gather(*(self._one() for _ in range(count)))
+        await asyncio.gather(*(self._one() for _ in range(count)))
 
-    async def _one(self) -> int:
+    async def _one(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(self._request)
         answer = await reader.read()
         writer.close()
-        return int(answer[9:12])
+        self.statuses.append(int(answer[9:12]))
 
 
 @pytest.mark.feature("D6")
