@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 from inference import admission, errors, extras, routes
@@ -13,6 +14,7 @@ from kernel.errors import GanglionError, Malformed, TooLarge, Unauthenticated
 from kernel.wire.gateway import KeyRow
 
 URL_BYTES_MAX = 4096
+_SITE = re.compile(rb"https?://[^/?]*(?=/)", re.IGNORECASE)  # as a proxy is asked (RFC 9112, 3.2.2)
 KEEP_ALIVE = b"x-ganglion-keep-alive"  # ``sse``: comments while a stream waits for a worker
 OPENING = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol")
 WANTED = (
@@ -129,6 +131,8 @@ class Request:
         url = self.url
         if len(url) > URL_BYTES_MAX:
             raise errors.HeadTooLarge("The request's address is too long.")
+        if not url.startswith(b"/"):
+            url = self.url = _SITE.sub(b"", url, 1)
         path = url.partition(b"?")[0] if b"?" in url else url
         route = self.route = routes.find(path)
         if route is None or method != route.method:

@@ -18,7 +18,7 @@ from kernel.wire.gateway import SegmentEnd
 
 TOO_SLOW = "it took too long"
 # Refusals that speak of our dealings with the worker, not of the client's request.
-_OURS = frozenset((401, 403, 407, 408, 429))
+_OURS = frozenset((401, 402, 403, 407, 408, 429))
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,17 @@ async def test_other_methods_and_paths(
         assert ("allow" in answer.headers) == (status == 405)
 
 
+@pytest.mark.parametrize("site", ["http://127.0.0.1:8080", "HTTPS://api.example"])
+async def test_a_whole_address_is_its_path(gateway: Gateway, site: str) -> None:
+    """As clients ask that take the gateway for a proxy."""
+    async with connect(gateway.port) as raw:
+        for _ in range(2):
+            await raw.send(request(CHAT, key=KEY, path=f"{site}/v1/chat/completions?x=/"))
+            assert (await raw.answer()).status == 200
+        await raw.send(request(b"", key=KEY, method="GET", path=f"{site}/v1/models/nothing"))
+        assert (await raw.answer()).status == 404
+
+
 async def test_head_is_answered_without_a_body(gateway: Gateway) -> None:
     async with connect(gateway.port) as raw:
         await raw.send(request(b"", key=KEY, method="HEAD", path="/v1/models"))

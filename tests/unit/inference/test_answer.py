@@ -94,6 +94,7 @@ def test_missing_usage_is_an_estimate_and_zero_is_not() -> None:
         (404, 404, True, False),
         (422, 422, True, False),
         (401, 502, False, True),
+        (402, 502, False, True),  # its money is not the client's
         (403, 502, False, True),
         (429, 429, None, True),
         (500, 502, False, True),
