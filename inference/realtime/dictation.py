@@ -171,12 +171,13 @@ class Dictation(Session):
         """Pieces are written down side by side, and told one after another."""
         while self._in_order:
             piece = self._in_order[0]
+            if piece.over:
+                self._in_order.popleft()
             untold, piece.untold = piece.untold, []
             for tell in untold:
                 tell()
             if not piece.over:
                 return
-            self._in_order.popleft()
 
     def _write_interim(self) -> None:
         """What was said so far, when enough was said since the last time."""
