@@ -16,7 +16,7 @@ import os
 import select
 from typing import Any
 
-from inference.relay import PLAIN, Relay
+from inference.relay import Relay
 
 READ_BYTES = 4096  # more than most reads find
 MORE_BYTES = 256 * 1024  # where that was filled
@@ -24,7 +24,7 @@ TOGETHER = 32  # connections to workers that are read before what came is judged
 TURNS = 4  # before the event loop has its own
 NEW_MAX = 64  # at one look
 _read = os.read
-_more_read = bytearray(MORE_BYTES)
+_buffer = bytearray(MORE_BYTES)
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 
 
@@ -45,11 +45,11 @@ class Reading:
 
     def client(self, reader: Reader, transport: asyncio.Transport) -> asyncio.Transport:
         """What ``reader`` is to use in place of the transport that it was given."""
-        return self._take(reader, transport, self._new)
+        return self._adopt(reader, transport, self._new)
 
     def worker(self, reader: Reader, transport: asyncio.Transport) -> asyncio.Transport:
         """The same for a connection to a worker."""
-        return self._take(reader, transport, self._running)
+        return self._adopt(reader, transport, self._running)
 
     def expect(self, transport: asyncio.Transport) -> None:
         """What comes over it next, from a worker, goes before what runs."""
@@ -90,18 +90,17 @@ class Reading:
                 came.append((here[number], received))
         for one, received in came:
             relay = one.reader.relay
-            if relay is not None:
-                start, size = relay.frames[len(received)]
-                text = received.removeprefix(start).removesuffix(relay.tail)
-                if len(text) == size and not text.translate(None, PLAIN):
-                    relay.stream.chunks_since_usage += 1
-                    out.append((relay.send, received))
-                    continue
-            one.take(received)
-        for send, received in out:
-            send(received)
+            if relay is not None and relay.like(received):
+                out.append((one, relay.send, received))
+            else:
+                one.take(received)
+        for one, send, received in out:
+            try:
+                send(received)
+            except Exception as error:
+                one.fail(error)  # the others have theirs
 
-    def _take(
+    def _adopt(
         self, reader: Reader, transport: asyncio.Transport, poll: select.epoll
     ) -> asyncio.Transport:
         number = _descriptor(transport)
@@ -176,10 +175,14 @@ class ReadHere(asyncio.Transport):
             return
         try:
             self.reader.data_received(received)
-        except Exception as error:  # said, and the connection ended: as event loops do
-            said = {"message": "data_received failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler({**said, "protocol": self.reader})
-            self.abort()
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """What came could not be taken: it is said, and the connection ends."""
+        said = {"message": "what was read was not taken", "exception": error}
+        asyncio.get_running_loop().call_exception_handler({**said, "protocol": self.reader})
+        self.abort()
 
     def _end(self) -> None:
         self.stop()
@@ -248,10 +251,10 @@ def give_back(transport: asyncio.Transport) -> asyncio.Transport:
 def _more(number: int, received: bytes) -> bytes:
     """With what else came. An end is found by the next read."""
     try:
-        size = os.readv(number, (_more_read,))
+        size = os.readv(number, (_buffer,))
     except OSError:
         return received
-    return b"".join((received, memoryview(_more_read)[:size]))
+    return b"".join((received, memoryview(_buffer)[:size]))
 
 
 def _descriptor(transport: asyncio.Transport) -> int:
