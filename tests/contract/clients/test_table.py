@@ -13,7 +13,14 @@ import pytest
 from tests.contract.clients import plan
 from tests.contract.clients.house import House, Served, house
 from tests.contract.clients.plan import CHAT
-from tests.contract.clients.walks import ANTHROPICS, CLASSES, OPENAIS, ROUTES, table_of
+from tests.contract.clients.walks import (
+    ANTHROPICS,
+    CLASSES,
+    OPENAIS,
+    ROUTES,
+    agents_did_all,
+    table_of,
+)
 from tests.support.standin import StandIn
 
 HERE = Path(__file__).parent
@@ -59,12 +66,7 @@ def test_langchain(place: House) -> None:
 @pytest.mark.usefixtures("agents_client")
 def test_openais_agents(place: House) -> None:
     table = table_of("agents", place)
-    for route in ROUTES["agents"]:
-        told = table[route]["further"]["told"]
-        assert told["deltas"] > 1
-        assert told["whole"]
-        assert told["tokens"] > 0
-        assert (told["tool"], told["said"]) == (["the unit is kelvin"], True)
+    agents_did_all(table)
 
 
 def test_the_document_says_what_is_walked() -> None:

@@ -170,3 +170,13 @@ def _is_right(client: str, step: plan.Step, told: Told) -> bool:
     wanted = OTHERS.get(client, {}).get(status, CLASSES[status])
     known = wanted in told["raised"] and str(told["request_id"]).startswith("req_")
     return known and told["status"] == status and bool(told["code"])
+
+
+def agents_did_all(table: dict[str, Any]) -> None:
+    """Streamed, counted, called the tool and said what it gave."""
+    for route in ROUTES["agents"]:
+        told = table[route]["further"]["told"]
+        assert told["deltas"] > 1
+        assert told["whole"]
+        assert told["tokens"] > 0
+        assert (told["tool"], told["said"]) == (["the unit is kelvin"], True)
