@@ -26,7 +26,7 @@ from tests.contract.clients.plan import (
     Plan,
     Step,
 )
-from tests.contract.clients.walks import ROUTES, Table, agents_did_all, checked, table_of, took
+from tests.contract.clients.walks import ROUTES, Table, agents_did, checked, table_of, took
 from tests.support.vllm import VllmServer
 from tests.support.wait import until
 
@@ -91,7 +91,7 @@ def test_agents_before_real_vllm(
     vllm_server: VllmServer, vllm_embedding_server: VllmServer, tmp_path: Path
 ) -> None:
     table = walked_before("agents", vllm_server, vllm_embedding_server, tmp_path)
-    agents_did_all(table)
+    assert agents_did(table)
 
 
 @pytest.mark.usefixtures("node_walk")

@@ -172,11 +172,14 @@ def _is_right(client: str, step: plan.Step, told: Told) -> bool:
     return known and told["status"] == status and bool(told["code"])
 
 
-def agents_did_all(table: dict[str, Any]) -> None:
-    """Streamed, counted, called the tool and said what it gave."""
+def agents_did(table: dict[str, Any]) -> list[str]:
+    """The routes on which all of it was streamed and counted, and the tool called and heard."""
+    done = []
     for route in ROUTES["agents"]:
         told = table[route]["further"]["told"]
         assert told["deltas"] > 1
         assert told["whole"]
         assert told["tokens"] > 0
         assert (told["tool"], told["said"]) == (["the unit is kelvin"], True)
+        done.append(route)
+    return done
