@@ -2,7 +2,9 @@
 
 A gateway that closes a link before the work said a byte is told how far the work was, as far as
 this host can know it. The work is sent the end of its input; a work that had taken the request
-closes in good order, one that died with it unread leaves the kernel to break the connection.
+closes in good order and lives on. One that died with it unread leaves the kernel to break the
+connection; one that died having read it looks well, but does not stand any more: how far it was
+nobody can say, and what cannot be shown to have begun is not.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 WORK_CONNECT_SECONDS_MAX = 3.0
 PARTING_SECONDS_MAX = 0.25  # for the work to close after the gateway did
+STANDS_SECONDS = 0.05  # so long a work that lives keeps a connection that says nothing
 UNACKNOWLEDGED_MS_MAX = 120_000  # of a worker's answer; gateways give up slow clients before
 SHELL_BYTES_MAX = 64 * 1024
 WORK_HOST = "127.0.0.1"
@@ -69,9 +72,17 @@ class RawLink(Side):
 
     def work_ended(self, *, broken: bool) -> None:
         """The work's side is closed: tell whether it had taken what this link carried last."""
-        if self._port == wire.WORKER and not self._cut:
-            begun = not self.unheard or (self._parted and not broken)
-            self._tether.tell(wire.Fate(self._number, begun))
+        if self._port != wire.WORKER or self._cut:
+            return
+        if self.unheard and self._parted and not broken:
+            self._tether.start(self._tell_parted())
+        else:
+            self._tether.tell(wire.Fate(self._number, not self.unheard))
+
+    async def _tell_parted(self) -> None:
+        """It closed in good order, as the kernel does for a process that was killed, too."""
+        begun = await _stands(self._tether.tie.published(wire.WORKER))
+        self._tether.tell(wire.Fate(self._number, begun))
 
     def _part(self) -> bool:
         """The gateway left: where the work has not said a byte, wait for how it closes."""
@@ -166,6 +177,24 @@ class WorkSide(Side):
         transport, self._link = self.transport, None
         if transport is not None:
             transport.abort()
+
+
+async def _stands(port: int) -> bool:
+    """Whether the work takes a connection and keeps it: a proxy before a dead one drops it."""
+    try:
+        async with asyncio.timeout(WORK_CONNECT_SECONDS_MAX):
+            reader, writer = await asyncio.open_connection(WORK_HOST, port)
+    except (OSError, TimeoutError):
+        return False
+    try:
+        async with asyncio.timeout(STANDS_SECONDS):
+            return bool(await reader.read(1))
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    finally:
+        writer.transport.abort()
 
 
 def _give_up_unacknowledged(transport: asyncio.Transport) -> None:

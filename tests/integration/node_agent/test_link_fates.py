@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,6 +25,18 @@ from tests.support.wait import stretch, until
 ASK = request(b'{"model":"m","stream":true}', key=KEY)
 LEASE = linked_lease([], port=8000)
 LONG_SECONDS = 0.3  # so much is charged where nobody knows how far the worker was
+# A worker that says when it has read a request, and does its last deed when that one is taken back.
+READS = """
+import os, signal, socket
+door = socket.create_server(("127.0.0.1", 0))
+print(door.getsockname()[1], flush=True)
+while True:
+    its, _ = door.accept()
+    if its.recv(65536):
+        print("read", flush=True)
+        its.recv(1)
+        """
+DIES = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
 class Deaf(asyncio.Protocol):
@@ -116,6 +130,25 @@ async def test_a_worker_that_died_with_it_unread_is_not(start_gateway: StartGate
         await leave(gateway, lambda: worker.came, LONG_SECONDS)
         worker.die()
         assert await counted(gateway) == 0
+
+
+@pytest.mark.parametrize(("last_deed", "counts"), [("its.close()", True), (DIES, False)])
+async def test_a_worker_that_died_having_read_it_is_not(
+    start_gateway: StartGateway, last_deed: str, counts: bool
+) -> None:
+    """The kernel closes for it as a worker that lives does."""
+    gateway = gateway_of(start_gateway)
+    worker = subprocess.Popen([sys.executable, "-c", READS + last_deed], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout is not None
+        port = int(await asyncio.to_thread(worker.stdout.readline))
+        async with linked_to(gateway, port):
+            came = asyncio.create_task(asyncio.to_thread(worker.stdout.readline))
+            await leave(gateway, came.done, LONG_SECONDS)
+            assert (await counted(gateway) > 0) == counts
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 @pytest.mark.parametrize(("seconds", "counts"), [(0.0, False), (LONG_SECONDS, True)])
