@@ -64,7 +64,7 @@ async def test_a_client_that_hangs_up_stops_the_worker(
             if stage in ("after the first content", "in a long plain answer"):
                 await raw.head()
         await until(lambda: worker.aborted == 1, 2)
-        (piece,) = gateway.segments()
+        (piece,) = await until(gateway.segments)
         assert (piece.end, piece.status) == (SegmentEnd.ABORTED, 499)
 
 
