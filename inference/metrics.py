@@ -55,6 +55,7 @@ class Metrics:
             "stream_broken": 0,
             "client_gone": 0,
             "usage_shipped": 0,
+            "usage_parked": 0,
             "slice_asked": 0,
             "waited": 0,
             "replayed": 0,

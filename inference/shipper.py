@@ -88,7 +88,7 @@ class Shipper:
             last = start + REMAINS_SEGMENTS_MAX >= len(segments)
             batch = self._batch(part)
             batch.closed_boots = [remains.boot_id] if last else []
-            await self._brain.usage(batch)
+            await self._tell(batch)
         remains.drop()
         self._log.info("remains_shipped", boot=remains.boot_id, segments=len(segments))
 
@@ -103,7 +103,7 @@ class Shipper:
             segments += found.segments
             await self._clock.sleep(0)  # requests come first
         if not whole:
-            await self._brain.usage(self._batch(segments))
+            await self._tell(self._batch(segments))
         else:
             await self._tell_all(segments, watermarks)
         self._place = place
@@ -122,11 +122,19 @@ class Shipper:
                 batch = self._batch(segments if first == 0 else [])
                 batch.watermarks = watermarks[first : first + TOLD_MAX]
                 batch.returns = [SliceReturn(i) for i in back[first : first + TOLD_MAX]]
-                await self._brain.usage(batch)
+                await self._tell(batch)
                 told = first + TOLD_MAX
         except BaseException:
             self._slicer.put_back(back[told:])
             raise
+
+    async def _tell(self, batch: UsageBatch) -> None:
+        """Returns when the brain has it. What it parked it keeps, and somebody should look at."""
+        parked = (await self._brain.usage(batch)).parked
+        if parked:
+            self._gateway.metrics.count("usage_parked", len(parked))
+            first = parked[0]
+            self._log.warning("usage_parked", count=len(parked), key=first.key, reason=first.reason)
 
     def _batch(self, segments: list[Segment]) -> UsageBatch:
         gateway = self._gateway

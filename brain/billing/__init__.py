@@ -82,6 +82,7 @@ from brain.billing.store.rates import (
     credit_price,
     first_credit_price,
 )
+from brain.billing.store.segments import parked_count
 
 __all__ = [
     "DECIMALS",
@@ -149,6 +150,7 @@ __all__ = [
     "mark_use",
     "owed_providers",
     "paper_posted",
+    "parked_count",
     "payable",
     "payout_asked",
     "payout_minimum",

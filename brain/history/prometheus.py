@@ -23,6 +23,7 @@ from kernel.wire.agent import GpuReading
 FRESH_NS = 5 * NS  # two scrapes within it cost one look
 NODES_MAX = 1000
 SHARDS_MAX = 1000
+_UNLABELLED = ("ganglion_beat_age_seconds_max", "ganglion_usage_parked")  # nothing to take away
 
 
 @dataclass
@@ -44,6 +45,7 @@ class FleetGauges:
                 "What breaks a law of the books; 0: it holds.",
                 ("proof",),
             ),
+            ("ganglion_usage_parked", "Pieces of usage that are kept and not counted.", ()),
             ("ganglion_queue_due", "Rows that are due for a reconciler.", ("queue",)),
             ("ganglion_queue_age_seconds", "For how long the oldest of them is due.", ("queue",)),
         ):
@@ -58,6 +60,7 @@ class FleetGauges:
             found = await fleet.figures(tx, ctx.clock.now_ns())
             waiting = await queues(tx, ctx.clock.now())
             proofs = await billing.proof_states(tx)
+            parked = await billing.parked_count(tx)
         for name, counts in (
             ("ganglion_nodes", found.nodes),
             ("ganglion_gpus", found.gpus),
@@ -66,6 +69,7 @@ class FleetGauges:
             for state, count in counts.items():
                 self._gauges[name].labels(state).set(count)
         self._gauges["ganglion_beat_age_seconds_max"].set(found.beat_age_seconds_max)
+        self._gauges["ganglion_usage_parked"].set(parked)
         for proof in proofs:
             self._gauges["ganglion_proof_broken"].labels(proof.name).set(proof.broken)
         for queue in waiting:
@@ -77,7 +81,7 @@ class FleetGauges:
         """Nothing is known now: an old figure would pass for a new one."""
         self._at_ns = None
         for name, gauge in self._gauges.items():
-            if name == "ganglion_beat_age_seconds_max":  # it has no labels to take away
+            if name in _UNLABELLED:
                 gauge.set(float("nan"))
             else:
                 gauge.clear()

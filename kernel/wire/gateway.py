@@ -256,9 +256,17 @@ class UsageBatch(Struct, forbid_unknown_fields=True):
     v: int = VERSION
 
 
-class UsageAnswer(Struct):
+class ParkedPiece(Struct):
+    """A segment that is kept, and not counted."""
+
+    key: str  # under which it is kept
+    reason: str
+
+
+class UsageAnswer(Struct, omit_defaults=True):
     accepted: int  # new segments
     known: int  # seen before
+    parked: list[ParkedPiece] = []  # of both
 
 
 class Load(Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from brain.billing.core.intake import read_batch
 from brain.billing.service import gateway as service
 from brain.billing.service.gateway import MeterPolicy
 from brain.edge import get_ctx
@@ -21,7 +22,7 @@ from brain.identity import gateway_link
 from brain.plumbing import Ctx
 from kernel.errors import BadInput, Malformed
 from kernel.wire import encode
-from kernel.wire.gateway import Hello, SliceRequest, UsageBatch
+from kernel.wire.gateway import Hello, SliceRequest
 
 RECEIVING_SECONDS = 1
 STOP_SECONDS_MAX = 5
@@ -77,8 +78,9 @@ async def slices(request: Request, ctx: CtxIn) -> Response:
 
 @router.post("/usage")
 async def usage(request: Request, ctx: CtxIn) -> Response:
+    reading = read_batch(await request.body())
     return _answer(
-        await service.usage_reported(ctx, await _body(request, UsageBatch), policy_of(request))
+        await service.usage_reported(ctx, reading.batch, policy_of(request), reading.asides)
     )
 
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 import structlog
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from brain.billing import caps
+from brain.billing.core.intake import Aside
+from brain.billing.service import intake
 from brain.billing.store import days, gateways, holds, journal, segments
-from brain.billing.store.segments import Mapped
 from brain.plumbing import Ctx, Tx
 from kernel.clock import NS
 from kernel.errors import BadInput, Conflict, OutOfCredit
-from kernel.ids import AccountId, DeploymentId, HoldId, LeaseId, ReplicaId
+from kernel.ids import AccountId, HoldId
 from kernel.wire.gateway import (
     Hello,
     HelloAnswer,
-    Segment,
+    ParkedPiece,
     SliceAnswer,
     SliceRequest,
     UsageAnswer,
     UsageBatch,
-    segment_key,
 )
 
 SLICE_LIFE_NS = 3600 * NS
@@ -131,23 +132,41 @@ async def _slice(tx: Tx, id: HoldId, asked: SliceRequest) -> SliceAnswer | None:
 
 
 async def usage_reported(
-    ctx: Ctx, batch: UsageBatch, policy: MeterPolicy | None = None
+    ctx: Ctx,
+    batch: UsageBatch,
+    policy: MeterPolicy | None = None,
+    asides: Sequence[Aside] = (),
 ) -> UsageAnswer:
     """Take in a batch; returns after the commit, so the gateway may then forget it.
 
     May be repeated, in any order: a segment counts once by its key. What cannot be counted is
-    parked with its reason. ``Conflict`` (unknown_boot) asks the gateway to say hello again.
+    parked with its reason, and so is each of ``asides``; the answer names them all. ``Conflict``
+    (unknown_boot) asks the gateway to say hello again.
     """
     kept = (policy or MeterPolicy()).usage_days
     today = ctx.clock.now().date()
     wanted = {day for s in batch.segments if (day := _day(s.day)) is not None}
     await days.ensure(ctx, (day for day in wanted if days.taken(day, today, kept)))
+    try:
+        return await _reported(ctx, batch, asides, intake.take_in, kept)
+    except DBAPIError as error:
+        if not intake.refused(error):
+            raise
+    # One piece is what the database does not take, whatever it is: find it, and count the others.
+    return await _reported(ctx, batch, asides, intake.take_in_parts, kept)
+
+
+async def _reported(
+    ctx: Ctx, batch: UsageBatch, asides: Sequence[Aside], take_in: intake.TakeIn, kept_days: int
+) -> UsageAnswer:
     async with ctx.db.begin() as tx:
         now = ctx.clock.now_ns()
         boot = await gateways.lock_boot(tx, batch.boot_id)
         if boot is None:
             raise Conflict("This gateway boot is not known; say hello first.", code="unknown_boot")
-        accepted = await _take_in(tx, ctx, batch.segments, now, kept)
+        taken = await take_in(tx, batch.segments, intake.Times(ctx.clock.now(), now, kept_days))
+        parked = [*taken.parked, *map(intake.set_aside, asides)]
+        accepted = taken.counted + await segments.park(tx, parked, ctx.clock.now())
         sent_ns = batch.sent_monotonic_ns + boot.offset_ns
         if _states(batch) and sent_ns >= boot.stated_ns:
             await gateways.watermarks(
@@ -165,7 +184,13 @@ async def usage_reported(
             await holds.returned(tx, [back.slice_id for back in batch.returns], now)
         near, life = now + SLICE_LIFE_NS // 2, now + SLICE_LIFE_NS
         await holds.prolong(tx, batch.boot_id, before_ns=near, deadline_ns=life)
-    return UsageAnswer(accepted=accepted, known=len(batch.segments) - accepted)
+    if parked:
+        _log.warning("segments_parked", count=len(parked), first=parked[0].reason)
+    return UsageAnswer(
+        accepted=accepted,
+        known=len(batch.segments) + len(asides) - accepted,
+        parked=[ParkedPiece(one.key, one.reason) for one in parked],
+    )
 
 
 def _states(batch: UsageBatch) -> bool:
@@ -178,51 +203,3 @@ def _day(text: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         return None
-
-
-async def _take_in(tx: Tx, ctx: Ctx, reported: list[Segment], now_ns: int, kept_days: int) -> int:
-    today = ctx.clock.now().date()
-    offsets = await gateways.offsets(tx, sorted({s.boot_id for s in reported}))
-    epochs = await segments.epochs(tx, sorted({s.lease_id for s in reported}))
-    counted, parked = [], []
-    for segment in reported:
-        mapped = _map(segment, offsets, epochs)
-        if isinstance(mapped, Mapped) and not days.taken(mapped.day, today, kept_days):
-            mapped = "its day is gone"
-        if isinstance(mapped, str):
-            parked.append((segment, mapped))
-        else:
-            counted.append(mapped)
-    accepted = await segments.append(tx, counted, now_ns)
-    if parked:
-        _log.warning("segments_parked", count=len(parked), first=parked[0][1])
-    return accepted + await segments.park(tx, parked, ctx.clock.now())
-
-
-def _map(segment: Segment, offsets: dict[str, int], epochs: dict[str, int]) -> Mapped | str:
-    """The segment on the brain's time line, or the reason why it cannot be counted."""
-    if segment.boot_id not in offsets:
-        return "its gateway boot never said hello"
-    if segment.lease_id not in epochs:
-        return "there is no such lease"
-    if epochs[segment.lease_id] != segment.epoch:
-        return "the lease has another epoch"
-    if segment.key != segment_key(segment.request_id, segment.attempt, segment.number):
-        return "its key is not the key of its request, attempt and number"
-    if segment.end_ns < segment.start_ns:
-        return "it ends before it starts"
-    if max(segment.attempt, segment.number) >= 2**31 or segment.status > 999:
-        return "an attempt, number or status is out of range"
-    try:
-        day = date.fromisoformat(segment.day)
-        AccountId.parse(segment.account_id)
-        DeploymentId.parse(segment.deployment_id)
-        ReplicaId.parse(segment.replica_id)
-        LeaseId.parse(segment.lease_id)
-    except (ValueError, BadInput) as error:
-        return f"it is malformed: {error}"
-    offset = offsets[segment.boot_id]
-    start, end = segment.start_ns + offset, segment.end_ns + offset
-    if not 0 <= start <= end < 2**62:
-        return "its times lie outside of time"
-    return Mapped(segment, day, start, end)

@@ -88,6 +88,14 @@ class Mapped:
     end_ns: int
 
 
+class Parked(NamedTuple):
+    """What is kept of a piece that cannot be counted."""
+
+    key: str
+    reason: str
+    payload: dict[str, Any]
+
+
 async def epochs(tx: Tx, leases: Sequence[str]) -> dict[str, int]:
     rows = await tx.execute(
         select(MeterLease.lease_id, MeterLease.epoch).where(
@@ -143,17 +151,21 @@ def _row(mapped: Mapped, received_ns: int) -> dict[str, object]:
     }
 
 
-async def park(tx: Tx, parked: Sequence[tuple[Segment, str]], at: datetime) -> int:
+async def park(tx: Tx, parked: Sequence[Parked], at: datetime) -> int:
     """Keep what cannot be counted, whole, with its reason. Returns how many are new."""
     if not parked:
         return 0
-    latest = {segment.key: (segment, reason) for segment, reason in parked}
+    latest = {one.key: one for one in parked}
     values = [
-        {"key": key, "reason": reason, "payload": msgspec.to_builtins(segment), "at": at}
-        for key, (segment, reason) in sorted(latest.items())
+        {"key": key, "reason": one.reason, "payload": one.payload, "at": at}
+        for key, one in sorted(latest.items())
     ]
     statement = insert(ParkedSegment).values(values).on_conflict_do_nothing()
     return len((await tx.execute(statement.returning(ParkedSegment.key))).all())
+
+
+async def parked_count(tx: Tx) -> int:
+    return int(await tx.scalar(select(func.count()).select_from(ParkedSegment)) or 0)
 
 
 class Waiting(NamedTuple):
