@@ -133,6 +133,27 @@ async def test_use_with_a_price_that_was_not_charged_is_an_alarm(books: Books) -
     assert await broken(ctx) == ["priced_use"]
 
 
+@pytest.mark.feature("L1", "G3")
+async def test_use_of_the_pool_that_was_not_charged_is_an_alarm_until_it_is(books: Books) -> None:
+    ctx, stage = books.ctx, books.stage
+    await stage.gateway.hello()
+    lease, account, start = await stage.ready_lease(pool_rate_nano=0), await stage.rich(), stage.now
+    stage.clock.advance(12)
+    piece = stage.segment(lease, account, start, start + NS)
+    async with ctx.db.begin() as tx:
+        await billing.lease_closed(tx, lease.lease_id, stage.now, "gone")
+    await stage.gateway.send([piece], replica=lease.replica_id, until_ns=stage.now)
+    await billing.settle_due(ctx)
+    assert await broken(ctx) == []  # it has no price
+    async with ctx.db.begin() as tx:
+        await tx.execute(text("UPDATE meter_lease SET pool_rate_nano = 3600000000"))
+    assert await broken(ctx) == ["priced_use"]
+    await billing.prove_due(ctx, sources=(CostProofs(PLATFORM_ACCOUNT),))
+    async with ctx.db.begin() as tx:
+        told = {one.name: one.broken for one in await billing.proof_states(tx)}
+    assert told["priced_use"] == 1  # what /metrics says: ganglion_proof_broken
+
+
 @pytest.mark.feature("L1")
 async def test_a_row_that_was_changed_by_hand_is_an_alarm(books: Books) -> None:
     ctx, account = books.ctx, await books.stage.rich(100)
