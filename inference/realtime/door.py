@@ -21,7 +21,7 @@ from inference.realtime.dictation import Dictation
 from inference.realtime.options import Options
 from inference.realtime.outlet import Outlet, Talk
 from inference.realtime.reading import Reading
-from inference.realtime.socket import Socket
+from inference.realtime.socket import Framing, Socket
 from inference.realtime.sound import Room
 from kernel.errors import GanglionError, Malformed, Unavailable
 
@@ -50,13 +50,13 @@ def take_over(
     socket.begin(begin(socket), rest)
 
 
-def _handshake(gateway: Gateway, request: Request) -> ServerProtocol:
+def _handshake(gateway: Gateway, request: Request) -> Framing:
     """The protocol, open, its answer waiting to be sent."""
     if sum(isinstance(one, Socket) for one in gateway.connections) >= (
         gateway.settings.gateway_socket_max
     ):
         raise Unavailable("Too many sessions; try again.", retry_after=5)
-    protocol = ServerProtocol(
+    protocol = Framing(
         select_subprotocol=_subprotocol,
         max_size=gateway.settings.gateway_socket_message_bytes_max,
         logger=_QUIET,

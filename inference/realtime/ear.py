@@ -7,7 +7,7 @@ from collections.abc import Callable
 from inference.realtime.options import Detection
 from inference.realtime.sound import Heard, Room, bytes_of, milliseconds
 from inference.realtime.voice import BEGIN_FRAMES, FRAME_MS, Started, Voice
-from kernel.errors import LimitReached
+from kernel.errors import GanglionError, LimitReached, TooLarge
 
 SLICE_MS = 100  # a long append is looked at in such pieces, so that a cut is near its place
 ONSET_MS = (BEGIN_FRAMES + 1) * FRAME_MS  # heard before a start is told
@@ -61,7 +61,8 @@ class Ear:
         self._voice = Voice(rate, detection.sensitivity) if detection is not None else None
 
     def hear(self, sound: bytes, started: OnStart, stopped: OnStop) -> None:
-        """Tells each start and stop of speech. Raises ``LimitReached`` when nothing can be kept."""
+        """Tells each start and stop of speech. Raises ``TooLarge`` when this stream is full, and
+        ``LimitReached`` when all together are: what did not fit is not kept."""
         size = bytes_of(SLICE_MS, self._rate)
         for start in range(0, len(sound), size):
             self._slice(sound[start : start + size], started, stopped)
@@ -75,14 +76,11 @@ class Ear:
     def _slice(self, sound: bytes, started: OnStart, stopped: OnStop) -> None:
         heard, voice = self._heard, self._voice
         if not heard.add(sound):
-            if voice is None or not voice.speaking:
-                raise LimitReached(
-                    f"At most {self._seconds_max:g} s of sound are kept: commit or clear it.",
-                    code="input_audio_buffer_full",
-                )
+            if voice is None or not voice.speaking or not heard.full(len(sound)):
+                raise self._no_room(len(sound))
             stopped(heard.end_ms, self.take())  # nobody may speak for ever
             if not heard.add(sound):
-                return
+                raise self._no_room(len(sound))
         if voice is None:
             return
         for change in voice.feed(sound):
@@ -94,3 +92,15 @@ class Ear:
                 stopped(at_ms, heard.take())
         if not voice.speaking:
             heard.keep_last(voice.sensitivity.prefix_ms + ONSET_MS + SLICE_MS)
+
+    def _no_room(self, more: int) -> GanglionError:
+        if self._heard.full(more):
+            return TooLarge(
+                f"At most {self._seconds_max:g} s of sound are kept: commit or clear it.",
+                code="input_audio_buffer_full",
+            )
+        return LimitReached(
+            "The gateway keeps as much sound as it may: send this again in a moment.",
+            code="input_audio_no_room",
+            retry_after=1,
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kernel.errors import GanglionError
+
 Event = dict[str, object]
 
 GONE_AWAY = 1001  # the gateway stops; the official client connects again
@@ -34,6 +36,10 @@ class Talk(Protocol):
     def opened(self) -> None: ...
     def text(self, content: bytes) -> None: ...
     def binary(self, content: bytes) -> None: ...
+
+    def refused(self, error: GanglionError) -> None:
+        """What the client sent was no message: to be told before the connection ends."""
+        ...
 
     def paused(self) -> None:
         """The client reads too slowly: workers are to wait."""

@@ -44,6 +44,10 @@ class Session(ABC):
         self._try(serve)
         self._event_id = None
 
+    def refused(self, error: GanglionError) -> None:
+        self._event_id = None
+        self._failed(error)
+
     @property
     def busy(self) -> bool:
         return bool(self._legs())

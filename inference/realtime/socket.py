@@ -7,18 +7,31 @@ and the time in all. Nothing is compressed: a small message could be a very larg
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from inference.gateway import SWEEP_SECONDS, Gateway
 from inference.realtime.outlet import GONE_AWAY, TOO_LONG, Event, Talk
 from kernel.clock import NS
+from kernel.errors import TooLarge
 
 CLOSE_NS = 5 * NS  # for the client's own close
 _encode = msgspec.json.Encoder().encode
+
+
+class Framing(ServerProtocol):
+    """The package's own, but for a message that is too long: its end is told before it comes."""
+
+    too_large: Callable[[], None]
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        if code == CloseCode.MESSAGE_TOO_BIG and self.state is State.OPEN:
+            self.too_large()
+        super().fail(code, reason)
 
 
 class Socket(asyncio.Protocol):
@@ -26,13 +39,14 @@ class Socket(asyncio.Protocol):
 
     deadline_ns = 0  # it looks after its own
 
-    def __init__(
-        self, gateway: Gateway, transport: asyncio.Transport, protocol: ServerProtocol
-    ) -> None:
+    def __init__(self, gateway: Gateway, transport: asyncio.Transport, protocol: Framing) -> None:
         settings = gateway.settings
         self._gateway = gateway
         self._transport: asyncio.Transport | None = transport
         self._protocol = protocol
+        protocol.too_large = self._too_large
+        self._bytes_max = settings.gateway_socket_message_bytes_max
+        self._cut_off = False  # in the middle of a message: the rest of it is still on its way
         self._talk: Talk | None = None
         self._parts: list[bytes] = []
         self._binary = False
@@ -169,6 +183,12 @@ class Socket(asyncio.Protocol):
         else:
             self._talk.text(content)
 
+    def _too_large(self) -> None:
+        self._cut_off = True
+        if self._talk is not None:
+            most = f"At most {self._bytes_max} bytes a message"
+            self._talk.refused(TooLarge(f"{most}: connect again, and send sound in pieces."))
+
     def _read(self) -> None:
         """Read from the client or not."""
         if self._transport is None:
@@ -186,6 +206,8 @@ class Socket(asyncio.Protocol):
         for content in self._protocol.data_to_send():
             if content:
                 transport.write(content)
+            elif self._cut_off and transport.can_write_eof():
+                transport.write_eof()  # to close now would reset: the client would not read why
             else:  # it says so by an empty piece
                 transport.close()
         if not self._closing_ns and self._protocol.state is not State.OPEN:

@@ -73,6 +73,10 @@ class Heard:
         self.total += len(sound)
         return True
 
+    def full(self, more: int) -> bool:
+        """So much more would be too much of this stream, whatever room there is."""
+        return self.size + more > self._bytes_max
+
     def keep_last(self, ms: int) -> None:
         """Forget all but so much."""
         before, most = self.size, bytes_of(ms, self.rate)

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from tests.support.gateway import KEY, Gateway, StartGateway, launch
 from tests.support.realtime import EARS, VOICE, base, said, silence, three, tone
 from tests.support.realtime_talk import close_code, events_until, plain, port, turns
-from tests.support.scripted_worker import WAIT, Script, chunk, scripted_worker, stream_head
+from tests.support.scripted_worker import WAIT, Script, answer, chunk, scripted_worker, stream_head
 from tests.support.standin import StandIn
 from tests.support.wait import stretch, until
 from tests.unit.inference import sse
@@ -186,6 +186,20 @@ async def test_a_message_that_is_too_long_ends_it(gateway: Gateway) -> None:
     assert await closes_with(gateway, "x" * (1 << 20) + "x") == 1009
 
 
+@pytest.mark.parametrize("path", [f"{HEARS}&turn_detection=none", SPEAKS, REALTIME])
+async def test_why_a_message_is_too_long_is_told_before_its_end(
+    gateway: Gateway, path: str
+) -> None:
+    async with plain(gateway, path, ping_interval=None) as socket:
+        await socket.send(bytes((1 << 20) + 2))
+        seen, _ = await events_until(socket, "error")
+        told = seen[-1]["error"]
+        assert (told["type"], told["code"]) == ("invalid_request_error", "too_large")
+        assert "1048576 bytes" in told["message"]
+        assert await close_code(socket) == 1009
+    await until(lambda: gateway.metric("ganglion_gateway_connections") == 1)  # that of the question
+
+
 async def test_binary_is_not_what_an_agent_takes(gateway: Gateway) -> None:
     assert await closes_with(gateway, b"sound") == 1003
 
@@ -237,7 +251,26 @@ async def test_more_sound_than_is_kept_is_refused(start_gateway: StartGateway) -
     async with plain(gateway, f"{HEARS}&turn_detection=none") as socket:
         await socket.send(silence(1200))
         seen, _ = await events_until(socket, "error")
-    assert seen[-1]["error"]["code"] == "input_audio_buffer_full"
+        told = seen[-1]["error"]
+        assert (told["type"], told["code"]) == ("invalid_request_error", "input_audio_buffer_full")
+        await socket.send(event("input_audio_buffer.clear"))  # the session goes on
+        await events_until(socket, "input_audio_buffer.cleared")
+
+
+async def test_a_piece_that_a_worker_finds_too_large_is_refused_alone(
+    start_gateway: StartGateway,
+) -> None:
+    refusal = b'{"error": {"message": "Maximum file size exceeded", "type": "x", "code": 413}}'
+    async with scripted_worker([answer(refusal, status=413)]) as ears:
+        gateway = start_gateway(three(ears.port, 1, 1))
+        async with plain(gateway, f"{HEARS}&turn_detection=none") as socket:
+            for _ in range(2):
+                await socket.send(tone(500))
+                await socket.send(event("input_audio_buffer.commit"))
+                seen, _ = await events_until(socket, "error")
+                assert seen[-1]["error"]["code"] == "worker_refused"
+            await socket.send(event("session.end"))
+            await events_until(socket, "session.ended")
 
 
 async def test_a_slow_reader_slows_the_worker(start_gateway: StartGateway) -> None:

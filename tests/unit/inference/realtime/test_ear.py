@@ -8,7 +8,7 @@ from inference.realtime.ear import Ear
 from inference.realtime.options import Detection
 from inference.realtime.sound import Heard, Room, bytes_of, milliseconds, wav
 from inference.realtime.voice import Sensitivity
-from kernel.errors import LimitReached
+from kernel.errors import LimitReached, TooLarge
 from tests.support.realtime import silence, tone
 
 pytestmark = pytest.mark.feature("A8")
@@ -71,8 +71,9 @@ def test_nobody_speaks_for_ever() -> None:
 def test_without_detection_all_is_kept_until_it_is_taken() -> None:
     ear = an_ear(None, 2)
     hears(ear, silence(1000), tone(1000))
-    with pytest.raises(LimitReached):
+    with pytest.raises(TooLarge) as full:
         hears(ear, tone(10))
+    assert full.value.error_code == "input_audio_buffer_full"
     assert ear.take() == silence(1000) + tone(1000)
     assert hears(ear, tone(1000)).stops == []
 
@@ -97,11 +98,25 @@ def test_all_ears_together_keep_no_more_than_there_is_room_for() -> None:
     room = Room(96_000)
     one, other = an_ear(None, 60, room), an_ear(None, 60, room)
     hears(one, tone(1500))
-    with pytest.raises(LimitReached):
+    with pytest.raises(LimitReached) as told:
         hears(other, tone(1000))
+    assert told.value.error_code == "input_audio_no_room"
     one.take()
     other.take()
     assert room.used == 0
+
+
+def test_speech_for_which_there_is_no_room_is_told_and_not_cut() -> None:
+    room = Room(96_000)
+    one, other = an_ear(Detection(), 60, room), an_ear(None, 60, room)
+    hears(other, tone(1000))
+    told = Told()
+    with pytest.raises(LimitReached):
+        one.hear(silence(200) + tone(2000), told.started, told.stopped)
+    assert (len(told.starts), told.stops) == (1, [])
+    other.take()
+    one.hear(silence(900), told.started, told.stopped)
+    assert len(told.stops) == 1
 
 
 def test_what_is_forgotten_gives_its_room_back() -> None:
