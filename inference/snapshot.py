@@ -26,6 +26,9 @@ from kernel.wire.gateway import (
 )
 
 LinksT = TypeVar("LinksT")
+# Replicas that are gone and whose epoch is still known. What is told of one that went before so
+# many others is old by days; and the key of its links was of its lease and epoch alone.
+GONE_MAX = 50_000
 
 
 class Account:
@@ -60,6 +63,8 @@ class Tables(Generic[LinksT]):
         self,
         make_links: Callable[[ReplicaRow], LinksT],
         retire: Callable[[ReplicaRow, LinksT, bool], None] = lambda row, links, superseded: None,
+        *,
+        gone_max: int = GONE_MAX,
     ) -> None:
         self._make_links = make_links
         self._retire = retire
@@ -70,7 +75,9 @@ class Tables(Generic[LinksT]):
         self.owned: dict[tuple[str, str], list[Deployment[LinksT]]] = {}
         self.pool: dict[str, list[Deployment[LinksT]]] = {}
         self._key_digests: dict[str, str] = {}
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}  # the highest seen of each replica
+        self._gone: dict[str, None] = {}  # those of them that are not there, in the order they went
+        self._gone_max = gone_max
         self.loaded = False
         self.version = 0  # raised by every change
 
@@ -183,6 +190,7 @@ class Tables(Generic[LinksT]):
             self.drop_replica(row.replica_id, superseded=row.epoch > known.row.epoch)
         replica = Replica(row=row, links=self._make_links(row))
         self.replicas[row.replica_id] = replica
+        self._gone.pop(row.replica_id, None)
         deployment = self.deployments.get(row.deployment_id)
         if deployment is not None:
             replica.made_for(deployment.row.concurrency)
@@ -193,6 +201,10 @@ class Tables(Generic[LinksT]):
         if replica is None:
             return
         replica.gone, replica.most = True, 0
+        self._gone[replica_id] = None
+        if len(self._gone) > self._gone_max:
+            oldest = next(iter(self._gone))
+            del self._gone[oldest], self._epochs[oldest]
         self._retire(replica.row, replica.links, superseded)
         deployment = self.deployments.get(replica.row.deployment_id)
         if deployment is not None:

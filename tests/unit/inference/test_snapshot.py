@@ -83,6 +83,26 @@ def test_an_older_epoch_changes_nothing() -> None:
     assert not made.replicas
 
 
+def test_epochs_of_replicas_long_gone_are_forgotten_and_of_no_others() -> None:
+    chance = random.Random(5)
+    made: Tables[LinkRow] = Tables(lambda row: row.link, gone_max=10)
+    made.apply(ChangeLine(replica=replica_row(1, 1, epoch=7)))  # this one stays
+    for number in range(2, 500):
+        made.apply(ChangeLine(replica=replica_row(2, number, epoch=7)))
+        made.apply(ChangeLine(drop_replica=numbered("rep", number)))
+        one = chance.choice([1, *range(max(2, number - 9), number + 1)])
+        made.apply(ChangeLine(replica=replica_row(3, one, epoch=6)))  # old news of it
+        assert list(made.replicas) == [numbered("rep", 1)]
+        assert made.replicas[numbered("rep", 1)].row.epoch == 7
+        assert len(made._epochs) == min(number, 11)
+    made.apply(ChangeLine(replica=replica_row(4, 499, epoch=8)))  # it comes back by a new lease
+    for number in range(500, 530):
+        made.apply(ChangeLine(replica=replica_row(2, number, epoch=7)))
+        made.apply(ChangeLine(drop_replica=numbered("rep", number)))
+    made.apply(ChangeLine(replica=replica_row(3, 499, epoch=6)))
+    assert {one.row.epoch for one in made.replicas.values()} == {7, 8}
+
+
 def test_a_new_lease_is_another_worker() -> None:
     made = tables(snapshot(1))
     old = made.replicas[numbered("rep", 1)]
