@@ -11,7 +11,7 @@ from tests.contract.clients.facts import facts_of
 
 Step = dict[str, Any]
 # These routes are not OpenAI's: its client calls them by its own ``post``.
-POSTED = {"rerank": "/rerank", "score": "/score"}
+POSTED = {"rerank": "/v1/rerank", "rerank_2": "/v2/rerank", "score": "/v1/score"}
 
 
 class Walk:
@@ -36,7 +36,8 @@ class Walk:
     def _call(self, client: openai.OpenAI, step: Step) -> int:
         route, body = step["route"], step["body"]
         if route in POSTED:
-            answer: Any = client.post(POSTED[route], body=body, cast_to=object)
+            url = f"{str(client.base_url).removesuffix('/v1/')}{POSTED[route]}"
+            answer: Any = client.post(url, body=body, cast_to=object)
             return len(answer.get("results") or answer.get("data"))
         if route == "models":
             if "model" in body:

@@ -16,9 +16,10 @@ from tests.support.workers_routes import MESSAGES, sound
 CHAT, COMPLETIONS, EMBEDDINGS = "chat", "completions", "embeddings"
 RESPONSES, MESSAGES_ROUTE, COUNT = "responses", "messages", "count_tokens"
 RERANK, SCORE, IMAGES, SPEECH = "rerank", "score", "images", "speech"
+RERANK_2 = "rerank_2"  # as Cohere's clients ask for it
 HEAR, TRANSLATE, MODELS = "transcriptions", "translations", "models"
 TEXT = (CHAT, COMPLETIONS, RESPONSES, MESSAGES_ROUTE, COUNT)
-POOLED = (EMBEDDINGS, RERANK, SCORE)
+POOLED = (EMBEDDINGS, RERANK, RERANK_2, SCORE)
 SOUNDS = (HEAR, TRANSLATE)
 REAL = (*TEXT, *POOLED, *SOUNDS, MODELS)  # what a real vLLM serves of these
 STREAMED = (CHAT, COMPLETIONS, RESPONSES, MESSAGES_ROUTE, HEAR)
@@ -34,6 +35,7 @@ PATHS = {
     MESSAGES_ROUTE: "/v1/messages",
     COUNT: "/v1/messages/count_tokens",
     RERANK: "/v1/rerank",
+    RERANK_2: "/v2/rerank",
     SCORE: "/v1/score",
     IMAGES: "/v1/images/generations",
     SPEECH: "/v1/audio/speech",
@@ -55,6 +57,7 @@ BODIES: dict[str, dict[str, Any]] = {
     MESSAGES_ROUTE: {"messages": MESSAGES, "max_tokens": 8},
     COUNT: {"messages": MESSAGES},
     RERANK: RANKED,
+    RERANK_2: RANKED,
     SCORE: {"text_1": "a", "text_2": ["b", "c"]},
     IMAGES: {"prompt": "A lattice", "size": "64x64", "response_format": "b64_json"},
     SPEECH: {"input": "Say it now.", "voice": "alloy", "response_format": "pcm"},
@@ -71,6 +74,7 @@ BAD: dict[str, dict[str, Any]] = {
     MESSAGES_ROUTE: {"max_tokens": -1},
     COUNT: {"messages": None},
     RERANK: {"documents": None},
+    RERANK_2: {"documents": None},
     SCORE: {"text_2": None},
     IMAGES: {"size": "1x1"},
     SPEECH: {"response_format": "song"},
@@ -83,6 +87,7 @@ TEXT_OF = {
     EMBEDDINGS: "input",
     RESPONSES: "input",
     RERANK: "query",
+    RERANK_2: "query",
     SCORE: "text_1",
     IMAGES: "prompt",
     SPEECH: "input",

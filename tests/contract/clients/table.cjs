@@ -36,6 +36,8 @@ const ROUTES = {
   translations: async (client, _, step) =>
     (await client.audio.translations.create(await form(step))).text,
   rerank: async (client, body) => (await client.post("/rerank", { body })).results,
+  rerank_2: async (client, body) =>
+    (await client.post(client.baseURL.replace(/\/v1$/, "/v2/rerank"), { body })).results,
   score: async (client, body) => (await client.post("/score", { body })).data,
   models: async (client, body) =>
     body.model ? (await client.models.retrieve(body.model)).id : (await client.models.list()).data,

@@ -27,9 +27,8 @@ from tests.contract.clients.plan import (
     MESSAGES_ROUTE,
     MODELS,
     ONE,
-    RERANK,
+    POOLED,
     RESPONSES,
-    SCORE,
     SOUNDS,
     SPEECH,
     STREAM,
@@ -41,7 +40,7 @@ from tools import node_part, vendors_part
 
 HERE = Path(__file__).parent
 SECONDS_MAX = 180
-OPENAIS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, RERANK, SCORE, IMAGES, SPEECH, *SOUNDS, MODELS)
+OPENAIS = (CHAT, COMPLETIONS, RESPONSES, *POOLED, IMAGES, SPEECH, *SOUNDS, MODELS)
 ROUTES = {
     "openai": OPENAIS,
     "node": OPENAIS,
