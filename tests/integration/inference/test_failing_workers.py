@@ -216,6 +216,60 @@ async def test_a_long_plain_answer_that_is_cut_looks_cut(start_gateway: StartGat
         await until(lambda: [one.end for one in gateway.segments()] == [SegmentEnd.FAILED])
 
 
+def long_plain(*, chunked: bool, **more: object) -> Script:
+    """A plain answer of 300 KB in two pieces."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 2}
+    choice = {"message": {"content": "x" * 300_000}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice], "usage": usage} | more).encode()
+    if not chunked:
+        whole = answer(body)
+        return [whole[:200_000], 0.05, whole[200_000:]]
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    return [head, chunk(body[:200_000]), 0.05, chunk(body[200_000:]), chunk(b"")]
+
+
+@pytest.mark.feature("A12")
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    "bad", [{"error": {"message": "died"}}, {"more": [{"finish_reason": "abort"}]}]
+)
+async def test_a_long_plain_answer_that_ends_in_a_failure_looks_cut(
+    start_gateway: StartGateway, bad: dict[str, Any], chunked: bool
+) -> None:
+    async with scripted_worker(long_plain(chunked=chunked, **bad)) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        _, content = await post(gateway.url, {"model": "m"})
+        assert content.endswith(b"<cut>")
+        await until(lambda: [one.end for one in gateway.segments()] == [SegmentEnd.FAILED])
+
+
+@pytest.mark.feature("A12")
+async def test_one_that_begins_as_a_failure_is_asked_of_another(
+    start_gateway: StartGateway,
+) -> None:
+    died = answer(json.dumps({"error": {"message": "died " * 30_000}}).encode())
+    async with scripted_worker([died]) as first, scripted_worker([answer(PLAIN)]) as second:
+        gateway = start_gateway(snapshot(first.port, second.port))
+        assert await post(gateway.url, {"model": "m"}) == (200, PLAIN)
+        assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_one_that_is_whole_is_passed_on_and_its_connection_kept(
+    start_gateway: StartGateway, chunked: bool
+) -> None:
+    async with scripted_worker(long_plain(chunked=chunked)) as worker:
+        gateway = start_gateway(snapshot(worker.port), gateway_link_idle_seconds=60)
+        for _ in range(3):
+            status, content = await post(gateway.url, {"model": "m"})
+            assert (status, json.loads(content)["usage"]["prompt_tokens"]) == (200, 5)
+        assert len(worker._open) == 1
+        told = [(one.end, one.prompt_tokens) for one in gateway.segments()]
+        assert told == [(SegmentEnd.DONE, 5)] * 3
+
+
 NONSENSE = {
     "no JSON": b"no JSON",
     "no list": b"{}",
