@@ -19,13 +19,14 @@ from tests.contract.clients.plan import CHAT, GOOD, HEAR
 from tests.contract.clients.test_voice import AT_16_KHZ, node_talks, of, said_16
 from tests.support.gateway import Gateway
 from tests.support.realtime import base, client
-from tests.support.realtime_talk import events_until, plain, until_event
+from tests.support.realtime_talk import close_code, events_until, plain, until_event
 from tests.support.standin import StandIn
 from tests.support.vllm import VllmServer
 
 pytestmark = pytest.mark.feature("A8", "A9")
 SPEAKERS = ("python", "node", "dictation")
 SECONDS_MAX = 30
+TOO_LONG = bytes((1 << 20) + 2)  # for one message, as sound or as text
 Told = tuple[str, int | str]  # refused before the upgrade with a status; or an error event's code
 
 
@@ -38,6 +39,11 @@ class Case:
     model: str = ""
     impatient: bool = False
     wrong: bool = False  # what the worker itself finds fault with
+    long: bool = False
+
+    @property
+    def sound(self) -> bytes:
+        return TOO_LONG if self.long else said_16()
 
 
 CASES = {
@@ -46,6 +52,7 @@ CASES = {
     "402": Case(("error", "insufficient_quota"), key=plan.POOR),
     "403": Case(("refused", 403), key=plan.NARROW),
     "404": Case(("error", "model_not_found"), model=plan.UNKNOWN),
+    "413": Case(("error", "too_large"), long=True),
     "429": Case(("error", "rate_limit_exceeded"), key=plan.SPENT),
     "502": Case(("error", "upstream_failed"), model="broken"),
     "503": Case(("error", "no_ready_replica"), model=plan.ABSENT),
@@ -81,7 +88,7 @@ class Talker:
         ):
             with suppress(ConnectionClosed):  # an account without credit is told at once
                 await connection.session.update(session=self._session(case))
-                await connection.input_audio_buffer.append(audio=base(said_16()))
+                await connection.input_audio_buffer.append(audio=base(case.sound))
             found = (await until_event(connection, "error", SECONDS_MAX))[-1].error
         return "error", str(found.code)
 
@@ -89,7 +96,7 @@ class Talker:
         events = await node_talks(
             gateway,
             self._folder,
-            said_16(),
+            case.sound,
             key=KEYS[case.key],
             model=self._model(CHAT, case),
             session=self._session(case),
@@ -107,9 +114,10 @@ class Talker:
         path = f"/v1/audio/transcriptions/stream?{query}"
         async with plain(gateway, path, KEYS[case.key]) as socket:
             with suppress(ConnectionClosed):
-                await socket.send(said_16())
+                await socket.send(case.sound)
                 await socket.send(json.dumps({"type": "session.end"}))
             seen, _ = await events_until(socket, "error", SECONDS_MAX)
+            assert not case.long or await close_code(socket) == 1009
         return "error", seen[-1]["error"]["code"]
 
     def _model(self, route: str, case: Case) -> str:
