@@ -266,7 +266,7 @@ def _given_up(before: bytes, received: bytes) -> bool:
 
 
 def _gives_up(some: bytes) -> bool:
-    if _FINISH not in some:  # the longer what is sought, the sooner it is not found
+    if b"_" not in some or _FINISH not in some:  # one byte is sought ten times as fast
         return False
     places = (some.find(sign) for sign in _GIVEN_UP)
     return any(at > 0 and some[at - 1] != ESCAPE for at in places)  # else a name's end
