@@ -10,7 +10,7 @@ import httptools
 from inference.answering import Answering, Flow, Lost
 from inference.beginnings import Beginnings
 from inference.chunks import unframed
-from inference.reading import Reader, Reading, stop
+from inference.reading import Reading, pass_on, stop
 from inference.relay import Relay, data_start
 from kernel.wire.gateway import LinkRow
 
@@ -108,7 +108,7 @@ class Links:
         exchange.link_ready(link)
 
 
-class Link(Reader):
+class Link(asyncio.Protocol):
     """One connection. Between exchanges it lies in its ``Links``; nothing may come then."""
 
     __slots__ = (
@@ -125,6 +125,7 @@ class Link(Reader):
         "_links",
         "_parser",
         "_parts",
+        "_relay",
         "_retry_after",
         "_size",
         "_status",
@@ -134,7 +135,6 @@ class Link(Reader):
         "exchange",
         "flow",
         "idle_since_ns",
-        "relay",
         "used",
     )
 
@@ -154,7 +154,7 @@ class Link(Reader):
         self._interim = False
         self._begun = False  # the exchange was told of the head, and gets the body as it comes
         self._between = False  # what was read ends between two chunks
-        self.relay: Relay | None = None  # while it does
+        self._relay: Relay | None = None  # while it does
         self._unread = b""  # the answer's head, where the parser has seen nothing of the answer
         self._status = 0
         self._expect()
@@ -191,10 +191,17 @@ class Link(Reader):
 
     def drop(self) -> None:
         """Close at once; a worker that still works for this exchange sees the abort."""
-        self.exchange = self.relay = self.flow = None
+        self.exchange = self.flow = None
+        self._relays(None)
         self._dropped = True
         if self._transport is not None:
             self._transport.abort()
+
+    def _relays(self, relay: Relay | None) -> None:
+        """Who passes on what comes next, if it is like what was read."""
+        if relay is not self._relay:
+            self._relay = relay
+            pass_on(self._transport, relay)
 
     # What the event loop tells.
 
@@ -204,7 +211,7 @@ class Link(Reader):
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, received: bytes) -> None:
-        relay = self.relay
+        relay = self._relay
         if relay is not None and relay.like(received):
             relay.send(received)
             return
@@ -233,12 +240,12 @@ class Link(Reader):
         exchange = self.exchange
         at = data_start(received)
         if at and exchange is not None:
-            self.relay = exchange.answer_event(received, at)
+            self._relays(exchange.answer_event(received, at))
             return True
         found = unframed(received)
         if found is None or (found[1] and not self._unread):  # it saw the head, and is to see this
             return False
-        self.relay = None
+        self._relays(None)
         content, self._complete = found
         if content and exchange is not None:
             exchange.answer_body(content)
@@ -254,7 +261,8 @@ class Link(Reader):
     def _parse(self, received: bytes) -> None:
         if self._parser is None:
             return
-        self._between, self.relay = False, None
+        self._between = False
+        self._relays(None)
         if self.exchange is None and (self._complete or not self._answered):
             self.drop()  # nobody asked for this
             return

@@ -19,7 +19,7 @@ from inference.gateway import Gateway
 from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of, too_large
 from inference.outlet import Outlet
 from inference.pages import Pages
-from inference.reading import Reader, give_back, stop
+from inference.reading import give_back, stop
 from inference.repeats import Repeats
 from inference.routes import INFERENCE, SOCKET, Route
 from inference.upload import UploadExchange
@@ -29,7 +29,7 @@ from kernel.wire.gateway import KeyRow
 QUEUE_MAX = 8
 
 
-class ClientConnection(Outlet, Reader):
+class ClientConnection(Outlet, asyncio.Protocol):
     """One connection from a client."""
 
     __slots__ = (

@@ -21,46 +21,27 @@ _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)":\s?"')
 _USAGE = b'"usage"'
 _CONTENT, _REASONING = b'"content":"', b'"reasoning'  # mostly the one, and without the other
 PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # stands in a JSON string as it is
-Frame = tuple[bytes, int]  # how a chunk begins, up to its text; bytes of the text
-_NONE: Frame = (b"", -1)  # no chunk is like it
+_NOTHING = b"\0"  # begins no chunk
 
 
 def _starts() -> list[bytes]:
     """How a chunk of each length begins that holds one event of one line."""
-    found = [b"\0"] * CHUNK_BYTES_MAX  # begins no chunk
+    found = [_NOTHING] * (CHUNK_BYTES_MAX + 1)
     for size in range(len(DATA) + 2, CHUNK_BYTES_MAX - 16):
         head = b"%x\r\n" % size
         found[len(head) + size + 2] = head + DATA
     return found
 
 
-_STARTS = _starts()
+STARTS = _starts()
 
 
 def data_start(received: bytes) -> int:
     """Where the event's data begin if this may be a chunk with one event of one line, else 0."""
-    if len(received) >= CHUNK_BYTES_MAX:
+    if len(received) > CHUNK_BYTES_MAX:
         return 0
-    start = _STARTS[len(received)]
+    start = STARTS[len(received)]
     return len(start) if received.startswith(start) and received.endswith(CHUNK_END) else 0
-
-
-class _Frames(dict[int, Frame]):
-    """What a chunk of each length that is like the sample begins with; made when first met."""
-
-    def __init__(self, head: bytes, tail: bytes) -> None:
-        self.ends = head, tail
-
-    def __missing__(self, size: int) -> Frame:
-        head, tail = self.ends
-        if size >= CHUNK_BYTES_MAX or not tail:
-            return _NONE
-        start = _STARTS[size] + head
-        frame = self[size] = (start, size - len(start) - len(tail))
-        return frame
-
-
-_NOTHING = _Frames(b"", b"")  # before anything was read
 
 
 class Relay:
@@ -71,22 +52,25 @@ class Relay:
     ``"content":"`` begins a member's value: inside a string its quotes would be escaped.
     """
 
-    __slots__ = ("_looked", "_samples", "frames", "send", "stream", "tail")
+    __slots__ = ("_looked", "_samples", "head", "send", "stream", "tail")
 
     def __init__(self, stream: SseStream, send: Write) -> None:
         self.stream = stream
         self.send = send
+        self.head = _NOTHING  # of the sample's event, up to its text
         self.tail = b""
-        self.frames = _NOTHING
         self._samples = 0
         self._looked = 0  # chunks at the last look
 
     def like(self, chunk: bytes) -> bool:
         """Whether it differs from the sample in its text alone: then it is counted, and for the
         caller to ``send``. In as few steps as can be."""
-        start, size = self.frames[len(chunk)]
-        text = chunk.removeprefix(start).removesuffix(self.tail)
-        if len(text) != size or text.translate(None, PLAIN):
+        size, tail = len(chunk), self.tail
+        if size > CHUNK_BYTES_MAX:
+            return False
+        start = STARTS[size] + self.head
+        text = chunk.removeprefix(start).removesuffix(tail)
+        if len(start) + len(text) + len(tail) != size or text.translate(None, PLAIN):
             return False
         self.stream.chunks_since_usage += 1
         return True
@@ -130,8 +114,7 @@ class Relay:
         if chunk[text:end].translate(None, PLAIN):
             return  # the quote may be an escaped one
         head, tail = chunk[start:text], chunk[end:]
-        if (head, tail) == self.frames.ends:
+        if (head, tail) == (self.head, self.tail):
             return  # what came between was of another kind
         self._samples += 1
-        self.tail = tail
-        self.frames = _Frames(head, tail)
+        self.head, self.tail = head, tail

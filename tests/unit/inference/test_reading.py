@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from inference.reading import MORE_BYTES, READ_BYTES, Reader, Reading, give_back, stop
+from inference.reading import MORE_BYTES, READ_BYTES, Reading, give_back, stop
 from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("A10")
@@ -22,7 +22,7 @@ HIGH = 200  # no number that a connection gets
 
 
 @dataclass(eq=False)
-class Heard(Reader):
+class Heard(asyncio.Protocol):
     """One end; ``far`` is the other."""
 
     reading: Reading

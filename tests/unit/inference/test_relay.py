@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -40,6 +45,7 @@ class Reader:
     relay: Relay | None = None
     content: list[bytes] = field(default_factory=list)
     unread: int = 0
+    lost: Lost | None = None
 
     def link_ready(self, link: Link) -> None: ...
 
@@ -65,34 +71,87 @@ class Reader:
     def answer_end(self) -> None: ...
 
     def answer_lost(self, why: Lost) -> None:
-        raise AssertionError(why)
+        self.lost = why
 
     def passed(self, chunk: bytes) -> None:
         self.unread += 1
         self.content.append(chunk[chunk.index(b"\r\n") + 2 : -2])
 
 
+Way = Callable[[list[bytes]], Reader]
+
+
 class Wire:
+    """A transport of which only the socket is used."""
+
+    def __init__(self, door: socket.socket | None = None) -> None:
+        self._door = door
+
     def write(self, content: bytes) -> None: ...
 
     def abort(self) -> None: ...
 
-    def get_extra_info(self, name: str) -> None: ...
+    def pause_reading(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_extra_info(self, name: str) -> object:
+        return self._door if name == "socket" else None
 
 
 def framed(event: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
-def read(events: list[bytes]) -> Reader:
+def asked(wire: Wire, reading: Reading) -> tuple[Link, Reader]:
+    """A link over which a stream comes."""
     reader = Reader()
-    link = Link(Links(LinkRow(port=1), Reading(), connect_seconds_max=1))
-    link.connection_made(Wire())  # type: ignore[arg-type]
+    link = Link(Links(LinkRow(port=1), reading, connect_seconds_max=1))
+    link.connection_made(wire)  # type: ignore[arg-type]
     link.exchange = reader
     link.send(b"")
-    for received in (HEAD, *map(framed, events), b"0\r\n\r\n"):
+    return link, reader
+
+
+def told(pieces: list[bytes]) -> Reader:
+    """The event loop reads, as it does over TLS."""
+    link, reader = asked(Wire(), Reading())
+    for received in pieces:
         link.data_received(received)
     return reader
+
+
+def taken(pieces: list[bytes]) -> Reader:
+    """``Reading`` does."""
+
+    async def all_read() -> Reader:
+        near, far = socket.socketpair()
+        with near, far:
+            near.setblocking(False)
+            link, reader = asked(Wire(near), Reading())
+            await asyncio.sleep(0)
+            for received in pieces:
+                far.send(received)
+                while pending(near):
+                    await asyncio.sleep(0)
+            link.drop()
+            return reader
+
+    return asyncio.run(all_read())
+
+
+def pending(door: socket.socket) -> bool:
+    with suppress(BlockingIOError):
+        return bool(door.recv(1, socket.MSG_PEEK))
+    return False
+
+
+both = pytest.mark.parametrize("way", [told, taken])
+
+
+def read(events: list[bytes], way: Way = told) -> Reader:
+    return way([HEAD, *map(framed, events), b"0\r\n\r\n"])
 
 
 def data(shape: bytes, text: bytes) -> bytes:
@@ -100,24 +159,27 @@ def data(shape: bytes, text: bytes) -> bytes:
 
 
 @pytest.mark.feature("A10")
+@both
 @given(pieces=st.lists(st.tuples(SHAPES, TEXTS), max_size=12))
 @example(pieces=[(CHAT, b"a")] * 3 + [(CHAT, b'"},"finish_reason":"stop'), (CHAT, b"b")])
 @example(pieces=[(CHAT, b'a\\"b'), (CHAT, b'z"b')])
 @example(pieces=[(SECOND, b"a")] * 4 + [(SECOND, b"\xff")])
-def test_unread_or_read_the_stream_is_the_same(pieces: list[tuple[bytes, bytes]]) -> None:
+def test_unread_or_read_the_stream_is_the_same(way: Way, pieces: list[tuple[bytes, bytes]]) -> None:
     events = [data(shape, text) for shape, text in [(CHAT, b"first"), *pieces]]
     events.append(b"data: [DONE]\n\n")
-    reader, whole = read(events), SseStream(show_usage=False)
+    reader, whole = read(events, way), SseStream(show_usage=False)
     expected = b"".join(whole.feed(event) for event in events)
     assert b"".join(reader.content) == expected
+    assert reader.lost is None
     found = reader.stream
     assert (found.phase, found.tokens(), found.error) == (whole.phase, whole.tokens(), whole.error)
 
 
+@both
 @pytest.mark.parametrize("shape", [CHAT, THOUGHT, SPACED, SECOND, TWO])
-def test_what_differs_in_its_text_alone_is_not_read(shape: bytes) -> None:
+def test_what_differs_in_its_text_alone_is_not_read(way: Way, shape: bytes) -> None:
     texts = [b"one", b"two", b" three", b"", b"f" * 300]
-    assert read([data(shape, text) for text in [b"a", *texts]]).unread == len(texts) - 1
+    assert read([data(shape, text) for text in [b"a", *texts]], way).unread == len(texts) - 1
 
 
 def test_a_thinking_model_changes_its_shape_and_is_learnt_anew() -> None:
@@ -131,8 +193,35 @@ def test_shapes_that_alternate_are_read_in_the_end() -> None:
     assert reader.stream.tokens()[1] == len(events) + 3
 
 
-def test_an_overlap_of_the_two_ends_is_not_like_the_sample() -> None:
+@both
+def test_an_overlap_of_the_two_ends_is_not_like_the_sample(way: Way) -> None:
     """Its one quote would have to be the last of the head and the first of the tail."""
     torn = (CHAT % b"").replace(b'""', b'"')
-    reader = read([data(CHAT, b"a")] * 3 + [b"data: %b\n\n" % torn])
+    reader = read([data(CHAT, b"a")] * 3 + [b"data: %b\n\n" % torn], way)
     assert reader.stream.reason == "an event is not valid JSON"
+
+
+@both
+@given(
+    texts=st.lists(TEXTS, min_size=3, max_size=8),
+    cuts=st.lists(st.integers(0, 999), max_size=8).map(sorted),
+)
+@example(texts=[b"a", b"a", b"a", b"abcdefghijkl"], cuts=[424, 428])  # a piece of a text alone
+def test_wherever_it_is_cut_the_stream_is_the_same(
+    way: Way, texts: list[bytes], cuts: list[int]
+) -> None:
+    events = [data(CHAT, text) for text in texts]
+    sent = b"".join((HEAD, *map(framed, events), b"0\r\n\r\n"))
+    pieces = [sent[start:end] for start, end in pairwise([0, *cuts, len(sent)]) if start < end]
+    reader, whole = way(pieces), SseStream(show_usage=False)
+    expected = b"".join(whole.feed(event) for event in events)
+    assert b"".join(reader.content) == expected
+    assert (reader.stream.phase, reader.stream.tokens()) == (whole.phase, whole.tokens())
+    assert reader.lost is None
+
+
+@both
+def test_rubbish_between_two_chunks_is_no_text(way: Way) -> None:
+    reader = way([HEAD, *[framed(data(CHAT, b"a"))] * 3, b"zz"])
+    assert reader.lost is Lost.GARBLED
+    assert b"zz" not in b"".join(reader.content)
