@@ -53,6 +53,8 @@ class Continued(Watched):
             answer.lost(NO_STREAM)
 
     def _send(self, content: bytes) -> None:
+        if not (self._flowing or isinstance(self._stream, Chapter)):
+            self.story = None  # a plain answer begins: nobody can go on with it
         Watched._send(self, content)
         if self.story is not None:
             self._relay = None  # each event is read, so that its text is known

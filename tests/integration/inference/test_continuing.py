@@ -93,6 +93,17 @@ async def test_the_text_goes_on_where_it_stopped(start_gateway: StartGateway) ->
 
 
 @pytest.mark.feature("A12")
+async def test_nobody_goes_on_with_a_plain_answer(start_gateway: StartGateway) -> None:
+    """A worker does not stream what was asked as a stream, and breaks off: that is to be seen."""
+    plain = answer(json.dumps({"choices": [{"message": {"content": "a" * 200_000}}]}).encode())
+    async with workers([plain[:150_000], CUT], GOOD) as house:
+        gateway = start_gateway(snapshot(*house.ports))
+        with pytest.raises(httpx.RemoteProtocolError):
+            await post(gateway)
+        assert len(house.asked) == 1
+
+
+@pytest.mark.feature("A12")
 @pytest.mark.feature("A10")
 async def test_both_tries_are_counted_as_they_were(start_gateway: StartGateway) -> None:
     async with workers(DYING, GOOD) as house:
