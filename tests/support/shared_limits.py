@@ -37,8 +37,10 @@ class Limited:
             writer.transport.abort()
         self.open.clear()
 
-    def running(self) -> bool:
-        return not any(reader.at_eof() for reader, _ in self.open)
+    async def running(self) -> bool:
+        """Whether none of them has come to its end yet."""
+        came = [await reader.read(1 << 20) for reader, _ in self.open]
+        return not any(part.endswith(b"0\r\n\r\n") for part in came)
 
     async def tokens_in(self, requests: int, max_tokens: int) -> tuple[int, float]:
         """How many tokens so many requests were given, and in how many seconds."""
