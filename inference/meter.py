@@ -130,10 +130,13 @@ def cut_off(last: Segment, alive_ns: int, *, piece_open: bool) -> Segment:
     """The end of a residence whose gateway died: at the last thing written about it.
 
     ``last`` is its open piece, or its last finished one; ``alive_ns`` is the last time at which
-    the dead gateway wrote that all its residents were alive.
+    the dead gateway wrote that all its residents were alive. One that it had sent out only a moment
+    before may have found its worker dead: it counts no time, as in ``unheard_until``.
     """
     number = last.number if piece_open else last.number + 1
     start_ns = last.start_ns if piece_open else last.end_ns
+    if number == 0 and alive_ns - start_ns < UNPROVEN_NS:
+        alive_ns = start_ns
     return structs.replace(
         last,
         key=segment_key(last.request_id, last.attempt, number),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.meter import Residence, Target, cut_off
+from inference.meter import UNPROVEN_NS, Residence, Target, cut_off
 from inference.notes import Finished, Opened, Reader, open_note, piece_note, target_note
 from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
@@ -103,9 +103,16 @@ def test_each_way_to_end_is_read_as_it_was_noted(end: SegmentEnd) -> None:
 
 def test_the_dead_gateways_open_piece_ends_where_it_was_last_seen_alive() -> None:
     opened = noted(open_note(residence(100)))
-    cut = cut_off(opened, 170, piece_open=True)
-    assert (cut.start_ns, cut.end_ns, cut.number, cut.end) == (100, 170, 0, SegmentEnd.CUT)
+    seen_ns = 100 + UNPROVEN_NS
+    cut = cut_off(opened, seen_ns, piece_open=True)
+    assert (cut.start_ns, cut.end_ns, cut.number, cut.end) == (100, seen_ns, 0, SegmentEnd.CUT)
     assert cut_off(opened, 60, piece_open=True).end_ns == 100
+
+
+def test_a_request_of_a_moment_before_its_gateway_died_counts_no_time() -> None:
+    """Its worker may have been dead: nobody is left who saw it begin."""
+    opened = noted(open_note(residence(100)))
+    assert cut_off(opened, 99 + UNPROVEN_NS, piece_open=True).end_ns == 100
 
 
 def test_after_a_finished_piece_the_cut_is_the_next_one() -> None:

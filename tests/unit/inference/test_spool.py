@@ -15,6 +15,7 @@ from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
 TARGET = Target(1, "acct_1", "key_1", "dep_1", "rep_1", "lease_1", 3, "m", "chat")
 FILE_BYTES = 8192
+MS = 1_000_000
 
 
 def name(number: int) -> str:
@@ -105,11 +106,14 @@ def test_after_a_death_everything_is_there_once(tmp_path: Path, seed: int) -> No
 
 def test_what_is_open_ends_at_the_last_tick(tmp_path: Path) -> None:
     book = Book(tmp_path)
-    book.begin(1, 100)
-    book.spool.tick(900)
-    book.begin(2, 950)
+    book.begin(1, 100 * MS)
+    book.spool.tick(900 * MS)
+    book.begin(2, 950 * MS)
     book.die()
-    assert [(one.start_ns, one.end_ns) for one in remains(tmp_path)] == [(100, 900), (950, 950)]
+    assert [(one.start_ns, one.end_ns) for one in remains(tmp_path)] == [
+        (100 * MS, 900 * MS),
+        (950 * MS, 950 * MS),
+    ]
 
 
 def test_reading_the_remains_twice_is_the_same(tmp_path: Path) -> None:
