@@ -35,7 +35,7 @@ class Reading:
     def __init__(self) -> None:
         self._running = select.epoll()  # connections to workers
         self._new = select.epoll()  # clients', and workers' whose first words are awaited
-        self.here: dict[int, ReadHere] = {}
+        self.here: dict[int, ReadHere] = {}  # whether they pause or not
         self.relays: dict[int, Relay] = {}  # of connections of which chunks are passed on
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -59,7 +59,7 @@ class Reading:
         """Clients and workers have something new."""
         here = self.here
         for number, _ in self._new.poll(0, NEW_MAX):
-            if number in here:
+            if number in here and here[number].reading:
                 here[number].read()
 
     def _burst(self) -> None:
@@ -96,7 +96,7 @@ class Reading:
                     relay.stream.chunks_since_usage += 1
                     out.append((number, relay.send, received))
                     continue
-            if number in here:  # it was not closed meanwhile
+            if number in here:  # else it was closed meanwhile; paused, it hears what was read
                 here[number].take(received)
         for number, send, received in out:
             try:
@@ -125,10 +125,10 @@ class ReadHere(asyncio.Transport):
     """One connection. What it does not do itself the event loop's transport does."""
 
     __slots__ = (
+        "_attended",
         "_given_back",
         "_poll",
         "_reading",
-        "_relay",
         "_transport",
         "number",
         "reader",
@@ -152,7 +152,7 @@ class ReadHere(asyncio.Transport):
         self.reader = reader
         self._poll = poll
         self._reading = reading
-        self._relay: Relay | None = None
+        self._attended = False  # what comes is told
 
     def begin(self) -> None:
         """From here on bytes come this way."""
@@ -199,11 +199,11 @@ class ReadHere(asyncio.Transport):
     def stop(self) -> None:
         """Read no more. The protocol's ``connection_lost`` calls it at the latest."""
         self.reading = False
+        self._ignore()
         here, relays = self._reading.here, self._reading.relays
         if here.get(self.number) is self:
             del here[self.number]
             relays.pop(self.number, None)
-            self._poll.unregister(self.number)
 
     def give_back(self) -> asyncio.Transport:
         self.stop()
@@ -216,7 +216,8 @@ class ReadHere(asyncio.Transport):
         return self.reading
 
     def pause_reading(self) -> None:
-        self.stop()
+        self.reading = False
+        self._ignore()
 
     def resume_reading(self) -> None:
         if not self._transport.is_closing():
@@ -241,15 +242,18 @@ class ReadHere(asyncio.Transport):
         self._transport.abort()
 
     def _attend(self) -> None:
-        here = self._reading.here
-        if here.get(self.number) is not self:
-            here[self.number] = self
+        if not self._attended:
+            self._attended = True
+            self._reading.here[self.number] = self
             self._poll.register(self.number, select.EPOLLIN)
-            self.pass_on(self._relay)
+
+    def _ignore(self) -> None:
+        if self._attended:
+            self._attended = False
+            self._poll.unregister(self.number)
 
     def pass_on(self, relay: Relay | None) -> None:
         """What is like what ``relay`` knows is for it to send, and nobody else is told of it."""
-        self._relay = relay
         if relay is None:
             self._reading.relays.pop(self.number, None)
         elif self._reading.here.get(self.number) is self:

@@ -34,6 +34,7 @@ class Heard(asyncio.Protocol):
     reads: int = 0
     fails: bool = False
     hasty: bool = False
+    pauses: Heard | None = None
     ended: bool = False
     lost: bool = False
     transport: asyncio.Transport = field(init=False)
@@ -50,6 +51,8 @@ class Heard(asyncio.Protocol):
     def data_received(self, received: bytes) -> None:
         if self.fails:
             raise ValueError("it cannot be taken")
+        if self.pauses is not None:
+            self.pauses.transport.pause_reading()
         self.received += received
         self.reads += 1
         self.order.append(self.name)
@@ -133,6 +136,18 @@ async def test_who_pauses_hears_nothing_until_it_goes_on(reading: Reading, of_wo
         heard.transport.resume_reading()
         heard.transport.resume_reading()
         await until(lambda: heard.received == b"aaa")
+
+
+async def test_what_was_read_before_a_pause_is_not_lost(reading: Reading) -> None:
+    """One connection's bytes make another pause, which came in the same burst."""
+    async with standing(reading, True) as first, standing(reading, True) as other:
+        for one, its in ((first, other), (other, first)):
+            one.pauses = its
+        first.far.send(b"a")
+        other.far.send(b"b")
+        await until(lambda: first.received and other.received)
+        assert (first.received, other.received) == (b"a", b"b")
+        assert [one.transport.is_reading() for one in (first, other)] == [False, False]
 
 
 def _ends(far: socket.socket) -> None:
