@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 VERSION = 1
 _SEGMENTS = UUID("0d5f9c3e-51f7-4a3e-9d5a-6c1f0b1f7a11").bytes
 
+PIECES_MAX = 5000  # of one kind in a message
 Short = Annotated[str, Meta(min_length=1, max_length=200)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
@@ -249,9 +250,9 @@ class UsageBatch(Struct, forbid_unknown_fields=True):
     boot_id: Short
     gateway: Short
     sent_monotonic_ns: Count
-    segments: Annotated[list[Segment], Meta(max_length=5000)]
-    watermarks: Annotated[list[Watermark], Meta(max_length=5000)] = []
-    returns: Annotated[list[SliceReturn], Meta(max_length=5000)] = []
+    segments: Annotated[list[Segment], Meta(max_length=PIECES_MAX)]
+    watermarks: Annotated[list[Watermark], Meta(max_length=PIECES_MAX)] = []
+    returns: Annotated[list[SliceReturn], Meta(max_length=PIECES_MAX)] = []
     closed_boots: Annotated[list[str], Meta(max_length=100)] = []  # recovered and fully shipped
     v: int = VERSION
 
@@ -287,7 +288,7 @@ class LoadReport(Struct, forbid_unknown_fields=True):
     begins to wait. The newest counts; one that is lost is followed by another."""
 
     boot_id: Short
-    loads: Annotated[list[Load], Meta(max_length=5000)]
+    loads: Annotated[list[Load], Meta(max_length=PIECES_MAX)]
     v: int = VERSION
 
 

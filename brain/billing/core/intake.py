@@ -11,11 +11,11 @@ from hashlib import sha256
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, structs
 
 from kernel.errors import BadInput, Malformed
 from kernel.wire import encode
-from kernel.wire.gateway import VERSION, Segment, UsageBatch
+from kernel.wire.gateway import PIECES_MAX, VERSION, Segment, UsageBatch
 
 REASON_CHARS_MAX = 300
 
@@ -41,7 +41,7 @@ class Reading:
 class _Unread(UsageBatch, kw_only=True, forbid_unknown_fields=True):
     """A batch whose pieces are not looked at yet."""
 
-    segments: Annotated[list[Raw], Meta(max_length=5000)]  # type: ignore[assignment]
+    segments: Annotated[list[Raw], Meta(max_length=PIECES_MAX)]  # type: ignore[assignment]
 
 
 class _Named(msgspec.Struct):
@@ -71,16 +71,7 @@ def read_batch(body: bytes) -> Reading:
             read.append(msgspec.json.decode(raw, type=Segment))
         except msgspec.MsgspecError as error:
             asides.append(_aside(bytes(raw), f"it cannot be read: {error}"))
-    batch = UsageBatch(
-        boot_id=unread.boot_id,
-        gateway=unread.gateway,
-        sent_monotonic_ns=unread.sent_monotonic_ns,
-        segments=read,
-        watermarks=unread.watermarks,
-        returns=unread.returns,
-        closed_boots=unread.closed_boots,
-        v=unread.v,
-    )
+    batch = UsageBatch(**{**structs.asdict(unread), "segments": read})
     return Reading(batch, asides)
 
 

@@ -79,16 +79,24 @@ def in_pieces(
     return out, answer
 
 
+def both_ways(
+    case: tuple[str, object], places: list[tuple[bool, int]], *, compact: bool, told: bool
+) -> tuple[bytes, bytes, Answer, Answer]:
+    """The content, what the client got of it in pieces, and the answer long and short."""
+    route, content = of(case, compact=compact)
+    out, answer = in_pieces(route, content, places, told=told)
+    short = Answer(route, show_usage=False)
+    short.take(200, b"application/json", b"", content)
+    return content, out, answer, short
+
+
 @pytest.mark.feature("A12")
 @pytest.mark.parametrize("case", FAILURES.values(), ids=FAILURES)
 @given(places=PLACES, compact=st.booleans(), told=st.booleans())
 def test_a_failure_is_found_in_any_pieces(
     case: tuple[str, object], places: list[tuple[bool, int]], compact: bool, told: bool
 ) -> None:
-    route, content = of(case, compact=compact)
-    out, answer = in_pieces(route, content, places, told=told)
-    short = Answer(route, show_usage=False)
-    short.take(200, b"application/json", b"", content)
+    content, out, answer, short = both_ways(case, places, compact=compact, told=told)
     assert (answer.state, answer.reason) == (State.BROKEN, short.reason)
     assert content.startswith(out)
     assert out != content or not told  # else the end of the framing is still to come
@@ -100,10 +108,7 @@ def test_a_failure_is_found_in_any_pieces(
 def test_an_answer_that_speaks_of_failures_is_none(
     case: tuple[str, object], places: list[tuple[bool, int]], compact: bool, told: bool
 ) -> None:
-    route, content = of(case, compact=compact)
-    out, answer = in_pieces(route, content, places, told=told)
-    short = Answer(route, show_usage=False)
-    short.take(200, b"application/json", b"", content)
+    content, out, answer, short = both_ways(case, places, compact=compact, told=told)
     assert (out, answer.state, short.state) == (content, State.COMPLETE, State.COMPLETE)
 
 
