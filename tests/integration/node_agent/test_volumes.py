@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.support.wait import until
 from tests.support.worker_image import BUSYBOX, busybox_image
 
 pytestmark = [pytest.mark.feature("E2"), pytest.mark.real("dockerd")]
-DATA = VolumeMount("vol_data", "/data", 1)
+VOLUME_ID = f"vol_data_{os.getpid()}"  # xdist's workers share the dockerd
+DATA = VolumeMount(VOLUME_ID, "/data", 1)
 
 
 @pytest.fixture(params=["own file system", "folder"])
@@ -54,10 +56,10 @@ async def test_what_was_written_is_there_for_the_next_container(
     engine: DockerEngine, engine_client: docker.APIClient
 ) -> None:
     work = await running(engine, pod("sleep 60", volumes=[DATA]))
-    assert work.volumes == {"vol_data"}
+    assert work.volumes == {VOLUME_ID}
     said_inside(engine_client, work, "echo kept > /data/file")
     await engine.end(work, drain_seconds=0)
-    elsewhere = VolumeMount("vol_data", "/mnt/other", 1)
+    elsewhere = VolumeMount(VOLUME_ID, "/mnt/other", 1)
     again = await running(engine, pod("sleep 60", volumes=[elsewhere]))
     assert said_inside(engine_client, again, "cat /mnt/other/file") == "kept"
 
@@ -115,16 +117,16 @@ async def test_it_goes_only_when_nobody_uses_it(
     engine: DockerEngine, volumes: Volumes, tmp_path: Path
 ) -> None:
     work = await running(engine, pod("sleep 60", volumes=[DATA]))
-    (tmp_path / "volumes" / "vol_data" / "drop").touch()
+    (tmp_path / "volumes" / VOLUME_ID / "drop").touch()
     await volumes._round()
-    assert (tmp_path / "volumes" / "vol_data").exists()
+    assert (tmp_path / "volumes" / VOLUME_ID).exists()
     with pytest.raises(StartRefused, match="being removed"):
         await engine.start(pod("sleep 60", volumes=[DATA]), Progress())
     await engine.end(work, drain_seconds=0)
 
     async def gone() -> bool:
         await volumes._round()  # Docker may take a moment to let go of what it has removed
-        return not (tmp_path / "volumes" / "vol_data").exists()
+        return not (tmp_path / "volumes" / VOLUME_ID).exists()
 
     assert await until(gone, 20, every=0.5)
 
@@ -161,12 +163,12 @@ async def test_the_brain_hears_of_it_and_has_it_removed(
         lease = lease_of(uuids, image=BUSYBOX, arguments=["sleep", "300"], process=[], **launch)
         brain.want(lease)
         await brain.shows(lease.lease_id, "ready")
-        await until(lambda: [v.volume_id for v in brain.beats[-1].volumes] == ["vol_data"], 90)
-        brain.drop_volumes = ["vol_data"]
+        await until(lambda: [v.volume_id for v in brain.beats[-1].volumes] == [VOLUME_ID], 90)
+        brain.drop_volumes = [VOLUME_ID]
         brain.ask_stop(lease.lease_id)
         await brain.shows(lease.lease_id, "gone")
         await until(lambda: brain.beats[-1].volumes == [], 90)
-        assert not (agent.home / "volumes" / "vol_data").exists()
+        assert not (agent.home / "volumes" / VOLUME_ID).exists()
     finally:
         agent.clean()
         unmounted(agent.home / "volumes")
