@@ -31,7 +31,7 @@ def offer(number: int = 1, **changes: object) -> Offer:
 
 def cloud_offer(number: int = 1, gpus: int = 1, **changes: object) -> Offer:
     values = {"cloud": "c", "offer_key": f"k{number:04}", "free": gpus, "total": gpus}
-    return offer(**{"node_id": None, "gpu_name": "NVIDIA L4", **values, **changes})
+    return offer(number, **{"node_id": None, "gpu_name": "NVIDIA L4", **values, **changes})
 
 
 def request(*shapes: Shape, **changes: object) -> PlanRequest:

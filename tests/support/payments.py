@@ -115,7 +115,8 @@ class Till:
 
     async def customer(self) -> str:
         rows = self.world.book.platform.table("customer").values()
-        return next(r["id"] for r in rows if r["metadata"]["account"] == self.who.account_id)
+        mine = (r for r in rows if r["metadata"]["account"] == self.who.account_id)
+        return str(next(mine)["id"])
 
     async def top_up(self, amount: str = "25", **more: Any) -> Any:
         return await self.post("/topups", {"amount_usd": amount, **more})

@@ -120,7 +120,8 @@ class Provider:
         names = [f"{own}:pending", f"{own}:paying", "platform:payouts"]
         async with self.ctx.db.begin() as tx:
             found = await billing.balances(tx, names)
-        return tuple(found[name].posted for name in names)
+        pending, paying, paid = (found[name].posted for name in names)
+        return pending, paying, paid
 
     async def broken(self) -> list[str]:
         """Every proof of the books and of payouts that does not hold."""

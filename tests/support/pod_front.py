@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cli.embedded.child import die_with_parent
@@ -109,12 +111,10 @@ def link_address(brain: BrainDouble) -> tuple[str, str]:
 
 @asynccontextmanager
 async def front_with(
-    home: Path, *rows: PodRow, **settings: object
+    home: Path, *rows: PodRow, **settings: Any
 ) -> AsyncIterator[tuple[PodFront, BrainDouble]]:
     """A front whose brain tells of these pods, and that has heard of them."""
     async with brain_double(Snapshot(pods=list(rows))) as brain:
-        import asyncio
-
         front = await asyncio.to_thread(launch_front, home, brain.url, **settings)
         try:
             await until(lambda: brain.followers, 30)

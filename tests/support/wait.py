@@ -8,20 +8,32 @@ import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 QUIET_PORTS = 20_000, 32_000  # below those of connections that programs open
 _chance = random.SystemRandom()  # not the run's seed: its processes must not choose alike
 
 
+@overload
 async def until(
-    check: Callable[[], T | Awaitable[T]],
+    check: Callable[[], Awaitable[T | None]],
     seconds: float = 10,
     *,
     every: float = 0.02,
     why: str = "",
-) -> T:
+) -> T: ...
+@overload
+async def until(
+    check: Callable[[], T | None], seconds: float = 10, *, every: float = 0.02, why: str = ""
+) -> T: ...
+async def until(
+    check: Callable[[], object],
+    seconds: float = 10,
+    *,
+    every: float = 0.02,
+    why: str = "",
+) -> Any:
     """Call ``check`` until its answer is truthy and return that; AssertionError at the deadline.
 
     An ``AssertionError`` or a connection error inside ``check`` counts as "not yet"; the last one
@@ -32,7 +44,7 @@ async def until(
     while True:
         try:
             answer = check()
-            found: T = await answer if inspect.isawaitable(answer) else answer
+            found = await answer if inspect.isawaitable(answer) else answer
             if found:
                 return found
         except (AssertionError, OSError) as problem:
