@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import msgspec
 import pytest
 
 from brain.settings import Settings as BrainSettings
+from cli.settings import RunnerSettings
 from inference.pods.settings import Settings as FrontSettings
 from inference.settings import Settings as GatewaySettings
 from node_agent.settings import Settings as AgentSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 LINES = re.findall(r"^(# )?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M)
-SETTINGS = (BrainSettings, GatewaySettings, FrontSettings, AgentSettings)
+SETTINGS = (BrainSettings, GatewaySettings, FrontSettings, AgentSettings, RunnerSettings)
 
 
 def defaults(kind: Any) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def defaults(kind: Any) -> dict[str, Any]:
 
 
 FIELDS = {name.upper() for kind in SETTINGS for name in defaults(kind)}
-OTHERS = {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "GANGLION_HOME"}
+OTHERS = {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "PG_BIN"}
 pytestmark = [pytest.mark.feature("O5"), pytest.mark.feature("O10")]
 
 
@@ -49,9 +51,20 @@ def test_secrets_have_no_value() -> None:
     assert given == []
 
 
+def text(default: Any) -> str:
+    """A default as it is written in a file of variables."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, Enum):
+        return str(default.value)
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 @pytest.mark.parametrize("kind", SETTINGS, ids=lambda k: k.__module__)
 def test_a_default_that_is_shown_is_the_default(kind: type) -> None:
-    shown = {name.lower(): value for mark, name, value in LINES if mark}
-    for name, default in defaults(kind).items():
-        if name in shown and isinstance(default, int | float) and default is not False:
-            assert shown[name] == str(default).lower(), name
+    """That of one of the programs which read the name, where several do."""
+    shown = {name: value for mark, name, value in LINES if mark}
+    read = [(name.upper(), text(one)) for own in SETTINGS for name, one in defaults(own).items()]
+    asked = {name.upper() for name in defaults(kind)} & set(shown)
+    assert asked
+    assert {name: shown[name] for name in asked if (name, shown[name]) not in read} == {}
