@@ -16,32 +16,13 @@ from brain.deployments.states import (
     ReplicaEvent,
     ReplicaState,
 )
-from kernel.errors import Conflict
 
 S = ReplicaState
 STATES = st.lists(st.sampled_from(list(S)), max_size=6)
 
 
-def test_every_state_is_reachable() -> None:
-    assert REPLICA.reachable() == frozenset(S)
-
-
 def test_only_stopped_and_failed_are_final() -> None:
     assert REPLICA.terminal() == TERMINAL
-
-
-def test_every_event_is_listed_for_some_state() -> None:
-    assert {event for _, event in REPLICA.table} == set(ReplicaEvent)
-
-
-@pytest.mark.parametrize("state", list(S))
-@pytest.mark.parametrize("event", list(ReplicaEvent))
-def test_an_unlisted_move_is_refused(state: S, event: ReplicaEvent) -> None:
-    if REPLICA.can(state, event):
-        assert REPLICA.next(state, event) in S
-        return
-    with pytest.raises(Conflict):
-        REPLICA.next(state, event)
 
 
 def test_a_ready_replica_drains_before_it_stops() -> None:

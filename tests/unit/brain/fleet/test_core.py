@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from brain.fleet import core
 from brain.fleet.core import LeaseFacts, NodeLiveness, Outcome, Receiving, Report
-from brain.fleet.states import LEASE, LeaseEvent, LeaseState
+from brain.fleet.states import LeaseState
 from kernel.clock import NS
-from kernel.errors import Conflict
 from kernel.wire.agent import LeaseSeen, LeaseSeenState
 
 NOW = 10_000 * NS
@@ -178,20 +177,6 @@ def test_a_stop_that_takes_for_ever_is_renewed_no_more(
     says = [LeaseSeen("lease", 3, LeaseSeenState.STOPPING)] if applied == 5 else []
     found = core.sort_leases(live, says, generation_applied=applied, now_ns=NOW, evident_ns={})
     assert (found.renewed, found.missing) == (renewed, ())
-
-
-def test_every_state_of_a_lease_is_reached_and_the_last_is_final() -> None:
-    assert LEASE.reachable() == frozenset(LeaseState)
-    assert LEASE.terminal() == {LeaseState.CLOSED}
-
-
-@pytest.mark.parametrize(
-    ("state", "event"),
-    [(s, e) for s in LeaseState for e in LeaseEvent if not LEASE.can(s, e)],
-)
-def test_a_move_that_is_not_listed_is_refused(state: LeaseState, event: LeaseEvent) -> None:
-    with pytest.raises(Conflict):
-        LEASE.next(state, event)
 
 
 def test_an_agents_text_is_made_fit_for_the_database() -> None:
