@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from cli.main import app
 from tests.support.shared import ROOT
@@ -17,25 +18,37 @@ from tests.support.shared import ROOT
 COMMAND: Any = typer.main.get_command(app)
 PLANS = {"features.md"}  # it names what is to come as well
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in PLANS),
 ]
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^ {4}(\S.*)$", re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
-STARTS = re.compile(r"(?:\$ )?(?:\.venv/bin/)?ganglion ")
+# At a line's start or behind another command; variables, a service's container or a path before it.
+STARTS = re.compile(
+    r"(?:^|[;&|] *)(?:\$ )?(?:[A-Z_]+=\S+ )*"
+    r"(?:docker compose -f (?P<file>\S+) (?:run|exec) (?:--[\w-]+ )*(?P<service>[\w-]+) )?"
+    r"(?:\.venv/bin/)?ganglion "
+)
+PROGRAM = re.compile(r"\bpython3? -m ([\w.]+)")
+TARGET = re.compile(r"(?:^|[;&|] *)(?:\$ )?(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)")
+NOT_OURS = {"http.server"}
 OWN_OPTIONS = {"agent", "gateway", "stand-in"}  # programs that read their arguments themselves
+
+
+def lines_of(page: Path) -> list[str]:
+    """What a page shows as typed: blocks, and words between backticks."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = [*FENCED.findall(text), *INDENTED.findall(text)]
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line.strip() for line in lines + INLINE.findall(FENCED.sub("", text))]
 
 
 def written(page: Path) -> Iterator[list[str]]:
     """The words of each command, up to what only a shell reads."""
-    text = page.read_text().replace("\\\n", " ")
-    blocks = [*FENCED.findall(text), *INDENTED.findall(text)]
-    lines = [line for block in blocks for line in block.splitlines()]
-    lines += INLINE.findall(FENCED.sub("", text))
-    for line in lines:
-        if found := STARTS.match(line.strip()):
-            words = shlex.split(line.strip()[found.end() :], comments=True)
+    for line in lines_of(page):
+        for found in STARTS.finditer(line):
+            words = shlex.split(line[found.end() :], comments=True)
             ends = [n for n, word in enumerate(words) if word[0] in "|&<>…" or word == "--"]
             yield words[: min(ends, default=len(words))]
 
@@ -68,9 +81,31 @@ def test_the_commands_of_a_page_are_there(page: Path) -> None:
     assert not faults
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_programs_and_targets_of_a_page_are_there(page: Path) -> None:
+    lines = lines_of(page)
+    programs = {name for line in lines for name in PROGRAM.findall(line)} - NOT_OURS
+    assert [name for name in programs if not can_be_run(name)] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {name for line in lines for name in TARGET.findall(line)} - targets == set()
+    composed = [found for line in lines for found in STARTS.finditer(line) if found["file"]]
+    for found in composed:
+        assert found["service"] in yaml.safe_load((ROOT / found["file"]).read_text())["services"]
+
+
+def can_be_run(module: str) -> bool:
+    """With ``python -m``: a package by its ``__main__``, a file by its last lines."""
+    place = ROOT / module.replace(".", "/")
+    file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+    return file.exists() and (place.is_dir() or "__main__" in file.read_text())
+
+
 def test_the_reader_of_pages_finds_commands() -> None:
     found = [words for page in PAGES for words in written(page)]
     assert ["deployments", "rollback", "mine"] in found
+    assert ["admin", "create", "you@example.com"] in found, "behind docker compose"
+    assert ["up"] in found, "behind a variable"
     assert len(found) > 80
+    assert not can_be_run("cli")
     assert wrong(["pod", "make"]) == "pod has no make"
     assert wrong(["pod", "create", "--rpm", "1"]) == "--rpm is no option of create"

@@ -57,6 +57,23 @@ def test_nothing_is_published_beyond_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_the_image_tells_of_each_port_that_is_published() -> None:
+    ports = [p for body in COMPOSE["services"].values() for p in body.get("ports", [])]
+    exposed = {port for word, rest in instructions() if word == "EXPOSE" for port in rest.split()}
+    assert {port.rpartition(":")[2] for port in ports} == exposed
+
+
+def test_the_page_names_each_service_and_who_writes_a_volume() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    known_as = {"postgres": "PostgreSQL 18", "valkey": "Valkey 9", "migrate": "migrations"}
+    ours = {n: b for n, b in COMPOSE["services"].items() if n not in ("postgres", "valkey")}
+    first = page.partition("```")[0]
+    assert [name for name in COMPOSE["services"] if known_as.get(name, name) not in first] == []
+    writers = [name for name, body in ours.items() if body.get("volumes")]
+    said = page.partition("it writes two volumes:")[2].partition(".")[0]
+    assert [f"{name}'s" in said for name in writers] == [True, True]
+
+
 def test_every_module_that_a_service_runs_exists() -> None:
     commands = [body.get("command", []) for body in COMPOSE["services"].values()]
     modules = [c[c.index("-m") + 1] for c in commands if "-m" in c]
