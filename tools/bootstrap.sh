@@ -47,7 +47,7 @@ if command -v flock >/dev/null 2>&1 && [ -z "${GANGLION_BOOTSTRAP_LOCKED:-}" ]; 
 fi
 
 python=$(find_python) || fail \
-    "Ganglion needs Python 3.11 or newer, found $(python3 --version 2>/dev/null || echo none)." \
+    "Ganglion needs Python 3.11 or newer, found $("${PYTHON:-python3}" --version 2>/dev/null || echo none)." \
     "Install one (Debian: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python3.11"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -67,18 +67,31 @@ free_kib=$(df -Pk . | awk 'NR == 2 { print $4 }')
 [ "${free_kib:-9999999}" -ge 1048576 ] || fail \
     "The disk is nearly full: setting up needs 1 GiB here and $((free_kib / 1024)) MiB is free."
 
+# What the log says, as one sentence. The last word of pip stands for what nobody foresaw.
+why() {
+    if grep -q 'No space left on device' .cache/bootstrap.log; then
+        echo "the disk is full. Free some space and try again."
+    elif grep -q 'connection broken by' .cache/bootstrap.log; then
+        echo "the package index does not answer. Mend the network, or name a mirror:" \
+            "PIP_INDEX_URL=https://... make; all that pip said is in .cache/bootstrap.log."
+    else
+        echo "$(grep -v '^ *$' .cache/bootstrap.log | tail -n 1)" \
+            "(all that was said is in .cache/bootstrap.log)"
+    fi
+}
+
 started=$(date +%s)
 printf 'Setting up .venv (%s packages, %s) ... ' "$(grep -c '==' "$lock")" "$kind"
-if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+# A set-up that was killed leaves packages that look installed and are not whole.
+if [ -e .venv/unfinished ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     rm -rf .venv
-    "$python" -m venv .venv >.cache/bootstrap.log 2>&1 ||
-        { rm -rf .venv; fail "failed: $(tail -n 3 .cache/bootstrap.log)"; }
+    mkdir .venv
+    : >.venv/unfinished
+    "$python" -m venv .venv >.cache/bootstrap.log 2>&1 || { rm -rf .venv; fail "failed: $(why)"; }
 fi
+: >.venv/unfinished
 .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet --progress-bar off \
-    --require-hashes --no-compile -r "$lock" >.cache/bootstrap.log 2>&1 ||
-    fail "failed: $(grep -v '^ *$' .cache/bootstrap.log | tail -n 5)" \
-        "
-The whole of it is in .cache/bootstrap.log; is the package index reachable?"
+    --require-hashes --no-compile -r "$lock" >.cache/bootstrap.log 2>&1 || fail "failed: $(why)"
 
 cat >.venv/bin/ganglion <<'LAUNCHER'
 #!/bin/sh
@@ -89,5 +102,6 @@ export PYTHONPATH
 exec "$here/python" -P -m cli.main "$@"
 LAUNCHER
 chmod +x .venv/bin/ganglion
+rm .venv/unfinished
 mark >".venv/$kind.stamp"
 echo "done in $(($(date +%s) - started)) s."
