@@ -39,6 +39,7 @@ from kernel.errors import Unavailable
 from kernel.wire.gateway import Segment, SegmentEnd
 
 FILES_MIN = 8
+LOCK = "lock"
 _FRAME = Struct("<II")
 _FRAME_BYTES = _FRAME.size
 _frame = _FRAME.pack
@@ -100,9 +101,7 @@ class Spool:
         self._residences = residences
         self._keep_unread = keep_unread
         self.folder.mkdir(parents=True, mode=0o700)
-        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-        self._lock = os.open(self.folder / "lock", flags, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock = _locked(self.folder)
         self._files: dict[int, _File] = {}
         self._number = 0
         self._current: _File
@@ -353,13 +352,29 @@ def find_remains(folder: Path, *, own: str) -> list[Remains]:
     if not folder.is_dir():
         return found
     for boot in sorted(folder.iterdir()):
-        if boot.name == own or not (boot / "lock").is_file():
+        if boot.name == own:
             continue
-        lock = os.open(boot / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            lock = os.open(boot / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):  # one that begins, or was just given up
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # its process lives
             os.close(lock)
             continue
-        found.append(Remains(boot, lock))
+        if os.fstat(lock).st_nlink:
+            found.append(Remains(boot, lock))
+        else:  # given up since it was opened
+            os.close(lock)
     return found
+
+
+def _locked(folder: Path) -> int:
+    """The lock of a new folder. It has its name only once it is held: another process that looks
+    for the dead meanwhile would take it, and keep it."""
+    making = folder / f"{LOCK}.new"
+    lock = os.open(making, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    making.rename(folder / LOCK)
+    return lock

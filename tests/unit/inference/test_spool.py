@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
 from inference.meter import Residence, Target
 from inference.notes import Finished
-from inference.spool import Place, Spool, find_remains, notes
+from inference.spool import Place, Remains, Spool, find_remains, notes
 from kernel.errors import Unavailable
 from kernel.wire.gateway import Segment, SegmentEnd, segment_key
 
@@ -148,6 +149,27 @@ def test_a_live_process_keeps_its_spool(tmp_path: Path) -> None:
     assert find_remains(tmp_path, own="boot_2") == []
     book.die()
     assert len(find_remains(tmp_path, own="boot_2")) == 1
+
+
+def test_one_that_begins_is_never_taken_for_a_dead_one(tmp_path: Path) -> None:
+    """Another process of the same folder looks for the dead all the while."""
+    taken: list[Remains] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            taken.extend(find_remains(tmp_path, own=""))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for number in range(200):
+            begun = Spool(tmp_path, f"boot_{number}", file_bytes=FILE_BYTES, bytes_max=FILE_BYTES)
+            begun.close(empty=True)
+    finally:
+        over.set()
+        looking.join()
+    assert taken == []
 
 
 def test_reading_goes_over_many_files_in_order(tmp_path: Path) -> None:
