@@ -50,7 +50,7 @@ class Dictation(Session):
         self._pieces = 0
         self._in_order: deque[_Piece] = deque()  # of which not all is told
         self._start_ms = 0
-        self._writing: list[Leg] = []
+        self._writing: dict[Leg, Turn] = {}
         self._interim: Leg | None = None
         self._interim_at_ms = 0
         self._ending = False
@@ -143,13 +143,13 @@ class Dictation(Session):
                 self._tell(piece, "transcript.text.delta", delta=delta)
 
         def ended(error: GanglionError | None) -> None:
-            self._writing.remove(leg)
+            del self._writing[leg]
             error = error or piece.words.failure(TRANSCRIPTION)
             turn.write(self._caller, "completed" if error is None else "failed")
             self._written(piece, error)
 
         leg = Leg(self._caller, TRANSCRIPTION, self._model, heard, ended)
-        self._writing.append(leg)
+        self._writing[leg] = turn
         leg.start(self._ask(), wav(sound, self._rate))
         turn.add(leg.entry)
 
@@ -227,6 +227,8 @@ class Dictation(Session):
         self._ear.take()
         for leg in self._legs():
             leg.abort()
+        for turn in self._writing.values():
+            turn.write(self._caller, "cancelled")
         self._writing.clear()
         self._in_order.clear()
         self._interim = None

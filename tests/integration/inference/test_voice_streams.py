@@ -100,6 +100,20 @@ async def test_pieces_are_told_in_the_order_they_were_said(start_gateway: StartG
     assert told == [(number, part) for number in (1, 2, 3) for part in parts]
 
 
+async def test_what_a_speaker_said_who_hangs_up_is_in_the_log(start_gateway: StartGateway) -> None:
+    async with scripted_worker([WAIT]) as ears:
+        gateway = start_gateway(three(ears.port, 1, 1))
+        async with plain(gateway, HEARS) as socket:
+            await socket.send(said())
+            await until(lambda: len(ears.requests) == 1)
+        (turn,) = await until(lambda: turns(gateway))
+        await until(lambda: ears.aborted == 1)
+        (piece,) = gateway.segments()
+    assert (turn["status"], turn["sound_in_ms"] > 500) == ("cancelled", True)
+    told = [(leg["leg"], leg["status"], leg["request_id"]) for leg in turn["legs"]]
+    assert told == [("transcription", 499, piece.request_id)]
+
+
 async def test_text_that_is_cleared_stops_the_worker(
     quick_stand_in: StandIn, start_gateway: StartGateway
 ) -> None:
