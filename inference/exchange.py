@@ -49,6 +49,7 @@ class Exchange(Queued):
     terms: str = ""  # lines behind the request's id: how the key's limits stand
     _account: Account | None = None
     _admitted: Admitted | None = None  # of its limits, where it has some
+    _anew_ns: int = 0  # when it left the line, where it stood in one
     _answer: Answer = NO_ANSWER
     _ask: body.Ask | None = None
     _attempt: int = -1
@@ -87,10 +88,6 @@ class Exchange(Queued):
 
     def wrap(self, make: Callable[[Client, Route, str], Client]) -> None:
         self._client = make(self._client, self._route, self.request_id)
-
-    def anew(self, now_ns: int) -> None:
-        self._started_ns = now_ns
-        self._tried.clear()
 
     def _place(self, account: Account, ask: body.Ask) -> None:
         try:
@@ -301,7 +298,7 @@ class Exchange(Queued):
             if replica.breaker.failures:
                 replica.breaker.succeeded()
             if self._prefix and not self._attempt:
-                replica.paced(now_ns - self._started_ns, tokens[1])
+                replica.paced(now_ns - (self._anew_ns or self._started_ns), tokens[1])
         if residence is not None:
             residence.finish(now_ns, DONE, 200, tokens)
             gateway.spool.finished(residence)
@@ -377,6 +374,8 @@ class Exchange(Queued):
 
     def _fail(self, error: GanglionError) -> None:
         """Answer with an error in the shape that the client can still take."""
+        if self._over:  # who left stands in a line for a moment more
+            return
         if not self._flowing:
             self._client.refuse(error, self.request_id + self.terms)
         elif self._answer.stream is not None:

@@ -64,12 +64,16 @@ class Links:
         if self.closed:
             link.drop()
             return
+        if link.paused:
+            link.resume()
         link.idle_since_ns = self._now_ns
         self._idle.append(link)
 
     def await_end(self, link: Link) -> None:
         """The answer is complete but for the end of its framing: give that a moment."""
         link.exchange = None
+        if link.paused:
+            link.resume()
         if not link._complete:  # else it came with what completed the answer
             link.idle_since_ns = self._now_ns
             self._tails.add(link)
@@ -135,6 +139,7 @@ class Link(asyncio.Protocol):
         "exchange",
         "flow",
         "idle_since_ns",
+        "paused",
         "used",
     )
 
@@ -147,11 +152,9 @@ class Link(asyncio.Protocol):
         self.flow: Flow | None = None  # of a body that still goes out
         self.used = False  # it has carried an exchange before this one
         self.idle_since_ns = 0
-        self._complete = False
-        self._dropped = False
+        self.paused = False  # its client reads slower than the worker writes
+        self._complete = self._dropped = self._until_close = self._interim = False
         self._answered = False  # bytes of the present answer have come
-        self._until_close = False
-        self._interim = False
         self._begun = False  # the exchange was told of the head, and gets the body as it comes
         self._between = False  # what was read ends between two chunks
         self._relay: Relay | None = None  # while it does
@@ -177,10 +180,12 @@ class Link(asyncio.Protocol):
             self._transport.write(content)
 
     def pause(self) -> None:
+        self.paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
+        self.paused = False
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -311,8 +316,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._links.forget(self)
         stop(self._transport)
-        self._transport = None
-        self._parser = None
+        self._transport = self._parser = None
         self._lose(Lost.STALE if self.used and not self._answered else Lost.CLOSED)
 
     # What the parser finds.
@@ -375,8 +379,7 @@ class Link(asyncio.Protocol):
         if self._begun:
             exchange.answer_end()
             return
-        content = b"".join(self._parts)
-        exchange.answer_whole(self._status, self._kind, self._retry_after, content)
+        exchange.answer_whole(self._status, self._kind, self._retry_after, b"".join(self._parts))
 
     def _pass_on(self) -> None:
         """What came of a body that has begun, in one piece."""

@@ -44,6 +44,7 @@ class Metrics:
         self.durations: dict[str, Histogram] = {}
         self.first_content: dict[str, Histogram] = {}
         self.token_gaps: dict[str, Histogram] = {}
+        self.waits: dict[str, Histogram] = {}
         # Of streams: noted while they run, observed by ``settle``.
         self._begun: list[tuple[str, float]] = []
         self._flowed: list[tuple[str, int, int, int]] = []
@@ -79,6 +80,10 @@ class Metrics:
         """A stream came to its end; the mean gap between two of its tokens is counted."""
         self._flowed.append((route, since_ns, until_ns, tokens))
 
+    def went_on(self, route: str, seconds: float) -> None:
+        """A request left the line for a worker."""
+        self.waits.setdefault(route, Histogram()).observe(seconds)
+
     def settle(self) -> None:
         """Observe what was noted: a few times a second, and before the page is read."""
         for route, seconds in self._begun:
@@ -105,6 +110,7 @@ class Metrics:
             ("ganglion_gateway_request_seconds", self.durations),
             ("ganglion_gateway_first_content_seconds", self.first_content),
             ("ganglion_gateway_token_gap_seconds", self.token_gaps),
+            ("ganglion_gateway_wait_seconds", self.waits),
         ):
             lines.append(f"# TYPE {name} histogram")
             for route, histogram in sorted(histograms.items()):

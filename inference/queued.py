@@ -23,7 +23,7 @@ SPENT = ""  # among what was tried: no try can be made any more
 class Queued(ABC):
     """The half of an exchange that a ``WaitingRoom`` sees."""
 
-    __slots__ = ()
+    __slots__ = ("_anew_ns",)
 
     if TYPE_CHECKING:
         request_id: str
@@ -51,6 +51,10 @@ class Queued(ABC):
     @property
     def key(self) -> KeyRow:
         return self._key
+
+    @property
+    def route(self) -> Route:
+        return self._route
 
     @property
     def size(self) -> int:
@@ -91,7 +95,8 @@ class Queued(ABC):
     def wrap(self, make: Callable[[Client, Route, str], Client]) -> None:
         """Answer through another client from here on."""
 
-    @abstractmethod
     def anew(self, now_ns: int) -> None:
-        """It goes on its way as if it had just come: how fast a worker is, is measured from here,
-        and each may be asked again."""
+        """It leaves the line: how fast a worker is, is measured from here, and each may be asked
+        again."""
+        self._anew_ns = now_ns
+        self._tried.clear()

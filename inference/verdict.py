@@ -36,21 +36,25 @@ def judge(answer: Answer) -> Verdict:
     if answer.state is State.BROKEN:
         return _broken(answer)
     status = answer.status
+    wait = 1 if answer.retry_after is None else answer.retry_after
     if status == 429:
-        wait = 1 if answer.retry_after is None else answer.retry_after
-        full = LimitReached("The model's workers are at their limit.", retry_after=wait)
-        return Verdict(full, healthy=None, again=True, end=SegmentEnd.FAILED)
+        return _full(LimitReached("The model's workers are at their limit.", retry_after=wait))
+    if status == 503:
+        return _full(Unavailable("The model's workers are busy; try again.", retry_after=wait))
     if 400 <= status < 500 and status not in _OURS:
         refused = errors.WorkerRefused(status, answer.refusal)
         return Verdict(refused, healthy=True, again=False, end=SegmentEnd.DONE)
-    error: GanglionError = UpstreamFailed(f"The model worker failed with status {status}.")
-    if status == 503:
-        error = Unavailable("The model's workers are busy; try again.", retry_after=1)
+    error = UpstreamFailed(f"The model worker failed with status {status}.")
     return Verdict(error, healthy=False, again=True, end=SegmentEnd.FAILED)
 
 
 def nobody() -> GanglionError:
     return NoCapacity("No replica of this model can answer now; try again soon.", retry_after=2)
+
+
+def _full(error: GanglionError) -> Verdict:
+    """It has no room, which is no fault of its health."""
+    return Verdict(error, healthy=None, again=True, end=SegmentEnd.FAILED)
 
 
 def _broken(answer: Answer) -> Verdict:

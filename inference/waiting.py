@@ -215,6 +215,7 @@ class WaitingRoom:
             who.refuse(error)
             return
         who.anew(now_ns)
+        gateway.metrics.went_on(who.route.name, (now_ns - entry.since_ns) / NS)
         self._remember(who.request_id, entry.item, now_ns)
         entry.item.again(*entry.item.given)
 

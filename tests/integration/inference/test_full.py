@@ -156,6 +156,18 @@ async def test_a_worker_without_room_is_asked_again(
 
 
 @pytest.mark.feature("D6")
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_worker_that_is_full_again_and_again_is_not_kept_away(
+    start_gateway: StartGateway, status: int
+) -> None:
+    async with scripted_worker(refuses(3, status)) as worker:
+        gateway = start_gateway(busy(worker.port))
+        assert await post(gateway) == 200
+        assert gateway.metric('ganglion_gateway_breakers{state="open"}') == 0
+        assert len(worker.requests) == 4
+
+
+@pytest.mark.feature("D6")
 async def test_where_all_three_have_no_room_it_waits_for_the_first_that_has(
     start_gateway: StartGateway,
 ) -> None:

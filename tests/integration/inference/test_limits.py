@@ -104,8 +104,15 @@ async def test_a_client_that_retries_gets_through(start_gateway: StartGateway) -
     async with scripted_worker([answer(PLAIN)]) as worker:
         gateway = start_gateway(limited(worker.port, requests_per_minute=60))
         first = gateway.async_client()
-        for _ in range(60):
-            await first.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+
+        async def refused() -> bool:
+            try:
+                await first.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
+            except RateLimitError:
+                return True
+            return False
+
+        await until(refused, 60, every=0)
         patient = gateway.async_client(max_retries=2)
         await patient.chat.completions.create(model="m", messages=HELLO)  # type: ignore[arg-type]
     assert gateway.metric("ganglion_gateway_rate_limited") >= 1

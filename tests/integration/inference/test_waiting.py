@@ -74,6 +74,8 @@ def test_a_request_waits_and_is_answered_after_the_wake(
         gateway.change(asleep(port_of(quick_stand_in)))
         assert answer.result(10).choices[0].message.content
     assert len(gateway.segments()) == 1
+    waited = gateway.metric("ganglion_gateway_wait_seconds_sum")
+    assert 0 < waited < gateway.metric("ganglion_gateway_request_seconds_sum")
 
 
 @pytest.mark.feature("D6")

@@ -98,7 +98,7 @@ def test_missing_usage_is_an_estimate_and_zero_is_not() -> None:
         (403, 502, False, True),
         (429, 429, None, True),
         (500, 502, False, True),
-        (503, 503, False, True),
+        (503, 503, None, True),  # it is full, as vLLM says it
         (302, 502, False, True),
     ],
 )

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tempfile
-from collections import deque
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gateway import snapshot
-from bench.rig import KEY
-from inference.cards import Cards
-from inference.gateway import Gateway
-from inference.links import Link
-from inference.pages import Pages
-from inference.proxy import ClientConnection
-from inference.settings import read
 from inference.spool import find_remains
 from kernel.clock import ManualClock
-from kernel.ids import BootId, SeededIds
-from kernel.wire import decode
-from kernel.wire.gateway import Segment, Snapshot
+from kernel.wire.gateway import Segment
+from tests.support.wireless import client_of, gateway_alone, idle_link, request
 
 PROMPT_TOKENS = 9
 Steps = list[tuple[int, int]]  # ns of a step, and the tokens that it gives
 PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
-
-
-class Wire:
-    """The other end of a connection: takes all, and says nothing of its own."""
-
-    def __init__(self) -> None:
-        self.written: deque[bytes] = deque()
-        self.write = self.written.append
-
-    def get_extra_info(self, name: str) -> None: ...
-
-    def is_reading(self) -> bool:
-        return True
-
-    def is_closing(self) -> bool:
-        return False
 
 
 def choice(route: str, text: str, *, finish: str | None, plain: bool) -> dict[str, object]:
@@ -69,11 +41,7 @@ def asked(route: str, *, stream: bool) -> bytes:
     prompt = (
         {"messages": [{"role": "user", "content": "x"}]} if route == "chat" else {"prompt": "x"}
     )
-    body = json.dumps({"model": "m", **prompt, **({"stream": True} if stream else {})}).encode()
-    return (
-        b"POST %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n"
-        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (PATHS[route].encode(), KEY.encode(), len(body), body)
+    return request(PATHS[route], {"model": "m", **prompt, **({"stream": True} if stream else {})})
 
 
 def plain_answer(route: str, steps: Steps) -> bytes:
@@ -115,18 +83,10 @@ def streamed_answer(route: str, steps: Steps) -> list[bytes]:
 def counted(route: str, steps: Steps, *, stream: bool) -> list[Segment]:
     """What stands in the spool when the request was answered. The gateway sweeps at each step."""
     clock = ManualClock()
-    ids = SeededIds(clock, 1)
     with tempfile.TemporaryDirectory() as home:
-        settings = read(gateway_spool_dir=home, gateway_spool_bytes_max=str(8 << 20))
-        gateway = Gateway(settings, clock, ids, ids.new(BootId), alone=True)
-        gateway.tables.replace(decode(json.dumps(snapshot(1)).encode(), Snapshot))
-        gateway.sweep()
-        (replica,) = gateway.tables.replicas.values()
-        client, link = ClientConnection(gateway, Pages(gateway, Cards())), Link(replica.links)
-        to_client = Wire()
-        client.connection_made(cast(asyncio.BaseTransport, to_client))
-        link.connection_made(cast(asyncio.BaseTransport, Wire()))
-        replica.links.put_back(link)
+        gateway = gateway_alone(Path(home), clock)
+        client, to_client = client_of(gateway)
+        link, _ = idle_link(gateway)
         client.data_received(asked(route, stream=stream))
         said = streamed_answer(route, steps) if stream else [plain_answer(route, steps)]
         for at, (span_ns, _) in enumerate(steps):
