@@ -1,7 +1,9 @@
-"""METERING laws 1 to 5 as properties, with an exact-fraction oracle beside the integers."""
+"""METERING laws 1 to 6 as properties, with an exact-fraction oracle beside the integers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
@@ -16,6 +18,9 @@ from tests.support.cases import cases
 pytestmark = pytest.mark.feature("G1")
 
 gpu_counts = st.integers(1, 8)
+# Any time, and times at which others often begin and end too.
+times = st.integers(0, 10_000) | st.integers(0, 10).map(lambda n: n * 1000)
+LAW = settings(max_examples=cases(4000, part=60), deadline=None)
 
 
 @st.composite
@@ -23,8 +28,8 @@ def span_lists(draw: st.DrawFn, most: int = 8) -> list[Span]:
     count = draw(st.integers(0, most))
     spans = []
     for index in range(count):
-        start = draw(st.integers(0, 10_000))
-        end = start + draw(st.integers(1, 10_000))
+        start = draw(times)
+        end = start + max(1, draw(times))
         spans.append(Span(f"r{index}", start, end, draw(st.integers(1, 9))))
     return spans
 
@@ -49,36 +54,77 @@ def oracle(gpus: int, start: int, end: int, spans: list[Span]) -> tuple[dict[str
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[int, str, str, int]]:
     """(step ns, verb, key, weight): any order of entering, leaving and cutting."""
-    verbs = st.sampled_from(["enter", "leave", "cut", "wait"])
-    keys = st.sampled_from("abcde")
-    return draw(
-        st.lists(st.tuples(st.integers(0, 5000), verbs, keys, st.integers(1, 9)), max_size=60)
-    )
+    verbs = st.sampled_from(["enter", "enter", "enter", "leave", "cut", "wait"])
+    keys, steps = st.sampled_from("abcde"), st.integers(0, 5000)
+    events = st.tuples(steps, verbs, keys, st.integers(1, 9))
+    return draw(st.lists(events, min_size=5, max_size=60))
+
+
+@dataclass
+class Log:
+    """What a history did, kept apart from what is tested: stays, and the time with anyone in."""
+
+    now: int = 0
+    occupied: int = 0
+    inside: dict[str, Span] = field(default_factory=dict)  # their ends are not known yet
+    stays: list[Span] = field(default_factory=list)
+    taken: dict[str, int] = field(default_factory=dict)  # ticks by stay
+
+    def take(self, stay: Span, ticks: int) -> None:
+        self.taken[stay.key] = self.taken.get(stay.key, 0) + ticks
+
+
+def play(sharing: Sharing, history: list[tuple[int, str, str, int]]) -> Iterator[Log]:
+    """The log after each event; at last everybody leaves."""
+    log = Log()
+    leaving = [(7, "leave", key, 1) for key in "abcde"]
+    for number, (step, verb, key, weight) in enumerate([*history, *leaving]):
+        log.now += step
+        log.occupied += step if log.inside else 0
+        if verb == "enter":
+            sharing.enter(key, log.now, weight)
+            log.inside.setdefault(key, Span(f"{key}{number}", log.now, 0, weight))
+        elif verb == "leave":
+            ticks, stay = sharing.leave(key, log.now), log.inside.pop(key, None)
+            if stay is not None:
+                log.stays.append(stay._replace(end_ns=log.now))
+                log.take(stay, ticks)
+        elif verb == "cut" and key in log.inside:
+            log.take(log.inside[key], sharing.cut(key, log.now))
+        else:
+            sharing.advance(log.now)
+        yield log
 
 
 @given(gpus=gpu_counts, history=histories())
-@settings(max_examples=cases(400), deadline=None)
+@LAW
 def test_law_1_conservation_after_every_event(
     gpus: int, history: list[tuple[int, str, str, int]]
 ) -> None:
-    sharing, now, taken = Sharing(gpus, 0), 0, 0
-    for step, verb, key, weight in history:
-        now += step
-        if verb == "enter":
-            sharing.enter(key, now, weight)
-        elif verb == "leave":
-            taken += sharing.leave(key, now)
-        elif verb == "cut" and key in sharing.residents:
-            taken += sharing.cut(key, now)
-        else:
-            sharing.advance(now)
+    sharing = Sharing(gpus, 0)
+    for log in play(sharing, history):
         parts = sharing.settled + sharing.open_ticks() + sharing.remainder + sharing.rounding
         assert parts == sharing.busy
-        assert taken == sharing.settled
+        assert sum(log.taken.values()) == sharing.settled
+        unseen = log.now - sharing.now_ns if log.inside else 0  # what changed nothing was no event
+        assert sharing.busy == (log.occupied - unseen) * gpus * TICKS_PER_GPU_NS
+
+
+@given(gpus=gpu_counts, history=histories())
+@LAW
+def test_law_5_a_replay_of_the_log_is_the_live_state_bit_for_bit(
+    gpus: int, history: list[tuple[int, str, str, int]]
+) -> None:
+    sharing = Sharing(gpus, 0)
+    *_, log = play(sharing, history)
+    replayed = share_window(gpus, 0, log.now, log.stays)
+    assert {key: ticks for key, ticks in log.taken.items() if ticks} == replayed.by_key
+    assert (sharing.busy, sharing.rounding) == (replayed.busy, replayed.rounding)
+    assert (sharing.weight, sharing.residents) == (0, {})
 
 
 @given(gpus=gpu_counts, spans=span_lists())
-@settings(max_examples=cases(400), deadline=None)
+@LAW
 def test_law_2_and_3_closed_and_never_dearer_than_alone(gpus: int, spans: list[Span]) -> None:
     shares = share_window(gpus, 0, 30_000, spans)
     assert sum(shares.by_key.values()) + shares.rounding == shares.busy
@@ -89,7 +135,7 @@ def test_law_2_and_3_closed_and_never_dearer_than_alone(gpus: int, spans: list[S
 
 
 @given(gpus=gpu_counts, spans=span_lists(), start=st.integers(0, 5000))
-@settings(max_examples=cases(400), deadline=None)
+@LAW
 def test_shares_follow_the_exact_oracle_within_the_rounding(
     gpus: int, spans: list[Span], start: int
 ) -> None:
@@ -106,7 +152,7 @@ def test_shares_follow_the_exact_oracle_within_the_rounding(
 
 
 @given(gpus=gpu_counts, spans=span_lists(), weight=st.integers(1, 9))
-@settings(max_examples=cases(300), deadline=None)
+@LAW
 def test_law_4_equals_are_equal_and_one_more_tenant_never_raises_a_bill(
     gpus: int, spans: list[Span], weight: int
 ) -> None:
@@ -120,7 +166,7 @@ def test_law_4_equals_are_equal_and_one_more_tenant_never_raises_a_bill(
 
 
 @given(gpus=gpu_counts, spans=span_lists(), seed=st.randoms(use_true_random=False))
-@settings(max_examples=cases(300), deadline=None)
+@LAW
 def test_law_5_order_and_duplicates_change_nothing(gpus: int, spans: list[Span], seed) -> None:  # type: ignore[no-untyped-def]
     shuffled = [*spans, *spans]
     seed.shuffle(shuffled)
@@ -128,7 +174,7 @@ def test_law_5_order_and_duplicates_change_nothing(gpus: int, spans: list[Span],
 
 
 @given(gpus=gpu_counts, spans=span_lists(), cut=st.integers(1, 29_999))
-@settings(max_examples=cases(300), deadline=None)
+@LAW
 def test_law_6_a_split_sums_to_the_whole(gpus: int, spans: list[Span], cut: int) -> None:
     whole = share_window(gpus, 0, 30_000, spans)
     left = share_window(gpus, 0, cut, spans)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.errors import BadInput
 from kernel.money import CARRY_DIVISOR, HOUR_NS, TICKS_PER_GPU_NS, CreditPrice, HourlyRate, Money
+from tests.support.cases import cases
 
 pytestmark = pytest.mark.feature("G1")
 RATE = HourlyRate(2_490_000_000)
+LAW = settings(max_examples=cases(4000, part=30))
 
 
 def test_many_small_windows_cost_the_same_as_one() -> None:
@@ -25,6 +27,7 @@ def test_an_hour_is_3600_seconds_exactly() -> None:
     assert RATE.charge(seconds=3600) == (Money(2_490_000_000), 0)
 
 
+@LAW
 @given(
     st.lists(st.tuples(st.integers(0, 10**13), st.integers(0, 10**24)), max_size=40),
 )
@@ -42,10 +45,16 @@ def test_the_carry_fits_a_bigint() -> None:
     assert CARRY_DIVISOR == HOUR_NS * TICKS_PER_GPU_NS < 2**63
 
 
-@given(st.integers(0, 10**13), st.integers(0, 10**15))
-def test_a_hold_always_covers_the_bill(price: int, gpu_ns: int) -> None:
-    rate = HourlyRate(price)
-    assert rate.ceiling_for_ns(gpu_ns) >= rate.charge_ticks(gpu_ns * TICKS_PER_GPU_NS)[0]
+@LAW
+@given(st.integers(0, 10**13), st.integers(0, 10**15), st.integers(0, CARRY_DIVISOR - 1))
+def test_a_hold_always_covers_the_bill_and_is_the_least_that_does(
+    price: int, gpu_ns: int, carry: int
+) -> None:
+    """Whatever the account carries from before."""
+    rate, ticks = HourlyRate(price), gpu_ns * TICKS_PER_GPU_NS
+    held = rate.ceiling_for_ns(gpu_ns)
+    assert held >= rate.charge_ticks(ticks, carry)[0]
+    assert held == rate.charge_ticks(ticks, CARRY_DIVISOR - 1)[0]
 
 
 @pytest.mark.parametrize(
