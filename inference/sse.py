@@ -60,6 +60,8 @@ class Events(ABC):
     __slots__ = (
         "_held",
         "_held_bytes",
+        "_kept",
+        "_kept_bytes",
         "_rest",
         "_show_usage",
         "chunks_since_usage",
@@ -76,7 +78,9 @@ class Events(ABC):
         self.usage: Usage | None = None
         self.chunks_since_usage = 0
         self._show_usage = show_usage
-        self._rest = b""
+        self._rest = b""  # the last two bytes of what has no end yet
+        self._kept: list[bytes] = []  # and all before it
+        self._kept_bytes = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
 
@@ -91,6 +95,9 @@ class Events(ABC):
         if end < 0:
             self._keep(pending)
             return b""
+        whole = pending[:end]
+        if self._kept:
+            whole, self._kept, self._kept_bytes = b"".join((*self._kept, whole)), [], 0
         if end + 2 == len(pending):
             self._rest = b""
         else:
@@ -98,7 +105,7 @@ class Events(ABC):
             if self.phase is not FLOWING and self.over:
                 return b""
         out: list[bytes] = []
-        for event in pending[:end].split(b"\n\n"):
+        for event in whole.split(b"\n\n"):
             if event.startswith(b"data: ") and b"\n" not in event:
                 self._payload(event[6:], event, out)
             else:
@@ -132,8 +139,11 @@ class Events(ABC):
         """Judge one event by its data; ``event`` is all of it without its blank line."""
 
     def _keep(self, rest: bytes) -> None:
-        self._rest = rest
-        if len(rest) > EVENT_BYTES_MAX:
+        """What has no end yet is looked at no more, but for its last bytes: they may begin one."""
+        self._kept.append(rest[:-2])
+        self._kept_bytes += len(self._kept[-1])
+        self._rest = rest[-2:]
+        if self._kept_bytes >= EVENT_BYTES_MAX:
             self._break("an event is too long")
 
     def _event(self, event: bytes, out: list[bytes]) -> None:
@@ -180,6 +190,7 @@ class Events(ABC):
         self.phase = Phase.BROKEN
         self.reason = self.reason or reason
         self._rest = b""
+        self._kept.clear()
         self._held.clear()
 
 

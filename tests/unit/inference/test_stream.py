@@ -202,6 +202,37 @@ def test_an_endless_event_breaks_the_stream() -> None:
     assert stream.phase is Phase.BROKEN
 
 
+@pytest.mark.feature("A12")
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_every_line_end_is_understood_wherever_it_is_cut(line_end: bytes) -> None:
+    whole = sse.WHOLE.replace(b"\n", line_end) + b": over\n\n"  # a last CR may be half of a pair
+    out, stream = run(whole)
+    assert (out, stream.phase) == (sse.SHOWN, Phase.DONE)
+    assert run(*bytewise(whole))[0] == out
+    for place in range(len(whole)):
+        assert run(whole[:place], whole[place:])[0] == out
+
+
+@pytest.mark.feature("A12")
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_an_event_goes_out_with_its_last_byte(line_end: bytes) -> None:
+    event = sse.HELLO.replace(b"\n", line_end)
+    for place in range(len(event)):
+        assert run(event[:place], event[place:], close=False)[0] == sse.HELLO
+    assert run(*bytewise(event), close=False)[0] == sse.HELLO
+
+
+def test_what_came_of_a_long_event_is_not_looked_at_again() -> None:
+    stream = SseStream(show_usage=False)
+    head, tail = sse.HELLO.split(b"Hello")
+    out = [stream.feed(head)]
+    for _ in range(4096):
+        out.append(stream.feed(b"x" * 1024))
+        assert len(stream._rest) <= 2
+    assert b"".join(out) == b""
+    assert stream.feed(tail) == head + b"x" * (4096 * 1024) + tail
+
+
 @pytest.mark.feature("A10")
 def test_at_a_cut_tokens_are_the_last_usage_and_the_chunks_since() -> None:
     told = sse.chunk({"content": "x"}, None, usage={"prompt_tokens": 9, "completion_tokens": 4})
