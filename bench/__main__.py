@@ -31,6 +31,8 @@ PARTS: dict[str, tuple[str, ...]] = {
         "gateway_request_x_nginx_c256",
         "gateway_request_x_vllm_router",
         "gateway_request_x_litellm",
+        "gateway_prompt_x_nginx",
+        "gateway_answer_x_nginx",
         "gateway_large_x_nginx",
         "gateway_chunk_x_nginx_64",
         "gateway_chunk_x_nginx_256",
@@ -47,6 +49,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "endurance": (
         "endurance_requests",
         "endurance_aborted_percent",
+        "endurance_aborted_midway_percent",
+        "endurance_streams_percent",
         "endurance_rss_mib",
         "endurance_rss_growth_mib",
         "endurance_uncounted",

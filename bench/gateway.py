@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -31,6 +32,7 @@ from bench.rig import (
     start,
 )
 from inference.spool import find_remains
+from kernel.wire.gateway import SegmentEnd
 from tools.part import CannotHave
 
 ROUNDS, STREAM_ROUNDS = 5, 5
@@ -39,7 +41,8 @@ STREAM_SECONDS = 6.0  # three streams of two seconds on each connection, more or
 CALM = 4  # connections that leave the servers time: what a request waits is its own work
 CHUNKS, INTERVAL_US = 100, 20_000
 MANY = 2000  # streams at once
-LARGE = 8  # connections on which 100 KB are asked and 1 MB is answered
+LARGE = 8  # connections on which much is asked, or answered
+HEAVY = ("prompt", "answer", "large")  # 100 KB asked, 1 MB answered, both
 Results = dict[str, list[Round]]
 
 
@@ -86,7 +89,7 @@ async def rounds(servers: list[Server], connections: int, kind: str) -> Results:
     """Each server once a round, in turn, so that a noisy moment hits them alike."""
     found: Results = {server.name: [] for server in servers}
     seconds = STREAM_SECONDS if kind == "stream" else SECONDS
-    for _ in range(ROUNDS if kind == "plain" else STREAM_ROUNDS):
+    for _ in range(STREAM_ROUNDS if kind == "stream" else ROUNDS):
         for server in servers:
             found[server.name].append(await measure(server, connections, seconds, kind))
     return found
@@ -96,10 +99,12 @@ def middle(found: Results, name: str, pick: Callable[[Round], float]) -> float:
     return median(pick(one) for one in found[name])
 
 
-def spooled_ends(folder: Path) -> int:
-    """Requests whose end lies in the gateway's spool."""
+def spooled_ends(folder: Path) -> Counter[str]:
+    """Requests whose end lies in the gateway's spool, by how they ended."""
     remains = find_remains(folder, own="")
-    return sum(s.end != "open" for one in remains for s in one.segments())
+    ends = Counter[str](s.end for one in remains for s in one.segments())
+    del ends[SegmentEnd.OPEN]
+    return ends
 
 
 async def figures(_database_url: str, _valkey_url: str) -> list[Figure]:
@@ -123,7 +128,7 @@ async def figures(_database_url: str, _valkey_url: str) -> list[Figure]:
         made, answered = await _compare(gateway, nginx, others)
         gateway.stop()
         servers.remove(gateway)
-        unmetered = answered - spooled_ends(home / "spool")
+        unmetered = answered - spooled_ends(home / "spool").total()
         broken = int(made[-1].value or 0)
         return [*made[:-1], Figure("gateway_lost", broken + abs(unmetered), "streams+usage_rows")]
     except CannotHave as missing:
@@ -159,7 +164,7 @@ async def _compare(
     streams = await rounds([gateway, nginx], 64, "stream")
     many = await rounds([gateway, nginx], 256, "stream")
     rss_mib = gateway.rss_mib()
-    bulky = await rounds([gateway, nginx], LARGE, "large")
+    heavy = {kind: await rounds([gateway, nginx], LARGE, kind) for kind in HEAVY}
     most = await measure(gateway, MANY, STREAM_SECONDS, "stream")
 
     def times(found: Results, other: Server, pick: Callable[[Round], float]) -> float:
@@ -174,7 +179,7 @@ async def _compare(
     def added(found: Results, pick: Callable[[Round], float]) -> float:
         return middle(found, "gateway", pick) - middle(found, "nginx", pick)
 
-    all_of = (small, large, calm, bulky, streams, many)
+    all_of = (small, large, calm, *heavy.values(), streams, many)
     mine = [*(one for found in all_of for one in found["gateway"]), most]
     made = [
         Figure("gateway_request_x_nginx_c32", times(small, nginx, request), "x"),
@@ -185,7 +190,10 @@ async def _compare(
             else Figure(name, None, "", other)
             for name, other in others.items()
         ),
-        Figure("gateway_large_x_nginx", times(bulky, nginx, request), "x"),
+        *(
+            Figure(f"gateway_{kind}_x_nginx", times(found, nginx, request), "x")
+            for kind, found in heavy.items()
+        ),
         Figure("gateway_chunk_x_nginx_64", times(streams, nginx, chunk), "x"),
         Figure("gateway_chunk_x_nginx_256", times(many, nginx, chunk), "x"),
         Figure("gateway_added_p50_ms", added(calm, lambda one: one.latency_p50_ms), "ms"),

@@ -1,6 +1,8 @@
 // A load client for measuring gateways: one epoll thread, C kept-alive connections, closed loop.
-// usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large|rough [HOST] -> one JSON line; large: 100 KB
-// asked, 1 MB answered; rough: plain, and every tenth client hangs up as soon as it has asked.
+// usage: load PORT CONNECTIONS SECONDS KEY stream|plain|prompt|answer|large|rough [HOST] -> one JSON line;
+// prompt: 100 KB asked; answer: 1 MB answered; large: both. rough: plain, every tenth request a stream, and
+// at every tenth the client hangs up: of four times twice as soon as it has asked, once so in a stream,
+// and once in the middle of a stream.
 // Counts what came back whole; "lost" is a stream that ended without [DONE] or broke off. Streamed
 // events carry their send time (see mock_worker.c), so chunk_us is the one-way delay of each.
 #define _GNU_SOURCE
@@ -20,14 +22,14 @@
 
 enum { BUFFER = 1 << 17 };
 typedef struct { float *at; size_t n, room; } Series;
-typedef struct Peer { int fd, chunked, first, told_done; long left; size_t head, len; uint64_t sent; char buf[BUFFER]; } Peer;
+typedef struct Peer { int fd, chunked, first, told_done, streams, leaves; long left; size_t head, len; uint64_t sent; char buf[BUFFER]; } Peer;
 
 static int poller, port, streaming, rough, open_count;
 enum { PROMPT = 100000 };
-static char request[PROMPT + 2048];
-static size_t request_len;
+typedef struct { char text[PROMPT + 2048]; size_t len; } Request;
+static Request request, streamed;  // streamed: the second kind of a rough load
 static uint64_t t_count, t_stop;
-static long ok, bad, lost, aborted, chunks, all, all_chunks;  // all: with the warm-up, for CPU per piece
+static long ok, bad, lost, aborted, midway, whole_streams, chunks, all, all_chunks;  // all: with the warm-up, for CPU per piece
 static Series latency, ttft, chunk;
 
 static uint64_t now_ns(void) {
@@ -59,17 +61,8 @@ static void dial(Peer *p) {
   struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
   epoll_ctl(poller, EPOLL_CTL_ADD, p->fd, &e);
 }
-static void fire(Peer *p) {
-  p->head = p->len = 0; p->left = -1; p->chunked = 0; p->first = 1; p->told_done = 0;
-  p->sent = now_ns();
-  for (size_t at = 0; at < request_len;) {
-    ssize_t n = send(p->fd, request + at, request_len - at, MSG_NOSIGNAL);
-    if (n > 0) { at += (size_t)n; continue; }
-    if (n < 0 && errno == EAGAIN) continue;
-    bad++; close(p->fd); dial(p); at = 0;
-  }
-  static long asked;
-  if (!rough || ++asked % 10) return;
+static void fire(Peer *p);
+static void leave(Peer *p) {
   struct linger now = {.l_onoff = 1, .l_linger = 0};  // a reset: no port waits for what may still come
   setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
   close(p->fd);
@@ -77,13 +70,33 @@ static void fire(Peer *p) {
   dial(p);
   fire(p);
 }
+static void fire(Peer *p) {
+  static long asked;
+  p->head = p->len = 0; p->left = -1; p->chunked = 0; p->first = 1; p->told_done = 0;
+  p->streams = streaming; p->leaves = 0;
+  if (rough) {
+    long number = asked++, turn = number / 10 % 4;
+    p->leaves = number % 10 == 0;
+    p->streams = p->leaves ? turn >= 2 : number % 10 == 5;
+    p->leaves += p->leaves && turn == 3;  // 1: at once, 2: at the first event
+  }
+  Request *r = p->streams && rough ? &streamed : &request;
+  p->sent = now_ns();
+  for (size_t at = 0; at < r->len;) {
+    ssize_t n = send(p->fd, r->text + at, r->len - at, MSG_NOSIGNAL);
+    if (n > 0) { at += (size_t)n; continue; }
+    if (n < 0 && errno == EAGAIN) continue;
+    bad++; close(p->fd); dial(p); at = 0;
+  }
+  if (p->leaves == 1) leave(p);
+}
 static void finish(Peer *p, int good) {
   uint64_t t = now_ns();
   all++;
   if (p->sent >= t_count) {
     if (!good) bad++;
-    else if (streaming && !p->told_done) lost++;
-    else { ok++; note(&latency, (double)(t - p->sent) / 1e3); }
+    else if (p->streams && !p->told_done) lost++;
+    else { ok++; whole_streams += p->streams; note(&latency, (double)(t - p->sent) / 1e3); }
   }
   if (t >= t_stop) { close(p->fd); p->fd = -1; open_count--; return; }
   if (!good) { close(p->fd); dial(p); }
@@ -133,6 +146,7 @@ static void take(Peer *p) {
       if (s && s + 20 <= p->buf + before) from = before;
     }
     read_events(p, from);
+    if (p->leaves && !p->first) { midway++; leave(p); return; }
     if (p->len >= 5 && !memcmp(p->buf + p->len - 5, "0\r\n\r\n", 5)) { finish(p, 1); return; }
     if (p->len > BUFFER / 2) {  // a long stream: keep the last bytes only
       memmove(p->buf + p->head, p->buf + p->len - 64, 64);
@@ -145,24 +159,32 @@ static void take(Peer *p) {
   }
 }
 
+static void compose(Request *r, const char *host, const char *key, int prompt, int answer, int stream) {
+  static char body[PROMPT + 512], text[PROMPT + 1];
+  if (prompt) memset(text, 'a', PROMPT);
+  else strcpy(text, "Say something short about nothing in particular.");
+  int body_len = snprintf(body, sizeof body,
+    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],\"max_tokens\":%s%s}",
+    text, answer ? "100000" : "100", stream ? ",\"stream\":true" : "");
+  r->len = (size_t)snprintf(r->text, sizeof r->text,
+    "POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\nauthorization: Bearer %s\r\n"
+    "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", host, key, body_len, body);
+}
+
 int main(int argc, char **argv) {
-  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain|large|rough [HOST]\n"); return 2; }
+  if (argc != 6 && argc != 7) { fprintf(stderr, "usage: load PORT CONNECTIONS SECONDS KEY stream|plain|prompt|answer|large|rough [HOST]\n"); return 2; }
   port = atoi(argv[1]);
   int count = atoi(argv[2]);
   double seconds = atof(argv[3]);
   streaming = !strcmp(argv[5], "stream");
   rough = !strcmp(argv[5], "rough");
   int is_large = !strcmp(argv[5], "large");
-  static char body[PROMPT + 512], text[PROMPT + 1] = "Say something short about nothing in particular.";
-  if (is_large) memset(text, 'a', PROMPT);
-  int body_len = snprintf(body, sizeof body,
-    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],\"max_tokens\":%s%s}",
-    text, is_large ? "100000" : "100", streaming ? ",\"stream\":true" : "");
   char host[256];
   snprintf(host, sizeof host, "127.0.0.1:%d", port);
-  request_len = (size_t)snprintf(request, sizeof request,
-    "POST /v1/chat/completions HTTP/1.1\r\nhost: %s\r\nauthorization: Bearer %s\r\n"
-    "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", argc == 7 ? argv[6] : host, argv[4], body_len, body);
+  if (argc == 7) snprintf(host, sizeof host, "%s", argv[6]);
+  int prompt = is_large || !strcmp(argv[5], "prompt"), answer = is_large || !strcmp(argv[5], "answer");
+  compose(&request, host, argv[4], prompt, answer, streaming);
+  compose(&streamed, host, argv[4], 0, 0, 1);
   poller = epoll_create1(0);
   t_count = now_ns() + 500000000u;  // half a second to warm up
   t_stop = t_count + (uint64_t)(seconds * 1e9);
@@ -175,8 +197,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < n; i++) take(got[i].data.ptr);
   }
   lost += open_count;
-  printf("{\"ok\":%ld,\"bad\":%ld,\"lost\":%ld,\"chunks\":%ld,\"all\":%ld,\"all_chunks\":%ld,\"aborted\":%ld",
-         ok, bad, lost, chunks, all, all_chunks, aborted);
+  printf("{\"ok\":%ld,\"bad\":%ld,\"lost\":%ld,\"chunks\":%ld,\"all\":%ld,\"all_chunks\":%ld,\"aborted\":%ld,\"midway\":%ld,\"streams\":%ld",
+         ok, bad, lost, chunks, all, all_chunks, aborted, midway, whole_streams);
   tell("latency_us", &latency); tell("ttft_us", &ttft); tell("chunk_us", &chunk);
   printf("}\n");
   return 0;

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,8 +25,8 @@ import asyncpg
 from bench.figure import Figure
 from bench.truth import settled
 from bench.truth_books import begun_in
-from bench.truth_load import chat
-from bench.truth_place import Place, place
+from bench.truth_mix import chat
+from bench.truth_place import Place, opened, place
 from bench.truth_wire import Wire, connect
 from kernel.money import NANO
 from tests.support.wait import until
@@ -199,12 +198,9 @@ async def thousand_at_once(here: Place, parallel: int = PARALLEL) -> tuple[int, 
 
 def _poor(here: Place) -> tuple[str, int]:
     """The key of a new account, and for how many requests its money is enough."""
-    body = {"email": f"{secrets.token_hex(6)}@example.com", "password": secrets.token_hex(12)}
     with here.admin() as admin:
-        admin.post("/auth/register", body)
-        wanted = {"email": body["email"], "credits": CREDITS, "kind": "promo", "reason": "a test"}
-        admin.post("/api/v1/admin/credits", wanted | {"idempotency_key": secrets.token_hex(8)})
-    with here.as_user(body["email"], body["password"]) as brain:
+        email, password = opened(admin, CREDITS)
+    with here.as_user(email, password) as brain:
         free_nano = int(brain.get("/api/v1/billing/balance")["free_nano"])
         limit = {"cost_limit_usd": str(Decimal(HOLD_NANO) / NANO)}
         made = brain.post("/api/v1/keys", {"name": "poor", "scopes": ["inference"], **limit})

@@ -125,12 +125,14 @@ class Round:
     failed: int
     answered: int
     aborted: int
+    midway: int  # of those, in the middle of a stream
+    streams: int  # that came whole, after the warm-up
 
 
 async def measure(
     server: Server, connections: int, seconds: float, kind: str, *, host: str = ""
 ) -> Round:
-    """One round of ``plain``, ``large``, ``rough`` or ``stream``; ``host``: not the address."""
+    """One round of a kind that ``load.c`` names; ``host``: not the address."""
     pinned = ["taskset", "-c", str(LOAD_CORE), str(BUILT / "load")]
     command = [*pinned, str(server.port), str(connections), str(seconds), KEY, kind]
     command += [host] if host else []
@@ -149,4 +151,6 @@ async def measure(
         failed=told["bad"] + told["lost"],
         answered=told["all"],
         aborted=told["aborted"],
+        midway=told["midway"],
+        streams=told["streams"],
     )

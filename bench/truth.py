@@ -1,4 +1,4 @@
-"""The whole product under load and SIGKILLs: is every request on the books, once, and no other?
+"""The whole product under load and kills: is every request on the books, once, and no other?
 
 ``python -m bench.truth [--requests N] [--seed K] [--kills M] [--break NAME]`` starts an
 installation with two workers and a second gateway of two processes, kills each of its parts again
@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from time import monotonic
+from typing import Any
 
 import httpx
 import uvloop
@@ -23,6 +24,7 @@ import uvloop
 from bench.truth_books import Findings, attempts_in, begun_in, compare, parked, unsettled
 from bench.truth_faults import BREAKS, PARTS, Killer, rounds
 from bench.truth_load import Load, Told
+from bench.truth_mix import SHARES
 from bench.truth_place import Place, place
 from cli.client import Brain
 from cli.faults import CliError
@@ -35,6 +37,7 @@ STILL_SECONDS = 60.0  # without a new row
 FOREVER_SECONDS = 6 * 3600.0
 WINDOW_SECONDS = 10.0
 PROGRESS_SECONDS = 10.0
+NOTHING = Told()
 OPERATOR_SECONDS = 2.0
 
 
@@ -57,6 +60,7 @@ class Outcome:
     told: Told
     found: Findings
     kills: dict[str, int]
+    asked: dict[str, int]  # those of them that had a SIGTERM
     deaths: list[str]
     seconds: float
     unsettled: int = 0
@@ -69,16 +73,17 @@ class Outcome:
 
     def lines(self) -> list[str]:
         told, found = self.told, self.found
-        statuses = " ".join(f"{code}:{count}" for code, count in sorted(told.statuses.items()))
-        kills = " ".join(f"{part}:{count}" for part, count in sorted(self.kills.items()))
+        statuses = _counts(told.statuses)
+        kills, sigterms = _counts(self.kills), _counts(self.asked)
         return [
             *found.lines(),
             *(f"killed: {one}" for one in self.deaths if self.wrong()),
             *(f"parked: {one}" for one in self.parked[:5]),
-            f"killed {kills}",
+            f"killed {kills}; by SIGTERM {sigterms}",
+            f"heard {_counts({kind: told.kinds[kind] for kind in SHARES})}",
             f"answers {statuses} broken:{told.broken} left:{told.left} unheard:{told.unheard}",
             f"requests={told.sent} begun={found.begun} counted={found.counted}"
-            f" kills={sum(self.kills.values())} lost={len(found.lost)}"
+            f" keyed={found.keyed} kills={sum(self.kills.values())} lost={len(found.lost)}"
             f" doubled={len(found.doubled)} phantom={len(found.phantom)}"
             f" parked={len(self.parked)} unsettled={self.unsettled}"
             f" unproven={len(self.unproven)} known_key_refused={self.refused_keys}"
@@ -93,33 +98,32 @@ class Outcome:
             or self.unproven
             or self.refused_keys
             or not self.found.begun
+            or SHARES.keys() - self.told.kinds.keys()
         )
+
+
+def _counts(of: Mapping[Any, int]) -> str:
+    return " ".join(f"{name}:{count}" for name, count in sorted(of.items()))
 
 
 async def run(asked: Asked, here: Place) -> Outcome:
     """One whole run: load and kills, then silence, then the comparison."""
-    chance, began, ready = Random(asked.seed), monotonic(), here.product.ready
-    load = Load(
-        here.ports,
-        ready["api_key"],
-        ready["model"],
-        asked.requests,
-        Random(asked.seed + 1),
-        asked.clients,
-    )
+    chance, began = Random(asked.seed), monotonic()
+    load = Load(here.ports, here.callers, asked.requests, Random(asked.seed + 1), asked.clients)
     killer = Killer(here.product.pids, lambda: here.crew.process.pid)
     beside = [asyncio.create_task(_tell(load, killer)), asyncio.create_task(_operate(here))]
     await asyncio.gather(load.run(), _kill(load, killer, asked, chance))
     for task in beside:
         task.cancel()
     took = monotonic() - began
-    left, found = await settled(here, load.told.whole)
+    left, found = await settled(here, load.told)
     with here.admin() as brain:
         unproven = [one["name"] for one in brain.get("/api/v1/proofs") if not one["holds"]]
     return Outcome(
         told=load.told,
         found=found,
         kills=dict(killer.killed),
+        asked=dict(killer.asked),
         deaths=killer.log,
         seconds=took,
         unsettled=left,
@@ -158,20 +162,21 @@ async def _tell(load: Load, killer: Killer) -> None:
 
 
 async def _operate(here: Place) -> None:
-    """Start the pool again where it was given up: so many of its workers die within ten minutes
-    that it may be. People would do so."""
-    admin: Brain | None = None  # one log-in for as long as it lasts: they have a rate
+    """Start a deployment again where it was given up: so many of its workers die within ten
+    minutes that it may be. People would do so."""
+    known: tuple[Brain, Brain] | None = None  # log-ins that are kept: they have a rate
     while True:
         try:
-            if admin is None:
+            if known is None:
                 admin = await asyncio.to_thread(here.admin)
-            await asyncio.to_thread(here.start_anew, admin)
+                known = admin, await asyncio.to_thread(here.of_owner)
+            await asyncio.to_thread(here.start_anew, *known)
         except (CliError, httpx.HTTPError):
-            admin = None
+            known = None
         await asyncio.sleep(OPERATOR_SECONDS)
 
 
-async def settled(here: Place, whole: Sequence[str] = ()) -> tuple[int, Findings]:
+async def settled(here: Place, told: Told = NOTHING) -> tuple[int, Findings]:
     """Once the gateways have shipped and the windows are closed: the pieces that are not settled
     after all, and what the comparison finds. What is missing may still come, but not for ever: a
     gateway that has something tries again every ten seconds."""
@@ -182,7 +187,8 @@ async def settled(here: Place, whole: Sequence[str] = ()) -> tuple[int, Findings
         left, late = await unsettled(url), monotonic() > deadline
         if left and not late:
             continue
-        found = compare(begun_in(here.journal), whole, await attempts_in(url))
+        attempts = await attempts_in(url)
+        found = compare(begun_in(here.journal), told.whole, attempts, told.keyed)
         if found.counted != counted:
             counted, since = found.counted, monotonic()
         if late or not found.lost or monotonic() - since > STILL_SECONDS:

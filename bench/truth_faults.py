@@ -20,15 +20,19 @@ import psutil
 
 SUPERVISED = ("gateway", "brain", "worker", "agent", "postgres", "valkey")
 PARTS = (*SUPERVISED, "stand-in", "crew")
+# PostgreSQL is not asked: it would wait until each of its clients has left, and take no new one.
+MAY_BE_ASKED = frozenset(PARTS) - {"postgres"}
+ASKED_SHARE = 0.3
 
 
 class Killer:
-    """SIGKILL for one process of the installation at a time."""
+    """The end of one process of the installation at a time: SIGKILL, or now and then SIGTERM."""
 
     def __init__(self, pids: Callable[[], dict[str, int | None]], crew: Callable[[], int]) -> None:
         self._pids = pids
         self._crew = crew
         self.killed: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()  # those of them that had a SIGTERM
         self.sought = ""  # what is to die next
         self.log: list[str] = []
 
@@ -39,9 +43,12 @@ class Killer:
             pid = self._victim(part, chance)
             if pid is None:  # it is being started again
                 return False
-            os.kill(pid, signal.SIGKILL)
+            asks = part in MAY_BE_ASKED and chance.random() < ASKED_SHARE
+            number = signal.SIGTERM if asks else signal.SIGKILL
+            os.kill(pid, number)
             self.killed[part] += 1
-            self.log.append(f"{part} at {time.time_ns()}")
+            self.asked[part] += asks
+            self.log.append(f"{part} by {number.name} at {time.time_ns()}")
             return True
         return False
 
@@ -133,7 +140,23 @@ def early() -> None:
     Exchange.link_ready = link_ready  # type: ignore[method-assign]
 
 
-BREAKS: dict[str, Callable[[], None]] = {"forgetful": forgetful, "twice": twice, "early": early}
+def rerun() -> None:
+    """A request whose key was used is run once more."""
+    from inference.idempotency.desk import BrainDesk
+    from kernel.wire.replays import Claim, ClaimAnswer, Said
+
+    async def claim(self: BrainDesk, asked: Claim) -> ClaimAnswer:
+        return ClaimAnswer(Said.RUN, asked.request_id)
+
+    BrainDesk.claim = claim  # type: ignore[method-assign]
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    "forgetful": forgetful,
+    "twice": twice,
+    "early": early,
+    "rerun": rerun,
+}
 
 
 def planted(name: str, folder: Path) -> str:

@@ -7,20 +7,21 @@ What it keeps is small: of each answer that it had whole, the request's id.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from bench.truth_mix import Ask, Caller, Mix
 from bench.truth_wire import Broken, Stage, Wire, connect
 
 SECONDS_MAX = 30.0  # of one answer; a worker that dies is replaced within that
 PAUSE_SECONDS = 0.3  # after a connection or an answer that failed: who comes back needs the cores
-ABORTS, STREAMS = 0.1, 0.25  # shares of the requests; the rest is plain
+ABORTS = 0.1  # a share of the requests
 LEAVES = (None, Stage.HEAD, Stage.EVENT)  # at once, after the head, in the stream
 LEAVES_WITHIN_SECONDS = 0.05
-PLAIN_TOKENS, STREAM_TOKENS = (1, 4), (4, 12)
+AT_ONCE = 0.5  # of those sent twice, at two processes; the others one after the other
+NOT_RUN_AGAIN = 409  # the answer to who asks twice, where the first answer was not kept
 
 
 class Left(Exception):
@@ -34,21 +35,12 @@ class Told:
 
     sent: int = 0
     whole: list[str] = field(default_factory=list)  # ids of requests that were answered to the end
+    keyed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # the same, by key
     statuses: Counter[int] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)  # of what had an answer
     broken: int = 0  # connections that ended in the middle
     left: int = 0  # requests that the client itself gave up
     unheard: int = 0  # nobody listened
-
-
-def chat(key: str, model: str, tokens: int, *, stream: bool = False, **more: object) -> bytes:
-    """A whole request."""
-    messages = [{"role": "user", "content": "Which node runs this?"}]
-    asked = {"model": model, "messages": messages, "max_tokens": tokens, "stream": stream}
-    body = json.dumps(asked | more).encode()
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer %b\r\n"
-        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (key.encode(), len(body), body)
 
 
 @dataclass
@@ -56,71 +48,117 @@ class Load:
     """``run`` clients until ``requests`` were sent."""
 
     ports: Sequence[int]
-    key: str
-    model: str
+    callers: Sequence[Caller]
     requests: int
     chance: Random
     clients: int = 48
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
-        self._plain = [chat(self.key, self.model, n) for n in _all(PLAIN_TOKENS)]
-        self._streams = [chat(self.key, self.model, n, stream=True) for n in _all(STREAM_TOKENS)]
+        self.mix = Mix(self.callers)
 
     async def run(self) -> None:
         numbers = [self.chance.getrandbits(64) for _ in range(self.clients)]
-        await asyncio.gather(*(self._client(Random(number)) for number in numbers))
+        await asyncio.gather(*(_Client(self, Random(number)).run() for number in numbers))
 
-    async def _client(self, chance: Random) -> None:
-        place = chance.randrange(len(self.ports))
-        while self.told.sent < self.requests:
-            try:
-                wire = await connect(self.ports[place])
-            except OSError:
-                self.told.unheard += 1
-                place = (place + 1) % len(self.ports)
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            try:
-                while self.told.sent < self.requests:
-                    await self._ask(chance, wire)
-            except Left:
-                self.told.left += 1
-                self.told.sent += 1
-            except (Broken, TimeoutError):
-                self.told.broken += 1
-                self.told.sent += 1
-                place = (place + 1) % len(self.ports)
-                await asyncio.sleep(PAUSE_SECONDS)
-            finally:
-                wire.abort()
+    @property
+    def over(self) -> bool:
+        return self.told.sent >= self.requests
 
-    async def _ask(self, chance: Random, wire: Wire) -> None:
-        kind = chance.random()
-        if kind < ABORTS:
-            await self._leave(chance, wire)
+
+class _Client:
+    """``again``: what it sends once more, as its key says that this is the same request."""
+
+    def __init__(self, load: Load, chance: Random) -> None:
+        self._load = load
+        self._told = load.told
+        self._chance = chance
+        self._again: Ask | None = None
+
+    async def run(self) -> None:
+        ports = self._load.ports
+        place = self._chance.randrange(len(ports))
+        while not self._load.over:
+            if not await self._on_one_connection(ports[place]):
+                place = (place + 1) % len(ports)
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _on_one_connection(self, port: int) -> bool:
+        """False when it ended badly."""
+        try:
+            wire = await connect(port)
+        except OSError:
+            self._told.unheard += 1
+            return False
+        try:
+            while not self._load.over:
+                await self._ask(wire)
+        except Left:
+            self._told.left += 1
+            self._told.sent += 1
+        except (Broken, TimeoutError):
+            self._told.broken += 1
+            self._told.sent += 1
+            return False
+        finally:
+            wire.abort()
+        return True
+
+    async def _ask(self, wire: Wire) -> None:
+        chance = self._chance
+        if self._again is not None:
+            ask, self._again = self._again, None
+            await self._hear(wire, ask)
+        elif chance.random() < ABORTS:
+            await self._leave(wire)
+        else:
+            ask = self._load.mix.one(chance)
+            if ask.mark and chance.random() < AT_ONCE:
+                port = chance.choice(self._load.ports)
+                await asyncio.gather(self._hear(wire, ask), self._beside(port, ask))
+                return
+            self._again = ask if ask.mark else None
+            await self._hear(wire, ask)
+
+    async def _beside(self, port: int, ask: Ask) -> None:
+        """Once more, on another connection: it joins, or waits for the other."""
+        try:
+            other = await connect(port)
+        except OSError:
+            self._told.unheard += 1
+            return
+        try:
+            await self._hear(other, ask)
+        except (Broken, TimeoutError):
+            self._told.broken += 1
+            self._told.sent += 1
+        finally:
+            other.abort()
+
+    async def _hear(self, wire: Wire, ask: Ask) -> None:
+        """To the end of the answer."""
         async with asyncio.timeout(SECONDS_MAX):
-            await wire.ask(chance.choice(self._streams if kind < ABORTS + STREAMS else self._plain))
-        told = self.told
+            await wire.ask(ask.request, end=ask.end)
+        told = self._told
         told.statuses[wire.status] += 1
         if wire.status != 200:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(0 if wire.status == NOT_RUN_AGAIN else PAUSE_SECONDS)
             return
         told.sent += 1
+        told.kinds[ask.kind] += 1
         if wire.done:
             told.whole.append(wire.request_id)
+            if ask.mark:
+                told.keyed[ask.mark].add(wire.request_id)
 
-    async def _leave(self, chance: Random, wire: Wire) -> None:
+    async def _leave(self, wire: Wire) -> None:
         """Hang up somewhere in a stream."""
-        request, upto = chance.choice(self._streams), chance.choice(LEAVES)
+        chance = self._chance
+        ask, upto = self._load.mix.stream(chance), chance.choice(LEAVES)
         if upto is None:
-            wire.send(request)
+            wire.send(ask.request)
         else:
             async with asyncio.timeout(SECONDS_MAX):
-                await wire.ask(request, upto)
+                await wire.ask(ask.request, upto)
         await asyncio.sleep(chance.random() * LEAVES_WITHIN_SECONDS)
         raise Left
-
-
-def _all(ends: tuple[int, int]) -> range:
-    return range(ends[0], ends[1] + 1)

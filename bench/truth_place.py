@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from typing import Any
 
 from bench.truth_faults import planted
 from bench.truth_load import Load
+from bench.truth_mix import Caller
 from cli.client import Brain
 from cli.supervisor.environment import ADMIN_EMAIL, DEMO_EMAIL
 from tests.support import gateway as gateways
@@ -23,17 +25,30 @@ from tests.support.installation import Installation
 from tests.support.wait import until
 
 WORKERS, CREW = 2, 2
+OWN, OWNER_CREDITS = "own", 10_000_000
 READY_SECONDS_MAX = 90.0
 SERVES_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True)
+class Owner:
+    """An account that was made here, its key, and its deployment."""
+
+    email: str
+    password: str
+    key: str
+    deployment_id: str
+
+
+@dataclass(frozen=True)
 class Place:
-    """The installation, its second gateway, and where workers write what they began."""
+    """The installation, its second gateway, where workers write what they began, and an account
+    that has a deployment of its own beside the pool."""
 
     product: Installation
     crew: Gateway
     journal: Path
+    owner: Owner
 
     @property
     def ports(self) -> list[int]:
@@ -45,30 +60,34 @@ class Place:
 
     def admin(self) -> Brain:
         """The administrator's calls of the management API."""
-        return self.as_user(ADMIN_EMAIL, secret(self.product, "ADMIN_PASSWORD"))
+        return _administrator(self.product)
 
     def demo(self) -> Brain:
         """The same of the account whose key the product printed."""
         return self.as_user(DEMO_EMAIL, secret(self.product, "DEMO_PASSWORD"))
 
-    def as_user(self, email: str, password: str) -> Brain:
-        url = self.product.ready["brain_url"]
-        with Brain(url) as brain:
-            body = {"email": email, "password": password}
-            token = brain.post("/auth/login", body)["access_token"]
-        return Brain(url, token=token)
+    def of_owner(self) -> Brain:
+        """The same of the account that has a deployment of its own."""
+        return self.as_user(self.owner.email, self.owner.password)
 
-    def start_anew(self, admin: Brain) -> None:
-        """Where the brain has given up the pool's deployment."""
-        found = _pool(self, admin)
-        if found["state"] == "failed":
-            admin.post(f"/api/v1/deployments/{found['deployment_id']}/start")
+    def as_user(self, email: str, password: str) -> Brain:
+        return logged_in(self.product, email, password)
+
+    @property
+    def callers(self) -> list[Caller]:
+        ready = self.product.ready
+        return [Caller(ready["api_key"], ready["model"]), Caller(self.owner.key, OWN)]
+
+    def start_anew(self, admin: Brain, owner: Brain) -> None:
+        """Where the brain has given up a deployment."""
+        for brain, found in ((admin, _pool(self.product, admin)), (owner, _own(self, owner))):
+            if found["state"] == "failed":
+                brain.post(f"/api/v1/deployments/{found['deployment_id']}/start")
 
     async def serves(self) -> bool:
         """Whether a request through each gateway was answered."""
         for port in sorted(set(self.ports)):
-            ready = self.product.ready
-            one = Load([port], ready["api_key"], ready["model"], 2, Random(0), clients=2)
+            one = Load([port], self.callers, 2, Random(0), clients=2)
             try:
                 async with asyncio.timeout(SERVES_SECONDS_MAX):
                     await one.run()
@@ -98,12 +117,31 @@ async def place(broken: str = "", data: Path | None = None) -> AsyncIterator[Pla
             raise RuntimeError(f"the product did not start: {ready}")
         crew = await asyncio.to_thread(_join, product, folder, broken)
         stack.callback(crew.kill)
-        here = Place(product, crew, journal)
-        with here.admin() as admin:  # one log-in: they have a rate
-            await asyncio.to_thread(_scale, here, admin)
-            await until(lambda: _workers(here, admin) == WORKERS, READY_SECONDS_MAX, every=0.3)
+        with _administrator(product) as admin:  # one log-in: they have a rate
+            await asyncio.to_thread(_scale, product, admin)
+            owner = await asyncio.to_thread(_owner, product, admin)
+            await until(lambda: _workers(product, admin), READY_SECONDS_MAX, every=0.3)
+        here = Place(product, crew, journal, owner)
+        with here.of_owner() as brain:
+            await until(lambda: _own(here, brain)["ready_replicas"], READY_SECONDS_MAX, every=0.3)
         await until(here.serves, READY_SECONDS_MAX, every=0.2)
         yield here
+
+
+def logged_in(product: Installation, email: str, password: str) -> Brain:
+    url = product.ready["brain_url"]
+    with Brain(url) as brain:
+        token = brain.post("/auth/login", {"email": email, "password": password})["access_token"]
+    return Brain(url, token=token)
+
+
+def opened(admin: Brain, credits: int) -> tuple[str, str]:
+    """E-mail and password of a new account that has so much."""
+    email, password = f"{secrets.token_hex(6)}@example.com", secrets.token_hex(12)
+    admin.post("/auth/register", {"email": email, "password": password})
+    wanted = {"email": email, "credits": credits, "kind": "promo", "reason": "a test"}
+    admin.post("/api/v1/admin/credits", wanted | {"idempotency_key": secrets.token_hex(8)})
+    return email, password
 
 
 def _stopped(product: Installation) -> None:
@@ -122,16 +160,33 @@ def _join(product: Installation, folder: Path, broken: str) -> Gateway:
     )
 
 
-def _pool(here: Place, brain: Brain) -> Any:
-    wanted = here.product.ready["model"]
+def _administrator(product: Installation) -> Brain:
+    return logged_in(product, ADMIN_EMAIL, secret(product, "ADMIN_PASSWORD"))
+
+
+def _owner(product: Installation, admin: Brain) -> Owner:
+    email, password = opened(admin, OWNER_CREDITS)
+    with logged_in(product, email, password) as brain:
+        wanted = {"model": product.ready["model"], "name": OWN}
+        made = brain.post("/api/v1/deployments", wanted)
+        key = brain.post("/api/v1/keys", {"name": "own", "scopes": ["inference"]})
+    return Owner(email, password, str(key["key"]), str(made["deployment_id"]))
+
+
+def _own(here: Place, brain: Brain) -> Any:
+    return brain.get(f"/api/v1/deployments/{here.owner.deployment_id}")
+
+
+def _pool(product: Installation, brain: Brain) -> Any:
+    wanted = product.ready["model"]
     found = brain.pages("/api/v1/deployments", pool=True)
     return next(one for one in found if one["pool"] and one["model"] == wanted)
 
 
-def _scale(here: Place, admin: Brain) -> None:
-    path = f"/api/v1/deployments/{_pool(here, admin)['deployment_id']}/scale"
+def _scale(product: Installation, admin: Brain) -> None:
+    path = f"/api/v1/deployments/{_pool(product, admin)['deployment_id']}/scale"
     admin.post(path, {"replicas": WORKERS})
 
 
-def _workers(here: Place, admin: Brain) -> int:
-    return int(_pool(here, admin)["ready_replicas"])
+def _workers(product: Installation, admin: Brain) -> bool:
+    return int(_pool(product, admin)["ready_replicas"]) == WORKERS

@@ -11,7 +11,7 @@ HEAD_BYTES_MAX = 1 << 16
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 DONE = b"[DONE]"
 EVENT = b"data: "
-TAIL_BYTES = 96  # holds the last event's mark and the last chunk
+TAIL_BYTES = 96  # of what was read, looked at again: what is sought may come in two reads
 
 
 class Stage(IntEnum):
@@ -40,10 +40,13 @@ class Wire(asyncio.Protocol):
         self._head: bytes | None = b""  # None: it is over
         self._left = 0  # bytes of the body; negative: it comes in chunks
         self._tail = b""
+        self._end, self._ended = DONE, False  # what is to come in a stream, and whether it has
 
-    async def ask(self, request: bytes, upto: Stage = Stage.WHOLE) -> None:
-        """Send it, and wait for so much of the answer. Raises ``Broken``."""
+    async def ask(self, request: bytes, upto: Stage = Stage.WHOLE, *, end: bytes = DONE) -> None:
+        """Send it, and wait for so much of the answer; a stream is whole when ``end`` was in it.
+        Raises ``Broken``."""
         self.send(request)
+        self._end, self._ended = end, not end
         self._upto = upto
         self._awaited = asyncio.get_running_loop().create_future()
         await self._awaited
@@ -84,11 +87,13 @@ class Wire(asyncio.Protocol):
                 self.done = True
                 self._reached(Stage.WHOLE)
             return
-        if self._upto is Stage.EVENT and EVENT in self._tail + received:
+        received = self._tail + received
+        if self._upto is Stage.EVENT and EVENT in received:
             self._reached(Stage.EVENT)
-        tail = self._tail = (self._tail + received)[-TAIL_BYTES:]
+        self._ended = self._ended or self._end in received
+        tail = self._tail = received[-TAIL_BYTES:]
         if tail.endswith(LAST_CHUNK):
-            self.done = DONE in tail
+            self.done = self._ended
             self._reached(Stage.WHOLE)
 
     def _read_head(self, head: bytes) -> None:

@@ -79,7 +79,8 @@ class Worker:
                 await exchange.answer(401, encoded({"error": "Unauthorized"}))
                 return
         if self._journal is not None:
-            self._journal.began(request.headers.get("x-request-id", ""))
+            headers = request.headers
+            self._journal.began(headers.get("x-request-id", ""), headers.get("traceparent", ""))
         if not request.path.startswith("/stand-in/"):
             self._meet_fault(exchange)
         await route(self.desk, exchange)

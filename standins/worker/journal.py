@@ -14,6 +14,9 @@ class Journal:
         flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(file, flags, 0o600)
 
-    def began(self, request_id: str) -> None:
+    def began(self, request_id: str, parent: str = "") -> None:
+        """``parent``: its ``traceparent``, if it has one; of it the trace is noted."""
         if request_id:
-            os.write(self._file, request_id.encode()[:200] + b"\n")
+            trace = parent[3:35]
+            line = f"{request_id[:200]} {trace}".rstrip()
+            os.write(self._file, line.encode() + b"\n")

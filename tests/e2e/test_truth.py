@@ -110,7 +110,7 @@ async def test_no_more_tokens_a_minute_than_a_key_may_have_over_all_processes(he
 
 @pytest.mark.long
 @pytest.mark.feature("G5")
-@pytest.mark.parametrize("broken", ["forgetful", "twice", "early"])
+@pytest.mark.parametrize("broken", ["forgetful", "twice", "early", "rerun"])
 async def test_a_planted_fault_is_found(broken: str) -> None:
     asked = Asked(requests=6000, seed=SEED, kills=16, clients=32, planted=broken)
     async with place(broken) as harmed:

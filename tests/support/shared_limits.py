@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from bench.outages import Caller
-from bench.truth_load import chat
+from bench.truth_mix import chat
 from bench.truth_place import Place
 from tests.support.wait import until
 
