@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ AS_NOBODY = (
 )
 STOP_SIGNALS = ((signal.SIGINT, 5.0), (signal.SIGQUIT, 3.0))
 START_SECONDS_MAX = 30.0
+FAULT = re.compile(r"(error|ERROR|FATAL|PANIC): ")
 DEFAULTS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -136,8 +138,9 @@ class Postgres:
             *("initdb", "-D", fresh, "-U", ROLE, "--auth=trust", "--encoding=UTF8"),
             *("--no-locale", "--no-instructions", "--no-sync"),
         )
+        # Without that setting a statement that failed is told, and the program ends well.
         await self._run(
-            *("postgres", "--single", "-D", fresh, "postgres"),
+            *("postgres", "--single", "-D", fresh, "-c", "exit_on_error=on", "postgres"),
             text=f"CREATE DATABASE {DATABASE}\n",
         )
         fresh.rename(self._folder)
@@ -207,9 +210,15 @@ class Postgres:
         )
         output, _ = await asyncio.wait_for(process.communicate(text.encode()), 120)
         if process.returncode != 0:
-            last = output.decode(errors="replace").strip().splitlines()[-1:]
-            raise DatabaseUnusable(f"{program} failed: {' '.join(last) or 'no message'}")
+            raise DatabaseUnusable(f"{program} failed: {_why(output.decode(errors='replace'))}")
         return output.decode(errors="replace")
 
     def _prefix(self) -> tuple[str, ...]:
         return AS_NOBODY if os.geteuid() == 0 else ()
+
+
+def _why(output: str) -> str:
+    """The line that says what was wrong: more may follow of what was done about it."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    faults = [line for line in lines if FAULT.search(line)]
+    return (faults or lines[-1:] or ["no message"])[0]

@@ -31,9 +31,14 @@ class LogFile:
         self._tail = (self._tail + chunk)[-4096:]
 
     @property
+    def tail(self) -> str:
+        """The last that was said in this run."""
+        return self._tail.decode(errors="replace")
+
+    @property
     def last_line(self) -> str:
         """The last line that says something, for a message about a child that stopped."""
-        lines = [line.strip() for line in self._tail.decode(errors="replace").splitlines()]
+        lines = [line.strip() for line in self.tail.splitlines()]
         return next((line for line in reversed(lines) if line), "")[:LAST_LINE_MAX]
 
     def close(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +90,19 @@ class Part:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def kill(self) -> None:
+        """End it at once and for good; ``stop`` is to follow. Safe in a signal's handler."""
+        self._stopping = True
+        if self.pid is not None:
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def last_words(self) -> str:
+        """What it said last in this run: all of that, where it has ended."""
+        if self.pid is None and self._pumps:
+            await asyncio.wait(set(self._pumps), timeout=1)
+        return self._log.tail if self._log is not None else ""
 
     @property
     def pid(self) -> int | None:

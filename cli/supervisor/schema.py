@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 from cli.embedded import child
@@ -12,6 +13,7 @@ from migrations import known_revisions
 
 SECONDS_MAX = 300.0
 CONNECT_SECONDS_MAX = 10.0
+RAISED = re.compile(r"[A-Za-z][\w.]*: ")
 
 
 async def ensure(database_url: str, environment: Mapping[str, str]) -> str:
@@ -37,9 +39,15 @@ async def ensure(database_url: str, environment: Mapping[str, str]) -> str:
     )
     said, _ = await asyncio.wait_for(process.communicate(), SECONDS_MAX)
     if process.returncode != 0:
-        last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise CliError(f"The database could not be migrated: {last[0]}")
+        raise CliError(f"The database could not be migrated: {_why(said.decode(errors='replace'))}")
     return "migrated"
+
+
+def _why(said: str) -> str:
+    """What was raised last; below it the statement is shown, and where to read about it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    raised = [line for line in said.splitlines() if RAISED.match(line)]
+    return (raised[-1:] or lines[-1:] or ["no message"])[0]
 
 
 async def current_revision(database_url: str) -> str | None:

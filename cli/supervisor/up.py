@@ -25,6 +25,7 @@ from kernel.clock import NS, Clock
 STOPPED_EARLY = 130
 # A service manager tells a whole group, and make passes it on: that is one wish, not impatience.
 SAME_WISH_NS = NS
+FAULTS = (BaseExceptionGroup, CliError, DatabaseUnusable, QueueUnusable, OSError)
 
 
 class Supervisor:
@@ -56,10 +57,9 @@ class Supervisor:
                 await self._afterwards()
                 await self._stop.wait()
                 return 0
-            except BaseExceptionGroup as several:
-                raise _sentence(several.exceptions[0], self._home.folder) from None
-            except (DatabaseUnusable, QueueUnusable, OSError) as problem:
-                raise _sentence(problem, self._home.folder) from None
+            except FAULTS as problem:
+                words = [await part.last_words() for part in self._parts.values()]
+                raise _sentence(problem, self._home.folder, "".join(words)) from None
             finally:
                 self._display.quiet()
                 await self._stop_all()
@@ -167,8 +167,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         for part in self._parts.values():
-            if part.pid is not None:
-                os.kill(part.pid, signal.SIGKILL)
+            part.kill()
 
 
 class Signals:
@@ -202,16 +201,21 @@ async def _nothing() -> None:
     return
 
 
-def _sentence(problem: BaseException, folder: Path) -> BaseException:
-    """What to say about a failed start; what nobody expected stays as it is."""
+def _sentence(problem: BaseException, folder: Path, words: str) -> BaseException:
+    """What to say about a failed start; what nobody expected stays as it is. ``words`` are the
+    last that the parts said: a full disk has many faces, and one name."""
     if isinstance(problem, BaseExceptionGroup):
-        return _sentence(problem.exceptions[0], folder)
-    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _sentence(problem.exceptions[0], folder, words)
+    if not isinstance(problem, FAULTS):
+        return problem
+    told = str(problem) if isinstance(problem, CliError) else f"{problem}{words}"
+    full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or os.strerror(errno.ENOSPC) in told:
         return CliError(
             f"The disk of {folder} is full.",
             "Free some space, or set GANGLION_HOME to a folder on another disk.",
             code="disk_full",
         )
-    if isinstance(problem, (DatabaseUnusable, QueueUnusable, OSError)):
-        return CliError(str(problem), f"The logs say more: {folder / 'logs'}")
-    return problem
+    if isinstance(problem, CliError):
+        return problem
+    return CliError(str(problem), f"The logs say more: {folder / 'logs'}")

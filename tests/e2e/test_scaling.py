@@ -1,4 +1,5 @@
-"""A deployment that follows its load on the running product: a burst, idle, asleep, woken."""
+"""A deployment that follows its load on the running product: a burst, idle, asleep, woken. The
+product of this test has its PostgreSQL and Valkey elsewhere."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from openai import OpenAI
 
@@ -65,19 +68,30 @@ def burst(client: OpenAI, width: int) -> Iterator[list[str]]:
         thread.join(60)
 
 
+def starts_a_store(product: Installation) -> bool:
+    """Whether a PostgreSQL or Valkey runs beneath it, or has left anything in its home."""
+    assert product.process is not None
+    below = psutil.Process(product.process.pid).children(recursive=True)
+    names = {one.name() for one in below} | set(product.pids())
+    made = [product.home / "postgres", product.home / "valkey"]
+    return bool(names & {"postgres", "valkey", "valkey-server"}) or any(map(Path.exists, made))
+
+
 def ask(client: OpenAI, **options: Any) -> Any:
     return client.chat.completions.create(model=NAME, messages=HELLO, **options)
 
 
 def test_a_burst_scales_it_up_idle_puts_it_to_sleep_and_a_request_wakes_it(
-    fresh_installation: Installation,
+    installation_on_outside_stores: Installation,
 ) -> None:
-    up = fresh_installation.start("--simulate-gpus", "5")
+    product = installation_on_outside_stores
+    up = product.start("--simulate-gpus", "5")
+    assert not starts_a_store(product)
     client = OpenAI(
         base_url=f"{up['gateway_url']}/v1", api_key=up["api_key"], max_retries=0, timeout=60
     )
-    fresh_installation.ask("deploy", up["model"], "--name", NAME, *BOUNDS, *QUICK)
-    watch = Watch(fresh_installation)
+    product.ask("deploy", up["model"], "--name", NAME, *BOUNDS, *QUICK)
+    watch = Watch(product)
     with burst(client, 6) as wrong:
         watch.until(lambda found: found["ready_replicas"] == 3)
     watch.until(lambda found: found["state"] == "asleep" and not found["ready_replicas"])
@@ -88,7 +102,7 @@ def test_a_burst_scales_it_up_idle_puts_it_to_sleep_and_a_request_wakes_it(
     headers = {"x-ganglion-keep-alive": "sse"}
     chunks = list(ask(client, stream=True, extra_headers=headers))
     assert chunks[-1].choices[0].finish_reason
-    for event in fresh_installation.ask("deployments", "events", NAME):
+    for event in product.ask("deployments", "events", NAME):
         if event["what"] in ("scaled up", "scaled down", "put to sleep", "woken"):
             print(f"{event['what']}: {event['reason']}")
     assert wrong == []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ COMMAND = (sys.executable, "-P", "-m", "cli.main")
 UP_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 10
 COMMAND_SECONDS_MAX = 120
+HARMED = ("fresh_installation", "installation_on_outside_stores")
 COLD = (("up",), ("demo",), ("--version",))  # by their command line, as a person starts them
+OPEN_FILES = 1024  # what a shell on a plain Debian gives a program
 OURS = ("GANGLION_", "DATABASE_URL", "REDIS_URL", "BRAIN_", "GATEWAY_", "AGENT_", "SIMULATE_")
 
 
@@ -55,6 +58,18 @@ def command(
     )
 
 
+def _as_from_a_shell() -> Callable[[], None]:
+    """What it does before it becomes our program."""
+    tie = die_with_parent(signal.SIGTERM)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    def become() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
+        tie()
+
+    return become
+
+
 def _warm_command(
     home: Path, arguments: Sequence[str], own: Mapping[str, str], text: str
 ) -> subprocess.CompletedProcess[str]:
@@ -80,38 +95,46 @@ def _warm_command(
 class Installation:
     """A run of ``ganglion up`` on free ports. ``ready`` is what it said once it was up.
 
-    ``data`` is laid into a home that has no database yet.
+    ``data`` is laid into a home that has no database yet; ``stores`` name those that run elsewhere.
     """
 
     home: Path
     data: Path | None = None
+    stores: Mapping[str, str] = field(default_factory=dict)
     ready: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str, extra: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Start it and wait; what it printed: its addresses, or its error."""
+        process = self.begin(*arguments, extra=extra)
+        assert process.stdout is not None
+        text = ""
+        for line in process.stdout:
+            text += line.decode()
+            if line.rstrip() == b"}":
+                break
+        self.ready = json.loads(text or "{}")
+        return self.ready
+
+    def begin(
+        self, *arguments: str, extra: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start it without waiting."""
         if self.data is not None:
             lay(self.data, self.home)
         ports = ("--brain-port", "0", "--gateway-port", "0")
         with (self.home.parent / f"{self.home.name}.up.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "up", "--json", *ports, *arguments],
-                env=environment(self.home, extra),
+                env=environment(self.home, {**self.stores, **(extra or {})}),
                 cwd=self.home.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGTERM),
+                preexec_fn=_as_from_a_shell(),
             )
-        assert self.process.stdout is not None
-        text = ""
-        for line in self.process.stdout:
-            text += line.decode()
-            if line.rstrip() == b"}":
-                break
-        self.ready = json.loads(text or "{}")
-        return self.ready
+        return self.process
 
     def start_with_docker(self, dockerd: str, **settings: str) -> None:
         """Start it with a node that runs containers."""
@@ -133,6 +156,11 @@ class Installation:
             return self.process.wait(STOP_SECONDS_MAX + 5)
         finally:
             self.process.kill()
+
+    def interrupt(self) -> None:
+        """Ctrl-C, as a terminal does it: SIGINT for all of its foreground group."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
         """``kill -9``, as the kernel does when memory is short."""
@@ -174,7 +202,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     they harm go to a second, one after another: two cores hold no more at once.
     """
     for item in items:
-        asked = {"installation", "fresh_installation"} & set(getattr(item, "fixturenames", ()))
+        asked = {"installation", *HARMED} & set(getattr(item, "fixturenames", ()))
         if asked:
             item.add_marker(pytest.mark.slow)
             one = "installation" if "installation" in asked else "second"
@@ -207,6 +235,18 @@ def fresh_installation() -> Iterator[Installation]:
     """One that the test itself starts and harms."""
     folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
     found = Installation(folder / "home")
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        found.stop()
+    remove(folder)
+
+
+@pytest.fixture
+def installation_on_outside_stores(database_url: str, valkey_url: str) -> Iterator[Installation]:
+    """One that the test starts, on a PostgreSQL and a Valkey that run here already."""
+    folder = Path(tempfile.mkdtemp(prefix="ganglion-test-"))
+    stores = {"DATABASE_URL": database_url, "REDIS_URL": valkey_url}
+    found = Installation(folder / "home", stores=stores)
     yield found
     if found.process is not None and found.process.poll() is None:
         found.stop()

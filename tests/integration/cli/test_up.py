@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from brain.plumbing.db import async_url
 from cli.embedded import Postgres
-from tests.support.installation import STOP_SECONDS_MAX, Installation, command, remove
-from tests.support.wait import until
+from cli.embedded.child import alive
+from cli.faults import CliError
+from cli.supervisor.preflight import OPEN_FILES_WANTED, Listener, check_port
+from cli.supervisor.up import SAME_WISH_NS, STOPPED_EARLY
+from kernel.clock import NS
+from tests.support.installation import (
+    OPEN_FILES,
+    STOP_SECONDS_MAX,
+    Installation,
+    command,
+    remove,
+)
+from tests.support.wait import pause, until
 
 HARMS = pytest.mark.xdist_group("second")  # beside the one that nobody harms
 
@@ -61,12 +76,63 @@ def harmed(prepared_data: Path) -> Iterator[Installation]:
     remove(folder)
 
 
-@pytest.fixture
-def lasting(harmed: Installation) -> Installation:
-    """It is up; the data are those that the test before it left."""
+def lasts(harmed: Installation) -> Installation:
     if harmed.process is None or harmed.process.poll() is not None:
         assert "brain_url" in harmed.start(), harmed.ready
     return harmed
+
+
+@pytest.fixture
+def lasting(harmed: Installation) -> Installation:
+    """It is up; the data are those that the test before it left."""
+    return lasts(harmed)
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What became of a run that got Ctrl-C: its processes, which of them were left, its ports that
+    were not free again, its words."""
+
+    code: int
+    seconds: float
+    processes: int
+    left: list[str]
+    busy: list[int]
+    said: str
+
+
+@pytest.fixture(scope="module")
+def interrupted(harmed: Installation) -> Interrupted:
+    """Ctrl-C once, and at once again, as an impatient person does."""
+    ready = lasts(harmed).ready
+    pids = every_process(harmed)
+    urls = ("brain_url", "gateway_url")
+    ports = [*(int(ready[name].rpartition(":")[2]) for name in urls)]
+    ports += [ready["pod_front_port"], ready["ssh_port"]]
+    log = harmed.home.parent / "home.up.log"
+    before, started = len(log.read_text()), time.monotonic()
+    harmed.interrupt()
+    harmed.interrupt()
+    assert harmed.process is not None
+    code = harmed.process.wait(STOP_SECONDS_MAX + 5)
+    took = time.monotonic() - started
+    left, busy = harmed.living(pids), [port for port in ports if is_busy(port)]
+    return Interrupted(code, took, len(pids), left, busy, log.read_text()[before:])
+
+
+def is_busy(port: int) -> bool:
+    try:
+        check_port(Listener("part", "127.0.0.1", port, "PORT"))
+    except CliError:
+        return True
+    return False
+
+
+def every_process(product: Installation) -> dict[str, int]:
+    """All that run beneath it, workers of its node as well."""
+    assert product.process is not None
+    below = psutil.Process(product.process.pid).children(recursive=True)
+    return {f"{one.name()} {one.pid}": one.pid for one in below}
 
 
 @pytest.mark.feature("B4")
@@ -122,6 +188,39 @@ def test_no_secret_is_in_a_log(installation: Installation) -> None:
     secrets.pop("INSTALLATION_ID")
     logs = "".join(file.read_text() for file in (installation.home / "logs").iterdir())
     assert [name for name, secret in secrets.items() if secret in logs] == []
+
+
+def test_each_part_may_open_as_many_files_as_the_machine_allows(
+    installation: Installation,
+) -> None:
+    """It was started with what a shell gives, which would end the gateway at 500 streams."""
+    wanted = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], OPEN_FILES_WANTED)
+    assert wanted > OPEN_FILES
+    limits = {
+        name: re.search(r"Max open files +(\d+)", Path(f"/proc/{pid}/limits").read_text())
+        for name, pid in installation.pids().items()
+    }
+    assert {name: found and int(found[1]) for name, found in limits.items()} == dict.fromkeys(
+        limits, wanted
+    )
+
+
+def test_ctrl_c_in_the_middle_of_a_start_ends_it(fresh_installation: Installation) -> None:
+    """It waits for a database that says nothing; its Valkey runs already."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(60)
+        url = f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/x"
+        fresh_installation.begin(extra={"DATABASE_URL": url})
+        asked = silent.accept()
+        pids = fresh_installation.pids()
+        assert list(pids) == ["valkey"]
+        fresh_installation.interrupt()
+        assert fresh_installation.process is not None
+        assert fresh_installation.process.wait(STOP_SECONDS_MAX) == STOPPED_EARLY
+        asked[0].close()
+    assert fresh_installation.living(pids) == []
 
 
 def test_a_busy_port_is_named_and_nothing_stays(fresh_installation: Installation) -> None:
@@ -180,15 +279,44 @@ async def test_a_killed_supervisor_takes_everything_with_it(lasting: Installatio
 
 
 @HARMS
+def test_ctrl_c_ends_all_of_it(interrupted: Interrupted) -> None:
+    assert (interrupted.code, interrupted.left, interrupted.busy) == (0, [], []), interrupted.said
+    assert interrupted.seconds < STOP_SECONDS_MAX
+    assert interrupted.processes > 7
+    assert "Stopped in" in interrupted.said
+    assert "Traceback" not in interrupted.said
+
+
+@HARMS
 @pytest.mark.feature("B4")
-def test_a_second_run_finds_its_own_node_again(lasting: Installation) -> None:
+def test_a_second_run_finds_its_own_node_again(
+    harmed: Installation, interrupted: Interrupted
+) -> None:
     """The pool's worker ends with the run; the next one runs where it was, and rents nothing."""
-    started = time.monotonic()
-    assert lasting.stop() == 0
-    assert time.monotonic() - started < STOP_SECONDS_MAX
-    assert answers(lasting.start())
-    [node] = lasting.ask("nodes", "list")
+    assert interrupted.code == 0
+    assert answers(lasts(harmed).ready)
+    [node] = harmed.ask("nodes", "list")
     assert (node["name"], node["gpus_total"] - node["gpus_free"]) == ("local", 1)
+
+
+@HARMS
+@pytest.mark.long
+def test_ctrl_c_again_later_ends_it_at_once(lasting: Installation) -> None:
+    """Its gateway hangs, for which a stop has patience; PostgreSQL has no time to shut down."""
+    pids, parts = every_process(lasting), lasting.pids()
+    log = lasting.home / "logs" / "postgres.log"
+    before = len(log.read_text())
+    os.kill(int(parts["gateway"] or 0), signal.SIGSTOP)
+    lasting.interrupt()
+    pause(1.2 * SAME_WISH_NS / NS)
+    assert lasting.process is not None
+    assert lasting.process.poll() is None
+    lasting.interrupt()
+    assert lasting.process.wait(STOP_SECONDS_MAX) == 0
+    assert [name for name, pid in parts.items() if pid is not None and alive(pid)] == []
+    assert "shut" not in log.read_text()[before:]
+    assert answers(lasting.start())
+    assert set(lasting.living(pids)) == set()
 
 
 @HARMS
