@@ -66,6 +66,7 @@ class Checks:
         self._jobs: dict[str, _Job] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._held: set[str] = set()  # GPUs that a lease wants
+        self._closed = False
         self._turn = 0  # whose opened blocks the next beat shows
         self._used_ns: dict[str, int] = {}  # when a check was last on a GPU
         self.ring: Callable[[], None] = lambda: None
@@ -105,7 +106,7 @@ class Checks:
                 self._give_up(check_id)
         for check_id, order in wanted.items():
             known = self._jobs.get(check_id)
-            if known is None and order.gpu_uuid not in self._held:
+            if known is None and order.gpu_uuid not in self._held and not self._closed:
                 self._begin(order)
             elif known is not None and known.order != order:
                 known.order = order
@@ -128,7 +129,9 @@ class Checks:
             await self.close()
 
     async def close(self) -> None:
-        """Give up what runs and wait for its end."""
+        """Give up what runs and wait for its end. Beats go on until the leases' work has ended, but
+        no check begins: one whose process is being started would hold up the agent's own end."""
+        self._closed = True
         for check_id in list(self._jobs):
             self._give_up(check_id)
         end_ns = self._clock.monotonic_ns() + int(END_SECONDS_MAX * NS)

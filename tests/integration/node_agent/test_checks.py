@@ -227,3 +227,12 @@ async def test_ending_the_agent_ends_its_checks(checks: Checks) -> None:
     running.cancel()
     await asyncio.wait((running,), timeout=10)
     await until(lambda: not children(), 10)
+
+
+async def test_an_agent_that_ends_begins_no_check_that_a_last_beat_asks_for(
+    checks: Checks,
+) -> None:
+    """It would be broken off while its process starts, and hold the agent up until its deadline."""
+    await checks.close()
+    checks.hear(BeatAnswer(1, checks=[order()]), 0)
+    assert told(checks) == []
