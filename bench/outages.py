@@ -21,6 +21,7 @@ from time import monotonic
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+import psutil
 
 from bench.figure import Figure
 from bench.truth import settled
@@ -45,7 +46,9 @@ _BREAK_ALL = """
 """
 NAMES = (
     *("valkey_paused_failures", "valkey_paused_added_p99_ms"),
+    *("valkey_paused_rss_x", "valkey_paused_log_bytes_a_request"),
     *("postgres_away_failures", "postgres_away_401s", "postgres_away_added_p99_ms"),
+    *("postgres_away_rss_x", "postgres_away_log_bytes_a_request"),
     *("postgres_away_unknown_key_401s", "revoked_key_refused_ms"),
     *("money_for", "money_reached_a_worker", "outages_lost_doubled_phantom"),
 )
@@ -122,6 +125,38 @@ async def steady(
 
     await asyncio.gather(*(one(number) for number in range(clients)))
     return seen
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What an outage does to the gateways: memory after it, as a multiple of that before, of the
+    process that grew most; and how much all of them wrote into their logs."""
+
+    rss_x: float
+    log_bytes: int
+
+
+class Grower:
+    """Looks at the gateways now; ``grown`` compares."""
+
+    def __init__(self, here: Place) -> None:
+        self._here = here
+        self._rss, self._log_bytes = self._look()
+
+    def grown(self) -> Growth:
+        rss, log_bytes = self._look()
+        most = max(rss[pid] / before for pid, before in self._rss.items())
+        return Growth(most, log_bytes - self._log_bytes)
+
+    def _look(self) -> tuple[dict[int, int], int]:
+        """The memory of each process, and the length of all logs."""
+        product, crew = self._here.product, self._here.crew
+        own = product.pids()["gateway"]
+        assert own is not None
+        pids = [own, *(one.pid for one in psutil.Process(crew.process.pid).children())]
+        logs = [*(product.home / "logs").glob("gateway.log*"), crew.log]
+        rss = {pid: int(psutil.Process(pid).memory_info().rss) for pid in pids}
+        return rss, sum(log.stat().st_size for log in logs)
 
 
 @asynccontextmanager
@@ -211,12 +246,16 @@ async def figures(_database_url: str, _valkey_url: str) -> list[Figure]:
     """Uses an installation's own stores."""
     async with place() as here:
         calm = await steady(here, 20)
+        grower = Grower(here)
         async with valkey_paused(here):
             paused = await steady(here, VALKEY_SECONDS)
+            paused_grown = grower.grown()
+        grower = Grower(here)
         async with postgres_away(here):
             away, unknown = await asyncio.gather(
                 steady(here, POSTGRES_SECONDS), strangers(here, POSTGRES_SECONDS)
             )
+            away_grown = grower.grown()
         await until(here.serves, 60)
         revoked = await refused_after(here)
         afforded, reached, _ = await thousand_at_once(here)
@@ -225,12 +264,22 @@ async def figures(_database_url: str, _valkey_url: str) -> list[Figure]:
         return [
             Figure("valkey_paused_failures", paused.failures, "requests"),
             Figure("valkey_paused_added_p99_ms", paused.p99_ms - calm.p99_ms, "ms"),
+            *_growth("valkey_paused", paused_grown, paused),
             Figure("postgres_away_failures", away.failures, "requests"),
             Figure("postgres_away_401s", away.statuses[401], "requests"),
             Figure("postgres_away_added_p99_ms", away.p99_ms - calm.p99_ms, "ms"),
+            *_growth("postgres_away", away_grown, away),
             Figure("postgres_away_unknown_key_401s", unknown.statuses[401], "requests"),
             Figure("revoked_key_refused_ms", 1000 * revoked, "ms"),
             Figure("money_for", afforded, "requests"),
             Figure("money_reached_a_worker", reached, "requests"),
             Figure("outages_lost_doubled_phantom", wrong, "requests"),
         ]
+
+
+def _growth(outage: str, grown: Growth, seen: Seen) -> list[Figure]:
+    bytes_each = grown.log_bytes / max(seen.statuses.total(), 1)
+    return [
+        Figure(f"{outage}_rss_x", grown.rss_x, "x"),
+        Figure(f"{outage}_log_bytes_a_request", bytes_each, "bytes"),
+    ]
