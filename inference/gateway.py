@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from inference.bodies import Bodies
 from inference.idempotency import MemoryDesk, Replays
 from inference.limits import Limits
 from inference.limits.address import networks
@@ -112,6 +113,7 @@ class Gateway:
         self.first_byte_ns = round(settings.gateway_first_byte_seconds_max * NS)
         self.idle_ns = round(settings.gateway_idle_seconds_max * NS)
         self.head_bytes_max = settings.gateway_head_bytes_max
+        self.bodies = Bodies(settings.gateway_bodies_bytes_max)
         self.body_bytes_max = settings.gateway_body_bytes_max
         self.head_ns = round(settings.gateway_head_seconds_max * NS)
         self.body_ns = round(settings.gateway_body_seconds_max * NS)
@@ -217,6 +219,7 @@ class Gateway:
             "snapshot_age_seconds": 0 if self.alone else (self.now_ns() - self.heard_ns) / NS,
             "replicas": len(self.tables.replicas),
             "usage_lost": self.spool.lost,
+            "body_bytes": self.bodies.used,
             "upload_disk_bytes": self.spills.used,
             **self.limits.gauges(),
             **self.link_listener.gauges(),

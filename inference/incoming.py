@@ -47,6 +47,7 @@ class Request:
         "_length",
         "chunked",
         "comments",
+        "counted",
         "error",
         "expects",
         "extras",
@@ -80,6 +81,7 @@ class Request:
         self.expects = False  # it waits for 100 Continue before it sends its body
         self.parts: list[bytes] = []
         self.size = 0
+        self.counted = 0  # of it, among the long ones
         self.sink: Callable[[bytes], None] | None = None  # where its body goes instead
         self.route: Route | None = None
         self.key: KeyRow | None = None
@@ -93,6 +95,21 @@ class Request:
     def body(self) -> bytes:
         parts = self.parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def take(self, part: bytes, gateway: Gateway) -> None:
+        """The next piece of its body. Raises what it is to be answered with."""
+        self.size += len(part)
+        if self.size > gateway.body_bytes_max:
+            raise too_large(gateway.body_bytes_max)
+        self.counted = gateway.bodies.grow(self.counted, self.size)
+        self.parts.append(part)
+
+    def let_go(self, gateway: Gateway) -> None:
+        """Its body is needed no more."""
+        if self.counted:
+            gateway.bodies.drop(self.counted)
+            self.counted = 0
+        self.parts.clear()
 
     def header(self, name: bytes, value: bytes) -> None:
         """One of the ``WANTED`` headers, its name in small letters."""

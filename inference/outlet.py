@@ -117,6 +117,9 @@ class Outlet(ABC):
     def cut(self) -> None:
         """End the answer so that nobody can take it for a whole one."""
         self._deaf = True
+        for request in (self._current, *self._queue):
+            if request is not None:
+                request.let_go(self._gateway)
         self._exchange = self._current = None
         self._queue.clear()
         if self._transport is not None:

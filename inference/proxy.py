@@ -16,7 +16,7 @@ import httptools
 from inference import errors, heads, upload_tap
 from inference.exchange import NEVER, Exchange
 from inference.gateway import Gateway
-from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of, too_large
+from inference.incoming import WANTED, Request, head_too_long, ignore, shape_of
 from inference.outlet import Outlet
 from inference.pages import Pages
 from inference.reading import give_back, stop
@@ -115,9 +115,12 @@ class ClientConnection(Outlet, asyncio.Protocol):
         stop(self._transport)
         self._transport = None
         exchange, self._exchange = self._exchange, None
-        self._queue.clear()
         if exchange is not None:
             exchange.client_gone()
+        for request in (self._incoming, self._current, *self._queue):
+            if request is not None:
+                request.let_go(self._gateway)
+        self._queue.clear()
 
     def pause_writing(self) -> None:
         self._clogged = True
@@ -170,14 +173,12 @@ class ClientConnection(Outlet, asyncio.Protocol):
         if sink is not None:
             sink(part)
             return
-        request.size += len(part)
-        if request.size > self._gateway.body_bytes_max:
-            error = too_large(self._gateway.body_bytes_max)
+        try:
+            request.take(part, self._gateway)
+        except GanglionError as error:
             request.refuse(error)
-            request.parts.clear()
+            request.let_go(self._gateway)
             self._refuse_now(error)
-            return
-        request.parts.append(part)
 
     def on_message_complete(self) -> None:
         if self._offered:
@@ -345,7 +346,9 @@ class ClientConnection(Outlet, asyncio.Protocol):
 
     def _ended(self, keeps: bool) -> None:
         """The present answer is out: serve what waits, or wait for more."""
-        self._exchange = self._current = None
+        current, self._exchange, self._current = self._current, None, None
+        if current is not None:
+            current.let_go(self._gateway)
         transport = self._transport
         if transport is None:
             return

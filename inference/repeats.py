@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from inference.alike import Alike, sample
+from inference.bodies import LONG_BYTES
 from inference.gateway import Gateway
 from inference.incoming import Request
 from inference.routes import INFERENCE
@@ -33,9 +34,11 @@ class Repeats:
         if body is None or len(body) > gateway.body_bytes_max:
             return None
         request = self._request
-        request.parts = [body]
+        request.parts.append(body)
         try:
             request.judge(gateway, transport)
+            if len(body) > LONG_BYTES:
+                request.counted = gateway.bodies.grow(0, len(body))
         except GanglionError as error:
             request.error = error
             self._alike, self._request = None, Request()

@@ -48,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     # What a client may send, and how slowly.
     gateway_connections_max: Annotated[int, Meta(ge=1)] = 10_000
     gateway_body_bytes_max: Annotated[int, Meta(ge=1024)] = 8 * MIB
+    gateway_bodies_bytes_max: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
     gateway_upload_bytes_max: Annotated[int, Meta(ge=1024)] = 128 * MIB
     gateway_upload_spill_bytes_max: Annotated[int, Meta(ge=0)] = 1024 * MIB
     gateway_head_bytes_max: Annotated[int, Meta(ge=1024)] = 64 * 1024
