@@ -16,7 +16,7 @@ run: setup ## start the whole product here; Ctrl-C stops it
 demo: setup ## the main job from end to end, with times, receipts and proofs (ENGINE=vllm: real vLLM)
 	@exec .venv/bin/ganglion demo $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
 
-test: setup-dev ## fetch what the tests need, then run them all
+test: setup-dev ## fetch what the tests need, then run them, but for the longest (make test-long)
 	@$(PY) -m tools.parts --for-tests
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long" $(ARGS)
 
@@ -35,7 +35,7 @@ format: setup-dev ## write the code as `make check` wants it
 	@.venv/bin/ruff format --quiet .
 	@.venv/bin/ruff check --quiet --fix .
 
-bench: setup-dev ## measure; one line a figure (ONLY=gateway|steps|endurance|aborts|outages|front|ledger|planner|heartbeats|start)
+bench: setup-dev ## measure; one line a figure (ONLY=gateway|steps|endurance|aborts|outages|front|ledger|planner|heartbeats|history|host|start)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 truth-long: setup-dev ## a whole installation under SIGKILLs: the books have every request, once (REQUESTS=n SEED=k KILLS=m BREAK=name)
@@ -68,7 +68,7 @@ sim-money-long: setup-dev ## a thousand seeds of them, on two cores
 bench-peers: setup-dev ## fetch the peers that some figures compare with (vllm-router, litellm)
 	@$(PY) -m tools.parts --peers
 
-parts: setup-dev ## fetch the heavy outside parts of the tests: real vLLM for the CPU (0.6 GB)
+parts: setup-dev ## fetch the heavy outside parts of the tests: real vLLM for the CPU (0.6 GB, 2.5 GB on disk)
 	@$(PY) -m tools.parts --for-tests --heavy
 
 adapter: setup-dev ## a new cloud's adapter, stand-in and contract, green from the start (NAME=acme)

@@ -54,7 +54,7 @@ PARTS_KNOWN = (
     Part("vendors", "tools.vendors_part", "150 MB"),
     Part("node", "tools.node_part", "60 MB"),
     Part("debian-root", "tools.debian_root", "0.13 GB"),
-    Part("vllm", "tools.vllm_part", "0.35 GB", heavy=True),
+    Part("vllm", "tools.vllm_part", "0.6 GB", heavy=True),
     Part("vllm-router", "tools.peers:VLLM_ROUTER", "10 MB", group="peers"),
     Part("litellm", "tools.peers:LITELLM", "0.7 GB", group="peers"),
 )

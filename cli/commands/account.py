@@ -11,13 +11,14 @@ from cli.commands.common import BrainUrl, Json, Limit, connect, listed, stranger
 from cli.faults import CliError
 from cli.output import cell, console, dollars, facts, show_json, table, when
 
-keys = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
+keys = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke, activate.")
 
 Email = Annotated[str, typer.Option("--email", prompt="E-mail", help="The account's address.")]
 Password = Annotated[
     str | None,
     typer.Option("--password", help="Better left out: it is asked for, unseen.", hidden=True),
 ]
+KeyId = Annotated[str, typer.Argument(help="The key's id (key_…), not the key itself.")]
 FromStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
 ]
@@ -209,20 +210,32 @@ def list_keys(brain_url: BrainUrl = None, json: Json = False, limit: Limit = 50)
 
 
 @keys.command("revoke")
-def revoke_key(
-    key: Annotated[str, typer.Argument(help="The key's id (key_…), not the key itself.")],
-    brain_url: BrainUrl = None,
-    json: Json = False,
-) -> None:
+def revoke_key(key: KeyId, brain_url: BrainUrl = None, json: Json = False) -> None:
     """Revoke a key: refused everywhere within a second."""
-    if key.startswith("gk_"):
-        raise CliError(
-            "That is a key itself, which is better not typed into a shell.",
-            "Name it by its id; ganglion keys list shows it.",
-        )
+    _refuse_a_secret(key)
     with connect(brain_url, user=True) as brain:
         brain.delete(f"/api/v1/keys/{key}")
     if json:
         show_json({"key_id": key, "revoked": True})
         return
     console.print(f"{cell(key)} is revoked.")
+
+
+@keys.command("activate")
+def activate_key(key: KeyId, brain_url: BrainUrl = None, json: Json = False) -> None:
+    """Let a revoked key work again: everywhere within a second."""
+    _refuse_a_secret(key)
+    with connect(brain_url, user=True) as brain:
+        found = brain.post(f"/api/v1/keys/{key}/activate")
+    if json:
+        show_json(found)
+        return
+    console.print(f"{cell(key)} works again.")
+
+
+def _refuse_a_secret(key: str) -> None:
+    if key.startswith("gk_"):
+        raise CliError(
+            "That is a key itself, which is better not typed into a shell.",
+            "Name it by its id; ganglion keys list shows it.",
+        )

@@ -44,12 +44,40 @@ def test_register_logs_in_and_login_does_so_again(
 
 
 @pytest.mark.feature("N2")
-def test_keys_are_made_listed_and_revoked(installation: Installation) -> None:
+def test_keys_are_made_listed_revoked_and_activated(installation: Installation) -> None:
     made = installation.ask("keys", "create", "laptop", "--scope", "inference")
     listed = installation.ask("keys", "list")
     assert made["key_id"] in {key["key_id"] for key in listed}
     assert made["key"] not in json.dumps(listed)
     assert installation.ask("keys", "revoke", made["key_id"])["revoked"]
+    assert state_of(installation, made["key_id"]) == "revoked"
+    assert installation.ask("keys", "activate", made["key_id"])["revoked_at"] is None
+    assert state_of(installation, made["key_id"]) == "works"
+
+
+def state_of(installation: Installation, key: str) -> str:
+    """As a person reads it."""
+    lines = installation.run("keys", "list").stdout.splitlines()
+    return next(line.split()[-1] for line in lines if key in line)
+
+
+@pytest.mark.feature("N2")
+def test_an_administrator_credits_an_account_once(
+    installation: Installation, own_home: Path
+) -> None:
+    email = f"{secrets.token_hex(6)}@example.com"
+    log_in = ("--email", email, "--password-stdin")
+    ask(installation, own_home, "register", *log_in, text=PASSWORD)
+    admin = own_home.parent / "admin"
+    admin.mkdir()
+    secret = json.loads((installation.home / "secrets.json").read_text())["ADMIN_PASSWORD"]
+    log_in = ("--email", "admin@example.com", "--password-stdin")
+    ask(installation, admin, "login", *log_in, text=secret)
+    again = ("admin", "credit", email, "700", "--reason", "a gift", "--idempotency-key", email)
+    assert ask(installation, admin, *again) == ask(installation, admin, *again)
+    found = ask(installation, own_home, "balance")
+    assert found["credits"] == 700
+    assert [line["memo"] for line in found["transactions"]] == ["a gift"]
 
 
 @pytest.mark.feature("N2", "D1")
@@ -128,6 +156,7 @@ def test_status_doctor_nodes_and_balance_answer(installation: Installation) -> N
         (("receipt", "req_" + "0" * 32), "no such request"),
         (("receipt", "/no/such/file.json"), "cannot be read as a receipt"),
         (("keys", "revoke", "gk_" + "A" * 43), "That is a key itself"),
+        (("keys", "activate", "gk_" + "A" * 43), "That is a key itself"),
         (("keys", "create", "x", "--scope", "everything"), "scopes"),
         (("keys", "create", "x", "--cost-limit-usd", "lots"), "cost_limit_usd"),
         (("deploy", "ganglion/stand-in", "--max-price", "cheap"), "max_price_usd_per_gpu_hour"),

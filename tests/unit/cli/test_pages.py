@@ -81,6 +81,44 @@ def test_the_commands_of_a_page_are_there(page: Path) -> None:
     assert not faults
 
 
+def test_the_readme_lists_every_command() -> None:
+    said = (ROOT / "README.md").read_text().partition("--help` lists all:")[2].partition(".")[0]
+    listed = INLINE.findall(said)
+    assert sorted(listed) == sorted(
+        name for name, own in COMMAND.commands.items() if not own.hidden
+    )
+
+
+def test_every_command_is_told_of_on_a_page() -> None:
+    """`docs/cli.md` names each group and what stands alone; what a group has, some page."""
+    told = {path for page in PAGES for path in named(page)}
+    assert sorted(every_path(COMMAND) - told) == []
+    own = named(ROOT / "docs" / "cli.md")
+    assert {path for path in every_path(COMMAND) if " " not in path} - own == set()
+
+
+def named(page: Path) -> set[str]:
+    """The commands that a page's words between backticks and in blocks begin with."""
+    found: set[str] = set()
+    for line in [re.sub("^.*?ganglion ", "", line) for line in lines_of(page)]:
+        command, paths = COMMAND, [""]
+        for word in line.split():
+            choices = getattr(command, "commands", {})
+            parts = [part for part in word.split("|") if part in choices]
+            if not parts:
+                break
+            paths = [f"{path} {part}".strip() for path in paths for part in parts]
+            found.update(paths)
+            command = choices[parts[0]]
+    return found
+
+
+def every_path(command: Any, before: str = "") -> set[str]:
+    shown = {n: own for n, own in getattr(command, "commands", {}).items() if not own.hidden}
+    deeper = [every_path(own, f"{before}{name} ") for name, own in shown.items()]
+    return {before + name for name in shown}.union(*deeper)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_programs_and_targets_of_a_page_are_there(page: Path) -> None:
     lines = lines_of(page)
