@@ -17,6 +17,7 @@ from inference.brain import Brain
 from inference.cards import Cards
 from inference.changes import Follower
 from inference.door import BACKLOG, Given, listen, read_arguments
+from inference.exchange import NEVER
 from inference.gateway import SWEEP_SECONDS, Gateway
 from inference.idempotency import BrainDesk
 from inference.limits.asker import Asker
@@ -155,13 +156,19 @@ class Service:
         await self._linger()
         gateway.closing = True
         for connection in list(gateway.connections):
-            connection.shut()
+            # One without a deadline is being answered, or sends an upload: while the gateway
+            # drains that is the last of its connection anyway.
+            if connection.deadline_ns != NEVER:
+                connection.shut()
         deadline_ns = clock.monotonic_ns() + round(self.settings.gateway_drain_seconds * NS)
-        while gateway.exchanges and clock.monotonic_ns() < deadline_ns:
-            await clock.sleep(0.02)
+        # Who speaks has no exchange yet: what is over has lost its connection too.
+        while (gateway.exchanges or gateway.connections) and clock.monotonic_ns() < deadline_ns:
+            await clock.sleep(READY_POLL_SECONDS)
         for exchange in list(gateway.exchanges):
             exchange.shut_down()
         await clock.sleep(0)
+        for connection in list(gateway.connections):
+            connection.shut()
         await gateway.link_listener.close()
         await gateway.replays.flush(self.settings.gateway_flush_seconds)
         if self._asker is not None:

@@ -39,6 +39,7 @@ class Member:
     line: socket.socket
     began_ns: int
     ready: asyncio.Future[bool] = field(default_factory=asyncio.Future)
+    dismissed: bool = False
 
     def heard(self) -> None:
         """The process wrote that it serves, or ended."""
@@ -48,8 +49,10 @@ class Member:
             self.ready.set_result(bool(said))
 
     def over(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.line)
-        self.line.close()
+        """It ended. May be repeated."""
+        if self.line.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self.line)
+            self.line.close()
         if not self.ready.done():
             self.ready.set_result(False)
 
@@ -65,6 +68,7 @@ class Crew:
         self._count = settings.processes
         self._doors: list[Doors] = []
         self._now: dict[int, Member] = {}
+        self._alive: set[Member] = set()  # those of a place, the next one, and those that leave
         self._leaving: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._renewing = asyncio.Lock()
@@ -106,7 +110,7 @@ class Crew:
                 continue  # it made room for another
             steady = self._clock.monotonic_ns() - member.began_ns > STEADY_NS
             deaths = 1 if steady else deaths + 1
-            member.over()
+            self._over(member)
             self._log.error("process_died", place=place, status=status, again=deaths)
             await self._clock.sleep(AGAIN_SECONDS[min(deaths, len(AGAIN_SECONDS)) - 1])
             async with self._renewing:
@@ -121,11 +125,12 @@ class Crew:
                 old = self._now[place]
                 new = await self._start(place, (old.number + self._count) % (2 * self._count))
                 if not await self._serves(new):
-                    self._log.error("renewal_failed", place=place)
-                    self._later(self._dismiss(new))
+                    if not self._stop.is_set():
+                        self._log.error("renewal_failed", place=place)
+                    self._dismiss(new)
                     return
                 self._now[place] = new
-                self._later(self._dismiss(old))
+                self._dismiss(old)
         self._log.info("renewed", processes=self._count)
 
     async def _start(self, place: int, number: int) -> Member:
@@ -140,7 +145,10 @@ class Crew:
         theirs.close()
         ours.setblocking(False)
         member = Member(place, number, process, ours, self._clock.monotonic_ns())
+        self._alive.add(member)
         asyncio.get_running_loop().add_reader(ours, member.heard)
+        if self._stop.is_set():  # it came while this one was started
+            self._dismiss(member)
         return member
 
     async def _serves(self, member: Member) -> bool:
@@ -150,7 +158,13 @@ class Crew:
         except TimeoutError:
             return False
 
-    async def _dismiss(self, member: Member) -> None:
+    def _dismiss(self, member: Member) -> None:
+        """May be repeated; returns at once."""
+        if not member.dismissed:
+            member.dismissed = True
+            self._later(self._leave(member))
+
+    async def _leave(self, member: Member) -> None:
         """Let it drain and ship; at last kill it."""
         if member.process.returncode is None:
             member.process.terminate()
@@ -161,6 +175,10 @@ class Crew:
         except TimeoutError:
             member.process.kill()
             await member.process.wait()
+        self._over(member)
+
+    def _over(self, member: Member) -> None:
+        self._alive.discard(member)
         member.over()
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
@@ -169,8 +187,12 @@ class Crew:
         task.add_done_callback(self._leaving.discard)
 
     async def _end(self) -> None:
-        await asyncio.gather(*(self._dismiss(member) for member in self._now.values()))
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        """Also of a renewal that goes on: the member that it starts just now is let go as well."""
+        self._stop.set()
+        for member in list(self._alive):
+            self._dismiss(member)
+        while self._leaving:
+            await asyncio.wait(self._leaving)
         for doors in self._doors:
             doors.close()
 

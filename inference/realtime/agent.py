@@ -71,6 +71,10 @@ class Agent(Session):
         if self._response is not None:
             self._response.go_on()
 
+    @property
+    def hearing(self) -> bool:
+        return self._ear.unfinished and self._ear.size > 0
+
     def gone(self) -> None:
         self._over = True
         self._ear.take()

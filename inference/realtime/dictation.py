@@ -222,6 +222,10 @@ class Dictation(Session):
             self._send("session.ended", segments=self._pieces)
             self._outlet.close(DONE, "")
 
+    @property
+    def hearing(self) -> bool:
+        return self._ear.unfinished and self._ear.size > 0
+
     def gone(self) -> None:
         self._over = True
         self._ear.take()

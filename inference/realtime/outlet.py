@@ -56,3 +56,8 @@ class Talk(Protocol):
     def busy(self) -> bool:
         """Something runs that the client waits for."""
         ...
+
+    @property
+    def hearing(self) -> bool:
+        """The client is in the middle of saying something."""
+        ...

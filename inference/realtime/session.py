@@ -52,6 +52,10 @@ class Session(ABC):
     def busy(self) -> bool:
         return bool(self._legs())
 
+    @property
+    def hearing(self) -> bool:
+        return False
+
     def paused(self) -> None:
         self._halted = True
         for leg in self._legs():

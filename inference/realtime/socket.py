@@ -20,6 +20,7 @@ from kernel.clock import NS
 from kernel.errors import TooLarge
 
 CLOSE_NS = 5 * NS  # for the client's own close
+GOING = "This gateway is shutting down; connect again."
 _encode = msgspec.json.Encoder().encode
 
 
@@ -146,8 +147,8 @@ class Socket(asyncio.Protocol):
             self.close(TOO_LONG, "This session has lasted as long as one may. Open another.")
         elif now_ns - self._asked_ns > self._idle_ns and not talk.busy:
             self.close(TOO_LONG, "Nothing was sent for too long. Open another session.")
-        elif self._shutting and not talk.busy:
-            self.close(GONE_AWAY, "This gateway is shutting down; connect again.")
+        elif self._shutting and not talk.busy and not talk.hearing:
+            self.close(GONE_AWAY, GOING)
         else:
             if silent_ns > self._ping_ns and now_ns - self._pinged_ns > self._ping_ns:
                 self._pinged_ns = now_ns
@@ -156,7 +157,9 @@ class Socket(asyncio.Protocol):
             talk.watch(now_ns)
 
     def shut(self) -> None:
-        """Close now, or after what the client waits for."""
+        """Close now, or after what the client says and waits for; when told again: now."""
+        if self._shutting:
+            self.close(GONE_AWAY, GOING)
         self._shutting = True
         self.watch(self._gateway.now_ns())
 

@@ -11,6 +11,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from tests.support.crew import alive, members, renewed, serving, told
 from tests.support.gateway import KEY, Gateway, StartGateway, snapshot
 from tests.support.scripted_worker import answer, scripted_worker
 from tests.support.wait import free_port, until
@@ -18,20 +19,6 @@ from tests.support.wait import free_port, until
 PLAIN = json.dumps({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
 ASK = b'{"model":"m"}'
 HEADERS = {"authorization": f"Bearer {KEY}"}
-
-
-def told(gateway: Gateway, event: str) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line[:1] == "{"]
-    return [line for line in lines if line["event"] == event]
-
-
-async def serving(gateway: Gateway) -> None:
-    await until(lambda: bool(told(gateway, "serving")), 30)
-
-
-def members(gateway: Gateway) -> list[int]:
-    with open(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children") as file:
-        return [int(pid) for pid in file.read().split()]
 
 
 async def ask_on(gateway: Gateway, until_set: asyncio.Event, seen: Counter[int]) -> None:
@@ -73,10 +60,9 @@ async def test_they_are_replaced_and_no_request_fails(start_gateway: StartGatewa
         await serving(gateway)
         before = members(gateway)
         asking = [asyncio.create_task(ask_on(gateway, over, seen)) for _ in range(6)]
-        for renewals in (1, 2):
-            gateway.process.send_signal(signal.SIGHUP)
-            await until(lambda n=renewals: len(told(gateway, "renewed")) == n, 60)
-        await until(lambda: not {*members(gateway)} & {*before}, 30)
+        for _ in range(2):
+            await renewed(gateway)
+        await until(lambda: not alive(*before), 30)
         over.set()
         await asyncio.gather(*asking)
     assert set(seen) == {200}, seen
@@ -103,7 +89,7 @@ async def test_they_end_with_a_killed_parent(start_gateway: StartGateway) -> Non
         await serving(gateway)
         family = members(gateway)
         gateway.kill()
-        await until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in family), 20)
+        await until(lambda: not alive(*family), 20)
     assert len(told(gateway, "stopped")) == 2
 
 

@@ -309,6 +309,32 @@ async def test_a_gateway_that_stops_says_so(start_gateway: StartGateway) -> None
         assert await close_code(socket) == 1001
 
 
+async def test_who_is_speaking_when_it_stops_may_finish(
+    quick_stand_in: StandIn, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(three(port(quick_stand_in), 1, 1))
+    async with plain(gateway, HEARS) as silent, plain(gateway, HEARS) as socket:
+        await socket.send(silence(400) + tone(600))
+        await events_until(socket, "input_audio_buffer.speech_started")
+        gateway.process.terminate()
+        assert await close_code(silent) == 1001
+        await socket.send(tone(300) + silence(800))
+        seen, _ = await events_until(socket, "transcript.text.done")
+        assert seen[-1]["end_ms"] > 1200
+        assert await close_code(socket) == 1001
+
+
+async def test_who_speaks_on_and_on_is_told_when_the_time_is_over(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = start_gateway(three(1, 1, 1), gateway_drain_seconds=0.3)
+    async with plain(gateway, HEARS) as socket:
+        await socket.send(silence(400) + tone(600))
+        await events_until(socket, "input_audio_buffer.speech_started")
+        gateway.process.terminate()
+        assert await close_code(socket) == 1001
+
+
 def memory_mib(gateway: Gateway) -> float:
     with open(f"/proc/{gateway.process.pid}/status") as file:
         line = next(line for line in file if line.startswith("VmRSS"))
