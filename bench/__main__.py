@@ -95,7 +95,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "agent_host_all_pss_mib",
         "agent_host_core_percent",
     ),
-    "start": ("start_cold_s", "start_warm_s", "agent_rss_mib"),
+    "start": ("start_cold_s", "start_warm_s", "demo_s", "agent_rss_mib", "rss_mib_front"),
 }
 
 
