@@ -1,4 +1,5 @@
-"""What workers say of their models in ``GET /v1/models``: asked once, kept with the deployment."""
+"""What workers say of their models in ``GET /v1/models``: kept with the deployment for as long as
+the one who said it is ready. The next one may serve another model, or longer contexts."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ class _List(msgspec.Struct):
 
 class Cards:
     async def fetch(self, deployments: Iterable[Deployment[Links]]) -> None:
-        """Ask where nothing is known yet. Returns in a second at most, known or not."""
-        unknown = [found for found in deployments if found.card is None]
+        """Ask where nothing is known, or who said it has left: what was said last stands until
+        another answers. Returns in a second at most, known or not."""
+        unknown = [one for one in deployments if one.card_of is None or not one.card_of.ready]
         asks = [asyncio.ensure_future(_ask(deployment)) for deployment in unknown]
         if asks:
             _, late = await asyncio.wait(asks, timeout=WAIT_SECONDS_MAX)
@@ -98,4 +100,5 @@ async def _ask(deployment: Deployment[Links]) -> None:
             card = cards[0]
         if card is not None:
             deployment.card = {k: v for k, v in card.items() if k not in _OWN_FIELDS}
+            deployment.card_of = replica
             return

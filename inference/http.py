@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from functools import cache
 from urllib.parse import urlsplit
 
 import httptools
@@ -112,8 +113,7 @@ async def _send(
     secure = url.scheme == "https"
     port = url.port or (443 if secure else 80)
     host = url.hostname or ""
-    context = ssl.create_default_context() if secure else None
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    reader, writer = await asyncio.open_connection(host, port, ssl=_trusting() if secure else None)
     extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
         f"{method} {url.path.rstrip('/')}{path} HTTP/1.1\r\nhost: {url.netloc}\r\n"
@@ -122,6 +122,12 @@ async def _send(
     writer.write(head.encode("latin-1") + body)
     await writer.drain()
     return reader, writer
+
+
+@cache
+def _trusting() -> ssl.SSLContext:
+    """Made once: to read all authorities holds the event loop up for tens of milliseconds."""
+    return ssl.create_default_context()
 
 
 async def _parts(

@@ -45,14 +45,15 @@ class Account:
 
 
 class Deployment(Generic[LinksT]):
-    """A deployment and its replicas. ``card`` is what its worker says of itself in /v1/models."""
+    """A deployment and its replicas. ``card`` is what ``card_of`` said of itself in /v1/models."""
 
-    __slots__ = ("card", "replicas", "row")
+    __slots__ = ("card", "card_of", "replicas", "row")
 
     def __init__(self, row: DeploymentRow) -> None:
         self.row = row
         self.replicas: list[Replica[LinksT]] = []
         self.card: dict[str, object] | None = None
+        self.card_of: Replica[LinksT] | None = None
 
 
 class Tables(Generic[LinksT]):
@@ -167,6 +168,8 @@ class Tables(Generic[LinksT]):
             ]
         else:
             self._unlist(known)
+            if known.row.model != row.model:
+                known.card = known.card_of = None
             known.row = row
         for replica in known.replicas:
             replica.made_for(row.concurrency)

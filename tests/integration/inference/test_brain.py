@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from tests.support.gateway import (
     snapshot,
 )
 from tests.support.scripted_worker import Script, answer, chunk, scripted_worker, stream_head
+from tests.support.tls_front import tls_front
 from tests.support.wait import until
 from tests.unit.inference import sse
 
@@ -95,6 +97,22 @@ async def test_usage_arrives_once_with_watermarks_behind_it(start_gateway: Start
             assert (one.end, one.prompt_tokens, one.completion_tokens) == (SegmentEnd.DONE, 4, 2)
         last = max(one.end_ns for one in brain.segments.values())
         await until(lambda: brain.batches[-1].watermarks[0].until_ns > last)
+
+
+async def test_over_tls_the_authorities_are_read_once(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    async with (
+        scripted_worker([answer(PLAIN)]) as worker,
+        brain_double(snapshot(worker.port)) as brain,
+        tls_front(brain.port, tmp_path) as front,
+    ):
+        trust = {"brain_url": front.url, "ssl_cert_file": front.certificate}
+        gateway = start(start_gateway, brain, **trust)
+        await ready(gateway)
+        front.certificate.unlink()
+        assert (await post(gateway)).status == 200
+        await until(lambda: len(brain.segments) == 1)
 
 
 async def test_a_batch_whose_answer_was_lost_is_sent_again_and_counts_once(
@@ -333,6 +351,41 @@ def _mark(brain: BrainDouble) -> tuple[int, bool] | None:
     marks = {one.replica_id: one for batch in brain.batches for one in batch.watermarks}
     one = marks.get(numbered("rep", 1))
     return (one.in_flight, one.draining) if one else None
+
+
+async def test_after_a_rolling_update_the_list_of_models_is_the_new_workers(
+    start_gateway: StartGateway,
+) -> None:
+    async with (
+        scripted_worker([answer(card(4096))]) as old,
+        scripted_worker([answer(card(8192))]) as new,
+        brain_double(snapshot(old.port)) as brain,
+    ):
+        gateway = start(start_gateway, brain)
+        await ready(gateway)
+        for _ in range(2):
+            assert await length_listed(gateway) == 4096
+        assert len(old.requests) == 1
+        brain.tell(ChangeLine(replica=replica_row(new.port, 2)))
+        brain.tell(ChangeLine(replica=replica_row(old.port, state=ReplicaState.DRAINING)))
+
+        async def renewed() -> bool:
+            return await length_listed(gateway) == 8192
+
+        await until(renewed, seconds=2)
+        brain.tell(ChangeLine(drop_replica=numbered("rep", 1)))
+        brain.tell(ChangeLine(drop_replica=numbered("rep", 2)))
+        assert await length_listed(gateway) == 8192  # one that sleeps is what it was
+
+
+def card(length: int) -> bytes:
+    return json.dumps({"data": [{"id": "org/m", "max_model_len": length}]}).encode()
+
+
+async def length_listed(gateway: Gateway) -> int:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
+        (listed,) = (await client.get(f"{gateway.url}/v1/models")).json()["data"]
+    return int(listed["max_model_len"])
 
 
 async def test_a_missed_change_is_found_by_the_digest(start_gateway: StartGateway) -> None:

@@ -74,6 +74,16 @@ def test_live_state_survives_a_new_snapshot() -> None:
     assert made.replicas[numbered("rep", 1)] is first
 
 
+def test_what_a_worker_said_of_another_model_is_forgotten() -> None:
+    made = tables(whole())
+    (deployment,) = made.owned[(OWNER, "m")]
+    deployment.card, deployment.card_of = {"max_model_len": 9}, deployment.replicas[0]
+    made.put_deployment(deployment_row("m", rate_nano=1))
+    assert deployment.card == {"max_model_len": 9}
+    made.put_deployment(deployment_row("m", model="org/other"))
+    assert (deployment.card, deployment.card_of) == (None, None)
+
+
 def test_an_older_epoch_changes_nothing() -> None:
     made = tables(snapshot(1))
     made.apply(ChangeLine(replica=replica_row(5, 1, epoch=4)))
