@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +61,13 @@ def show_json_line(value: Any) -> None:
     """One of many that come over time: a line each, seen at once by whoever reads."""
     sys.stdout.write(json_text.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def waiting(words: str) -> AbstractContextManager[object]:
+    """A spinner as long as it takes, on a terminal; nothing in a pipe or for machines."""
+    if not console.is_terminal or "--json" in sys.argv:
+        return nullcontext()
+    return console.status(f"[dim]{escape(words)}[/]")
 
 
 def state(text: object) -> str:

@@ -6,12 +6,12 @@ import sys
 from typing import Any
 
 from cli.commands.common import BrainUrl, Json, connect
-from cli.output import cell, console, show_json, table
+from cli.output import cell, console, show_json, table, waiting
 
 
 def prove(brain_url: BrainUrl = None, json: Json = False) -> None:
     """Prove the books over all rows, now (administrator). Exit 1 when an identity is broken."""
-    with connect(brain_url, user=True) as brain:
+    with connect(brain_url, user=True) as brain, waiting("looking at every row"):
         found: dict[str, Any] = brain.get("/api/v1/admin/proofs")
         losing = brain.get("/api/v1/admin/prices/margins", losing=True)
     found["warnings"] = [one["sentence"] for one in losing]

@@ -98,9 +98,11 @@ def given(**asked: Any) -> dict[str, Any]:
 
 def looks(brain: Brain, path: str, seconds_max: float) -> Iterator[tuple[float, Any]]:
     """What stands at ``path``, looked at each half second, with the seconds since the first look.
+    A person sees that it waits, between the looks alone: who looks may print.
 
     It ends after ``seconds_max``: what the caller waits for did not come.
     """
+    from cli.output import waiting
     from kernel.clock import NS, SystemClock
 
     clock = SystemClock()
@@ -109,7 +111,8 @@ def looks(brain: Brain, path: str, seconds_max: float) -> Iterator[tuple[float, 
         found = brain.get(path)
         seconds = (clock.monotonic_ns() - began) / NS
         yield seconds, found
-        pause(LOOK_SECONDS)
+        with waiting(f"{seconds:6.1f} s  waiting"):
+            pause(LOOK_SECONDS)
 
 
 def pause(seconds: float) -> None:

@@ -13,7 +13,7 @@ import typer
 from cli.commands.common import BrainUrl, Json, connect
 from cli.commands.credits import moment
 from cli.faults import CliError
-from cli.output import cell, console, dollars, show_json, table
+from cli.output import cell, console, dollars, show_json, table, waiting
 
 By = Annotated[
     str,
@@ -42,7 +42,8 @@ def costs(
     asked = {"by": by, "since": moment(since), "until": moment(until)}
     with connect(brain_url, user=platform) as brain:
         if to is not None:
-            written = brain.save(f"{place}.csv", to, **asked)
+            with waiting(f"writing {to}"):
+                written = brain.save(f"{place}.csv", to, **asked)
             _saved(to, written, json)
             return
         found = brain.get(place, **asked)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.commands.common import BrainUrl, Json, Limit, connect, listed
-from cli.output import cell, console, dollars, facts, show_json, table, when
+from cli.output import cell, console, dollars, facts, show_json, table, waiting, when
 
 app = typer.Typer(
     no_args_is_help=True, help="Credits: what is left, what is sold, every booking, CSV."
@@ -97,7 +97,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write the statement as CSV. No cell of it is run by a spreadsheet."""
-    with connect(brain_url, user=True) as brain:
+    with connect(brain_url, user=True) as brain, waiting(f"writing {to}"):
         written = brain.save("/api/v1/billing/transactions.csv", to, **_asked(kind, since, until))
     if json:
         show_json({"file": str(to), "bytes": written})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.support.installation import Installation, command
+from tests.support.installation import COMMAND, Installation, command, environment
+from tests.support.terminal import Terminal
 from tests.support.wait import free_port
 
 PASSWORD = "a long enough password"
@@ -125,14 +127,26 @@ def test_a_stopped_deployment_is_started_again_and_a_sleeping_one_not_waited_for
     name = f"d-{secrets.token_hex(3)}"
     installation.ask("deploy", "ganglion/stand-in", "--name", name)
     installation.ask("stop", name)
-    started = installation.run("deployments", "start", name).stdout
-    assert f"{name} is running." in started
+    started = on_a_terminal(installation, "deployments", "start", name)
+    assert "s  waiting" in started, "a person sees that it goes on"
+    assert f"{name} is running.\n" in started
     assert "stopped" not in started, "what ended before is no news"
     installation.ask("deployments", "scale", name, "0")
     installation.ask("stop", name)
     assert installation.ask("deployments", "start", name)["state"] == "asleep"
     installation.ask("stop", name)
     installation.ask("deployments", "delete", name)
+
+
+def on_a_terminal(installation: Installation, *arguments: str) -> str:
+    """What a command shows a person."""
+    line = shlex.join([*COMMAND, *arguments])
+    terminal = Terminal(line, installation.home.parent, environment(installation.home))
+    try:
+        assert terminal.wait(60) == 0, terminal.shown
+        return terminal.shown
+    finally:
+        terminal.close()
 
 
 @pytest.mark.feature("N2")

@@ -59,3 +59,19 @@ def test_no_word_is_cut_and_only_sentences_are_folded(monkeypatch: pytest.Monkey
     assert all(words in lines[1] for words in (model, gpu, "123,456"))
     assert page.getvalue().count("because") == 20
     assert "…" not in page.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "options", "seen"),
+    [(True, [], True), (True, ["--json"], False), (False, [], False)],
+)
+def test_who_sees_that_a_command_waits(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, options: list[str], seen: bool
+) -> None:
+    page = io.StringIO()
+    monkeypatch.setattr(output, "console", Console(file=page, force_terminal=terminal, width=80))
+    monkeypatch.setattr("sys.argv", ["ganglion", "prove", *options])
+    with output.waiting("looking at [every] row"):
+        output.console.print("a line")
+    assert ("\x1b[?25l" in page.getvalue()) == seen
+    assert "a line" in page.getvalue()
