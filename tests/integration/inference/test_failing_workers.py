@@ -4,6 +4,7 @@ looks like success.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -12,9 +13,18 @@ import httpx
 import openai
 import pytest
 
+from inference.route import FAILURES_TO_REST
 from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, StartGateway, snapshot
-from tests.support.scripted_worker import CUT, Script, answer, chunk, scripted_worker, stream_head
+from tests.support.scripted_worker import (
+    CUT,
+    WAIT,
+    Script,
+    answer,
+    chunk,
+    scripted_worker,
+    stream_head,
+)
 from tests.support.wait import free_port, until
 from tests.unit.inference import sse
 
@@ -197,6 +207,27 @@ async def test_a_failing_sole_worker_is_left_alone_for_a_while(
         told = [(await post(gateway.url))[0] for _ in range(10)]
         assert told == [502, 502] + [503] * 8
         assert len(worker.requests) == 2
+
+
+@pytest.mark.feature("A12")
+@pytest.mark.parametrize("dead", ["says nothing", "breaks off", "is not there"])
+async def test_once_one_was_found_dead_no_request_waits_for_it(
+    start_gateway: StartGateway, dead: str
+) -> None:
+    script: Script = [CUT] if dead == "breaks off" else [WAIT]
+    async with scripted_worker(script) as first, scripted_worker([answer(PLAIN)]) as second:
+        port = free_port() if dead == "is not there" else first.port
+        tables = snapshot(port, second.port)
+        gateway = start_gateway(tables, gateway_first_byte_seconds_max=0.2)
+        for _ in range(FAILURES_TO_REST):  # without a prompt, and idle: the first is asked first
+            assert (await post(gateway.url, {"model": "m"}))[0] == 200
+        tried = len(first.requests)
+        for _ in range(10):
+            told = await asyncio.gather(*(post(gateway.url, {"model": "m"}) for _ in range(10)))
+            assert {status for status, _ in told} == {200}
+        assert len(first.requests) == tried == (0 if dead == "is not there" else FAILURES_TO_REST)
+        answered = [one.attempt for one in gateway.segments() if one.end is SegmentEnd.DONE]
+        assert answered == [1] * FAILURES_TO_REST + [0] * 100
 
 
 async def test_connections_to_a_worker_are_kept(start_gateway: StartGateway) -> None:

@@ -1,0 +1,68 @@
+"""A replica that drains, is dropped or has a successor gets no request a second after the brain
+said so."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from kernel.wire.gateway import ChangeLine, ReplicaState
+from tests.support.brain_double import brain_double
+from tests.support.gateway import KEY, Gateway, StartGateway, numbered, replica_row, snapshot
+from tests.support.scripted_worker import answer, scripted_worker
+from tests.support.wait import until
+
+PLAIN = b'{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}'
+PROMPTS = 32
+SECONDS = 1.0  # from the brain's word
+
+
+def change(how: str, port: int, next_port: int) -> ChangeLine:
+    match how:
+        case "drains":
+            return ChangeLine(replica=replica_row(port, state=ReplicaState.DRAINING))
+        case "is dropped":
+            return ChangeLine(drop_replica=numbered("rep", 1))
+        case _:
+            return ChangeLine(replica=replica_row(next_port, epoch=2))
+
+
+async def ask_all(gateway: Gateway) -> bool:
+    """Prompts enough that each replica is some one's first choice."""
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
+        for number in range(PROMPTS):
+            body = {"model": "m", "messages": [{"role": "user", "content": f"{number}"}]}
+            told = await client.post(f"{gateway.url}/v1/chat/completions", content=json.dumps(body))
+            assert told.status_code == 200
+    return True
+
+
+@pytest.mark.feature("A12")
+@pytest.mark.parametrize("how", ["drains", "is dropped", "has a successor"])
+async def test_it_is_asked_nothing_a_second_later(start_gateway: StartGateway, how: str) -> None:
+    async with (
+        scripted_worker([answer(PLAIN)]) as leaving,
+        scripted_worker([answer(PLAIN)]) as other,
+        scripted_worker([answer(PLAIN)]) as successor,
+        brain_double(snapshot(leaving.port, other.port)) as brain,
+    ):
+        gateway = start_gateway(**brain.settings())
+        await until(lambda: ask_all(gateway))
+        assert leaving.requests
+        assert other.requests
+        brain.tell(change(how, leaving.port, successor.port))
+
+        async def left_alone() -> bool:
+            before = len(leaving.requests)
+            return await ask_all(gateway) and len(leaving.requests) == before
+
+        await until(left_alone, SECONDS)
+        asked = len(leaving.requests)
+        if how == "has a successor":  # and what is told late of the old one changes nothing
+            brain.tell(ChangeLine(replica=replica_row(leaving.port)))
+            assert successor.requests
+        for _ in range(4):
+            await ask_all(gateway)
+        assert len(leaving.requests) == asked
