@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import typer
 import yaml
 
 from cli.main import app
+from cli.supervisor.plan import STOP_ORDER
 from tests.support.shared import ROOT
 
 COMMAND: Any = typer.main.get_command(app)
@@ -136,6 +138,23 @@ def can_be_run(module: str) -> bool:
     place = ROOT / module.replace(".", "/")
     file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
     return file.exists() and (place.is_dir() or "__main__" in file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("page", "starts"), [("README.md", "`make run` makes"), ("docs/cli.md", "`up` starts")]
+)
+def test_a_page_names_each_part_that_up_starts(page: str, starts: str) -> None:
+    said = (ROOT / page).read_text().partition(starts)[2].partition("\n\n")[0].lower()
+    parts = {"postgres": "postgresql", "front": "front of pods"}
+    assert [one for group in STOP_ORDER for one in group if parts.get(one, one) not in said] == []
+
+
+def test_the_page_tells_the_order_in_which_parts_stop() -> None:
+    said = (ROOT / "docs" / "cli.md").read_text().partition("- **Stop**:")[2].partition(";")[0]
+    stores = {"valkey": "stores", "postgres": "stores"}
+    places = [[said.index(stores.get(one, one)) for one in group] for group in STOP_ORDER]
+    for group, after in pairwise(places):
+        assert max(group) < min(after), said
 
 
 def test_the_reader_of_pages_finds_commands() -> None:
