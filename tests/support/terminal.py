@@ -10,14 +10,17 @@ import signal
 import subprocess
 import termios
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from cli.embedded.child import die_with_parent
+from tests.support.wait import pause
 
 CTRL_C = b"\x03"
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLUMNS = "200"
+CLOSE_SECONDS_MAX = 30
 
 
 class Terminal:
@@ -62,11 +65,21 @@ class Terminal:
         return code
 
     def close(self) -> None:
-        """Whatever still runs on it is ended."""
+        """Whatever still runs on it is ended: a shell or make may end before what they started."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait()
+        deadline = time.monotonic() + CLOSE_SECONDS_MAX
+        while self._has_more() and time.monotonic() < deadline:
+            pause(0.05)
         os.close(self._ours)
+
+    def _has_more(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _read(self) -> None:
         while True:
