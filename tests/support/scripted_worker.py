@@ -69,7 +69,8 @@ class ScriptedWorker:
                 writer.close()
                 return False
             else:
-                await reader.read(1)  # returns when the client goes
+                while await reader.read(1 << 16):  # an upload may still come
+                    pass
                 self.aborted += 1
                 return False
         return True

@@ -10,9 +10,12 @@ import time
 
 import pytest
 
+from inference.realtime.form import form
 from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, Gateway, StartGateway, snapshot
 from tests.support.raw_http import connect, request
+from tests.support.realtime import said
+from tests.support.realtime_talk import events_until, plain
 from tests.support.scripted_worker import (
     WAIT,
     Script,
@@ -35,6 +38,9 @@ FIRST = {
     "/v1/images/generations": sse.HELLO,
     "/v1/audio/speech": sse.HELLO,
 }
+FORM = form({"model": "m"}, bytes(40_000), "boundary")
+HEARS = "/v1/audio/transcriptions/stream?model=m"
+SPEECH = said(200)
 PLAIN_HALF = b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 200_000
 STAGES: dict[str, Script] = {
     "before the first byte": [WAIT],
@@ -108,6 +114,68 @@ async def _begin_and_go(gateway: Gateway) -> None:
     async with connect(gateway.port) as raw:
         await raw.send(request(b'{"model":"m","stream":true}', key=KEY))
         await raw.head()
+
+
+async def _ask_and_go(gateway: Gateway, worker: ScriptedWorker) -> None:
+    async with connect(gateway.port) as raw:
+        await raw.send(request(b'{"model":"m"}', key=KEY))
+        await _another(worker)
+
+
+async def _upload_and_go(gateway: Gateway, worker: ScriptedWorker) -> None:
+    kind = "content-type: multipart/form-data; boundary=boundary"
+    whole = request(FORM, kind, key=KEY, path="/v1/audio/transcriptions")
+    async with connect(gateway.port) as raw:
+        await raw.send(whole[: len(whole) // 2])
+        await _another(worker)
+
+
+async def _another(worker: ScriptedWorker) -> None:
+    """Most likely this one: those that come at once take turns."""
+    before = len(worker.requests)
+    await until(lambda: len(worker.requests) > before, every=0.002)
+
+
+async def _stream_and_go(gateway: Gateway, worker: ScriptedWorker) -> None:
+    await _begin_and_go(gateway)
+
+
+async def _speak_and_go(gateway: Gateway, worker: ScriptedWorker) -> None:
+    async with plain(gateway, HEARS, close_timeout=0, compression=None) as socket:
+        await socket.send(SPEECH)
+        await events_until(socket, "transcript.text.delta")
+        socket.transport.abort()
+
+
+@pytest.mark.long
+@pytest.mark.feature("A11")
+async def test_10_000_who_hang_up_leave_nothing_behind(start_gateway: StartGateway) -> None:
+    """Streams, plain answers, uploads and dictations in turn."""
+    kinds = (_stream_and_go, _ask_and_go, _upload_and_go, _speak_and_go)
+    async with scripted_worker([stream_head(), chunk(sse.HELLO), WAIT]) as worker:
+        gateway = start_gateway(snapshot(worker.port))
+        files = memory_mib = 0.0
+        for number in range(10):
+            for _ in range(50):
+                async with asyncio.TaskGroup() as group:
+                    for at in range(20):
+                        group.create_task(kinds[at % len(kinds)](gateway, worker))
+            await until(lambda: not any(_held(gateway)), 30)
+            worker.requests.clear()
+            if number == 4:  # by then what is kept for use is there
+                files, memory_mib = gateway.metric("process_open_fds"), _memory_mib(gateway)
+        assert worker.aborted >= 5_000  # others left before a worker saw them
+        most = files + 2  # a file of the spool more or less, a kept link
+        await until(lambda: gateway.metric("process_open_fds") <= most)
+        assert _memory_mib(gateway) < memory_mib + 4  # 1 KB each: tasks are counted nowhere else
+        assert gateway.stop() == 0
+
+
+def _held(gateway: Gateway) -> list[float]:
+    """What a client's end may leave."""
+    connections = gateway.metric("ganglion_gateway_connections") - 1  # that of the question
+    names = ("in_flight", "upload_disk_bytes", "links_waiting")
+    return [connections, *(gateway.metric(f"ganglion_gateway_{name}") for name in names)]
 
 
 async def test_a_slow_reader_slows_the_worker_and_nothing_is_lost(
