@@ -353,41 +353,6 @@ def _mark(brain: BrainDouble) -> tuple[int, bool] | None:
     return (one.in_flight, one.draining) if one else None
 
 
-async def test_after_a_rolling_update_the_list_of_models_is_the_new_workers(
-    start_gateway: StartGateway,
-) -> None:
-    async with (
-        scripted_worker([answer(card(4096))]) as old,
-        scripted_worker([answer(card(8192))]) as new,
-        brain_double(snapshot(old.port)) as brain,
-    ):
-        gateway = start(start_gateway, brain)
-        await ready(gateway)
-        for _ in range(2):
-            assert await length_listed(gateway) == 4096
-        assert len(old.requests) == 1
-        brain.tell(ChangeLine(replica=replica_row(new.port, 2)))
-        brain.tell(ChangeLine(replica=replica_row(old.port, state=ReplicaState.DRAINING)))
-
-        async def renewed() -> bool:
-            return await length_listed(gateway) == 8192
-
-        await until(renewed, seconds=2)
-        brain.tell(ChangeLine(drop_replica=numbered("rep", 1)))
-        brain.tell(ChangeLine(drop_replica=numbered("rep", 2)))
-        assert await length_listed(gateway) == 8192  # one that sleeps is what it was
-
-
-def card(length: int) -> bytes:
-    return json.dumps({"data": [{"id": "org/m", "max_model_len": length}]}).encode()
-
-
-async def length_listed(gateway: Gateway) -> int:
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
-        (listed,) = (await client.get(f"{gateway.url}/v1/models")).json()["data"]
-    return int(listed["max_model_len"])
-
-
 async def test_a_missed_change_is_found_by_the_digest(start_gateway: StartGateway) -> None:
     async with (
         scripted_worker([answer(PLAIN)]) as worker,

@@ -66,3 +66,40 @@ async def test_it_is_asked_nothing_a_second_later(start_gateway: StartGateway, h
         for _ in range(4):
             await ask_all(gateway)
         assert len(leaving.requests) == asked
+
+
+async def test_after_a_rolling_update_the_list_of_models_is_the_new_workers(
+    start_gateway: StartGateway,
+) -> None:
+    async with (
+        scripted_worker([answer(card(4096))]) as old,
+        scripted_worker([answer(card(8192))]) as new,
+        brain_double(snapshot(old.port)) as brain,
+    ):
+        gateway = start_gateway(**brain.settings())
+        await until(lambda: length_listed(gateway))
+        for _ in range(2):
+            assert await length_listed(gateway) == 4096
+        assert len(old.requests) == 1
+        brain.tell(ChangeLine(replica=replica_row(new.port, 2)))
+        brain.tell(ChangeLine(replica=replica_row(old.port, state=ReplicaState.DRAINING)))
+
+        async def renewed() -> bool:
+            return await length_listed(gateway) == 8192
+
+        await until(renewed, seconds=2)
+        brain.tell(ChangeLine(drop_replica=numbered("rep", 1)))
+        brain.tell(ChangeLine(drop_replica=numbered("rep", 2)))
+        assert await length_listed(gateway) == 8192  # one that sleeps is what it was
+
+
+def card(length: int) -> bytes:
+    return json.dumps({"data": [{"id": "org/m", "max_model_len": length}]}).encode()
+
+
+async def length_listed(gateway: Gateway) -> int:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
+        told = await client.get(f"{gateway.url}/v1/models")
+    assert told.status_code == 200
+    (listed,) = told.json()["data"]
+    return int(listed["max_model_len"])
