@@ -224,12 +224,12 @@ class ClientConnection(Outlet, asyncio.Protocol):
             self._refuse_now(errors.RequestTimeout("The request did not arrive in time."))
 
     def shut(self) -> None:
-        """The gateway is going: close when idle, else after the present answer."""
-        if self._current is None:
-            if self._transport is not None:
-                self._transport.close()
-        else:
+        """The gateway is going: close when idle, else after the present answer. What comes in just
+        now has one too, the last of a gateway that drains."""
+        if self._current is not None:
             self._close_after_current()
+        elif self._in_head and not self._head_bytes and self._transport is not None:
+            self._transport.close()
 
     # Helpers, in the order used.
 

@@ -53,6 +53,25 @@ async def test_pipelined_requests_are_answered_in_order(gateway: Gateway) -> Non
         assert [(await raw.answer()).status for _ in bodies] == [200, 400, 200, 400, 200]
 
 
+async def test_a_request_that_comes_in_while_the_gateway_goes_is_answered(
+    start_gateway: StartGateway, quick_stand_in: StandIn
+) -> None:
+    port = int(quick_stand_in.url.rsplit(":", 1)[1])
+    whole = request(CHAT, key=KEY)
+    for cut in (len(whole) - 5, 40):  # in its body, in its head
+        started = start_gateway(snapshot(port, upstream_model=MODEL))
+        async with connect(started.port) as raw, connect(started.port) as idle:
+            await raw.send(whole[:cut])
+            await idle.send(request(CHAT, key=KEY))
+            assert (await idle.answer()).status == 200
+            started.process.terminate()
+            assert await idle.rest() == b""
+            await raw.send(whole[cut:])
+            told = await raw.answer()
+            assert told.status == (200 if cut > 40 else 503)
+            assert await raw.rest() == b""
+
+
 async def test_a_request_may_come_byte_by_byte_and_in_chunks(gateway: Gateway) -> None:
     head = request(b"", "transfer-encoding: chunked", key=KEY).replace(
         b"content-length: 0\r\n", b""
