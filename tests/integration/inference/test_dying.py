@@ -74,9 +74,12 @@ async def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path)
         assert list((tmp_path / "spool").iterdir()) == []
         whole = {one.request_id for one in brain.segments.values() if one.end is SegmentEnd.DONE}
         assert set(answered) <= whole, f"lost, seed {SEED}"
-        cut = {one.request_id for one in brain.segments.values() if one.end is SegmentEnd.CUT}
+        cut_off = [one for one in brain.segments.values() if one.end is SegmentEnd.CUT]
+        cut = {one.request_id for one in cut_off}
         assert not cut & whole
-        assert len(whole | cut) <= len(worker.requests)
+        # One that was sent as its gateway died may never have come: no time counts of it.
+        timed = {one.request_id for one in cut_off if one.end_ns > one.start_ns}
+        assert len(whole | timed) <= len(worker.requests)
         ends = [one for one in brain.segments.values() if one.end is not SegmentEnd.OPEN]
         assert len({*whole, *cut}) == len(ends)
 

@@ -163,5 +163,8 @@ async def test_what_a_pod_says_unasked_goes_to_nobody(begin: Begin) -> None:
         answer = await raw.answer()
         assert (answer.status, answer.body) in ((200, b"ok"), (502, answer.body))
         await second.wait()
-        await raw.send(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
-        assert b"no" not in await raw.rest()
+        said = b""
+        with suppress(ConnectionError):  # it may end with the link, as the answer came in two reads
+            await raw.send(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+            said = await raw.rest()
+        assert b"no" not in said
