@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -164,7 +165,7 @@ async def test_what_a_pod_says_unasked_goes_to_nobody(begin: Begin) -> None:
         assert (answer.status, answer.body) in ((200, b"ok"), (502, answer.body))
         await second.wait()
         said = b""
-        with suppress(ConnectionError):  # it may end with the link, as the answer came in two reads
+        with suppress(ConnectionError):  # an answer that came in two reads may end with its link
             await raw.send(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
             said = await raw.rest()
         assert b"no" not in said
