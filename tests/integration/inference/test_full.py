@@ -145,26 +145,17 @@ async def test_with_no_time_to_wait_a_busy_worker_is_given_more(
 
 @pytest.mark.feature("D6")
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_worker_without_room_is_asked_again(
-    start_gateway: StartGateway, status: int
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_worker_without_room_is_asked_again_and_is_not_kept_away(
+    start_gateway: StartGateway, status: int, times: int
 ) -> None:
-    async with scripted_worker(refuses(1, status)) as worker:
-        gateway = start_gateway(busy(worker.port))
-        assert await post(gateway) == 200
-        ends = [(one.attempt, one.end) for one in gateway.segments()]
-        assert ends == [(0, SegmentEnd.FAILED), (1, SegmentEnd.DONE)]
-
-
-@pytest.mark.feature("D6")
-@pytest.mark.parametrize("status", [429, 503])
-async def test_a_worker_that_is_full_again_and_again_is_not_kept_away(
-    start_gateway: StartGateway, status: int
-) -> None:
-    async with scripted_worker(refuses(3, status)) as worker:
+    async with scripted_worker(refuses(times, status)) as worker:
         gateway = start_gateway(busy(worker.port))
         assert await post(gateway) == 200
         assert gateway.metric('ganglion_gateway_breakers{state="open"}') == 0
-        assert len(worker.requests) == 4
+        ends = [(one.attempt, one.end) for one in gateway.segments()]
+        failed = [(number, SegmentEnd.FAILED) for number in range(times)]
+        assert ends == [*failed, (times, SegmentEnd.DONE)]
 
 
 @pytest.mark.feature("D6")
