@@ -17,6 +17,7 @@ DECLINE_WAIT = timedelta(hours=1)  # between two automatic tries after a refusal
 DECLINES_MAX = 8  # in a row; then automatic refill turns itself off
 PENDING_MAX = timedelta(days=2)  # after its payer's time was over
 FEE_LOOKS_MAX = 12
+HEAD_START = timedelta(seconds=5)  # of who waits for it, before the reconciler
 UNSETTLED_SECONDS = 6 * 3600
 
 

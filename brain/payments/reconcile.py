@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from brain.payments import refunds, turn
+from brain.payments import core, refunds, turn
 from brain.payments.desk import Desk
 from brain.payments.models import TopUp, TopUpReversal
 from brain.payments.turn import Stale, Turn, log
@@ -42,22 +42,29 @@ async def reconcile_payments(
 
 async def step_now(ctx: Ctx, desk: Desk, topup_id: TopUpId, *, owner: str = "web") -> None:
     """Step this one while a person waits, if nobody has it. Failures are the reconciler's to mend;
-    nothing is raised."""
-    await _taken(ctx, desk, TopUp, owner, [TopUp.topup_id == topup_id])
+    nothing is raised. What a person wrote down is due a little later, so that the reconciler does
+    not take it from under who waits."""
+    await _taken(ctx, desk, TopUp, owner, [TopUp.topup_id == topup_id], core.HEAD_START)
 
 
 async def refund_now(ctx: Ctx, desk: Desk, refund_id: RefundId, *, owner: str = "web") -> None:
     """The same for a refund."""
-    await _taken(ctx, desk, TopUpReversal, owner, [TopUpReversal.refund_id == refund_id])
+    where = [TopUpReversal.refund_id == refund_id]
+    await _taken(ctx, desk, TopUpReversal, owner, where, core.HEAD_START)
 
 
 async def _batch(ctx: Ctx, desk: Desk, owner: str) -> int:
-    topups = await _taken(ctx, desk, TopUp, owner, [])
-    return topups + await _taken(ctx, desk, TopUpReversal, owner, [])
+    topups = await _taken(ctx, desk, TopUp, owner)
+    return topups + await _taken(ctx, desk, TopUpReversal, owner)
 
 
 async def _taken(
-    ctx: Ctx, desk: Desk, model: type[TopUp] | type[TopUpReversal], owner: str, where: Sequence[Any]
+    ctx: Ctx,
+    desk: Desk,
+    model: type[TopUp] | type[TopUpReversal],
+    owner: str,
+    where: Sequence[Any] = (),
+    early: timedelta = timedelta(0),
 ) -> int:
     token = str(ctx.ids.new(WorkId))
     async with ctx.db.begin() as tx:
@@ -70,6 +77,7 @@ async def _taken(
             lease_seconds=HOLD_SECONDS,
             limit=AT_ONCE,
             where=where,
+            early=early,
         )
     await ctx.reach("payments.taken")
     on = Turn(ctx, desk)

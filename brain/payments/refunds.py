@@ -46,7 +46,7 @@ class RefundWish:
 
 
 async def plan(tx: Tx, ctx: Ctx, desk: Desk, wish: RefundWish) -> TopUpReversal:
-    """Take what is to go back from the account, and write the refund down, due now.
+    """Take what is to go back from the account, and write the refund down.
 
     Only what is left of the top-up and unused by the account goes back; ``Conflict`` says how
     much that is. An owner has ``refund_days`` to ask."""
@@ -107,7 +107,7 @@ def _planned(ctx: Ctx, row: TopUp, amount: int, wish: RefundWish) -> TopUpRevers
         settled=False,
         failures=0,
         created_at=now,
-        due_at=now,
+        due_at=now + core.HEAD_START,
     )
 
 

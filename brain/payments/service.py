@@ -84,7 +84,8 @@ def label_of(card: Card) -> str:
 
 
 async def open_topup(tx: Tx, ctx: Ctx, desk: Desk, wish: TopUpWish, payer: Payer) -> TopUp:
-    """Write the top-up down, due now. Its processor is called later, from its row alone."""
+    """Write the top-up down. Its processor is called later, from its row alone: by who waits for
+    it, else by the reconciler a little later."""
     processor = desk.of_method(wish.method)
     terms = desk.terms
     exchange = await exchange_of(tx, processor, ctx.clock.now())
@@ -130,7 +131,7 @@ def _row(
         last_error="",
         created_at=now,
         expires_at=now + timedelta(hours=core.PAYER_HOURS_MAX),
-        due_at=now,
+        due_at=now if wish.automatic else now + core.HEAD_START,
     )
 
 
@@ -144,7 +145,7 @@ async def call_off(tx: Tx, ctx: Ctx, account: AccountId, topup_id: TopUpId) -> T
     if not row.called_off:
         row.called_off = True
         await tx.flush()
-        await work.nudge(tx, TopUp, topup_id, ctx.clock.now())
+        await work.nudge(tx, TopUp, topup_id, ctx.clock.now() + core.HEAD_START)
     return row
 
 

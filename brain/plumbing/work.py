@@ -49,8 +49,10 @@ async def take(
     lease_seconds: int,
     limit: int,
     where: Sequence[Any] = (),
+    early: timedelta = timedelta(0),
 ) -> list[WorkT]:
     """Rows that are due and that nobody holds, now held under ``token``; the longest due first.
+    ``early``: also those that are due so soon.
 
     Commit before working on them. ``token`` must be new for every call.
     """
@@ -59,7 +61,7 @@ async def take(
     free = or_(model.work_until.is_(None), model.work_until <= now)
     due = (
         select(key)
-        .where(model.due_at <= now, free, *where)
+        .where(model.due_at <= now + early, free, *where)
         .order_by(model.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

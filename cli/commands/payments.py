@@ -52,22 +52,33 @@ def topup(
     body = given(amount_usd=amount, credits=credits, method=method, card=card, phone=phone)
     with connect(brain_url, user=True) as brain:
         made = brain.post(f"{ROOT}/topups", body, key=key or token_hex(16))
-        if not json and made["url"] and made["state"] == "needs_payer":
-            console.print("Pay here, then come back; it is noticed by itself:")
-            console.print(f"  [bold]{cell(made['url'])}[/]", soft_wrap=True)
-        made = _settled(brain, made, wait)
+        made = _settled(brain, made, wait, json)
     _end(made, json)
 
 
-def _settled(brain: Brain, made: Any, wait: int) -> Any:
-    """What became of it, within so many seconds."""
-    waits = {*MOVING, "needs_payer"} if made["url"] else MOVING
-    if wait and made["state"] in waits:
-        for _, found in looks(brain, f"{ROOT}/topups/{made['topup_id']}", wait):
-            made = found
-            if made["state"] not in waits:
-                break
-    return made
+def _settled(brain: Brain, made: Any, wait: int, json: bool) -> Any:
+    """What became of it, within so many seconds; its page is shown when there is one."""
+    found, seen = made, _shown(made, json)
+    if not wait or not _waits(made):
+        return made
+    for _, found in looks(brain, f"{ROOT}/topups/{made['topup_id']}", wait):
+        seen = seen or _shown(found, json)
+        if not _waits(found):
+            break
+    return found
+
+
+def _waits(made: Any) -> bool:
+    return made["state"] in MOVING or (made["state"] == "needs_payer" and bool(made["url"]))
+
+
+def _shown(made: Any, json: bool) -> bool:
+    """Show the page to pay at; False: there is none yet."""
+    if json or not made["url"] or made["state"] != "needs_payer":
+        return False
+    console.print("Pay here, then come back; it is noticed by itself:")
+    console.print(f"  [bold]{cell(made['url'])}[/]", soft_wrap=True)
+    return True
 
 
 def _end(made: Any, json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ async def docker_hand(
         yield engine
     finally:
         for work in await ours(engine):
-            client.remove_container(work.ref, force=True, v=True)
+            with suppress(docker.errors.NotFound):
+                client.remove_container(work.ref, force=True, v=True)
         await engine.tidy(INSTALLATION, set())
         await engine.close()
 

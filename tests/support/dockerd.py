@@ -32,6 +32,7 @@ from tools import debian_parts
 from tools.parts import is_required, why_missing
 
 START_SECONDS_MAX = 60
+REMOVE_SECONDS_MAX = 30
 ROOT = Path(__file__).resolve().parents[2]
 SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
 SIOCSIFADDR, SIOCSIFNETMASK = 0x8916, 0x891C
@@ -132,8 +133,7 @@ class Dockerd:
     def sweep(self) -> None:
         """End what runs in it and take its networks away: their bridges are the machine's."""
         client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
-        for one in client.containers(all=True):
-            client.remove_container(one["Id"], force=True, v=True)
+        remove_all(client)
         client.prune_networks()  # type: ignore[no-untyped-call]
         client.close()
 
@@ -203,6 +203,22 @@ def environment(first: Path | None) -> dict[str, str]:
         "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
         "HOME": "/root",
     }
+
+
+def remove_all(client: docker.APIClient, label: str = "") -> None:
+    """Remove every container (with this label), also those that somebody removes just now: such
+    a one is shown until it is gone, and may answer with a conflict or that it is not there."""
+    filters = {"label": label} if label else {}
+    deadline = time.monotonic() + REMOVE_SECONDS_MAX
+    while found := client.containers(all=True, filters=filters):
+        for one in found:
+            with suppress(docker.errors.NotFound):
+                try:
+                    client.remove_container(one["Id"], force=True, v=True)
+                except docker.errors.APIError as failed:
+                    if failed.status_code != 409 or time.monotonic() > deadline:
+                        raise
+        pause(0.05)
 
 
 def make_bridge(name: str, address: str) -> None:

@@ -19,6 +19,7 @@ from kernel.wire.agent import DesiredLease, DesiredState, LeaseSeen, SecretsAnsw
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess
 from tests.support.docker_hand import docker_hand, pod, running
+from tests.support.dockerd import remove_all
 from tests.support.registry import dammed, padded, registry_in
 from tests.support.wait import stretch, until
 from tests.support.worker_image import BUSYBOX, busybox_image
@@ -45,9 +46,8 @@ def agent(
     )
     yield agent
     agent.clean()
-    for one in containers(engine_client, brain):
-        engine_client.remove_container(one["Id"], force=True, v=True)
     label = f"ganglion.installation={brain.installation_id}"
+    remove_all(engine_client, label)
     engine_client.prune_networks(filters={"label": label})
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess
+from tests.support.dockerd import remove_all
 from tests.support.wait import until
 from tests.support.worker_image import worker_image
 
@@ -26,8 +27,7 @@ def agent(
     agent = AgentProcess(tmp_path / "agent", brain.url, AGENT_ENGINE="docker", DOCKER_HOST=dockerd)
     yield agent
     agent.clean()
-    for container in ours(engine_client, brain):
-        engine_client.remove_container(container, force=True, v=True)
+    remove_all(engine_client, f"ganglion.installation={brain.installation_id}")
 
 
 def ours(client: docker.APIClient, brain: AgentBrain) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import ROOT, AgentProcess
+from tests.support.dockerd import remove_all
 from tests.support.nvml import StubGpu, build_stub
 from tests.support.worker_image import worker_image
 
@@ -38,9 +39,7 @@ def agent(
     agent = AgentProcess(tmp_path / "agent", brain.url, **settings, **nvml.environment)
     yield agent
     agent.clean()
-    label = f"ganglion.installation={brain.installation_id}"
-    for one in engine_client.containers(all=True, filters={"label": label}):
-        engine_client.remove_container(one["Id"], force=True, v=True)
+    remove_all(engine_client, f"ganglion.installation={brain.installation_id}")
 
 
 @pytest.mark.real("dockerd")

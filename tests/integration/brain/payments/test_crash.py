@@ -8,7 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from brain.payments.reconcile import step_now
+from brain.payments.service import TopUpWish, open_topup, payer_for
 from brain.plumbing.points import Killed
+from kernel.money import Money
 from standins.payments.stripe.faults import Fault, FaultKind, When
 from tests.support.payments import Till
 
@@ -40,6 +43,21 @@ async def test_a_death_at_any_step_charges_and_credits_once(till: Till, step: st
         await till.pass_time(190)
     assert (till.charges(), await till.bookings()) == ([2500], [("purchase", "$25.00")])
     assert await till.broken() == []
+
+
+async def test_who_waits_begins_it_and_the_reconciler_only_when_nobody_does(till: Till) -> None:
+    await till.save_card()
+    wish = TopUpWish(till.account, Money.usd("25"), "card")
+    payer = await payer_for(till.ctx, till.desk, wish)
+    async with till.ctx.db.begin() as tx:
+        row = await open_topup(tx, till.ctx, till.desk, wish, payer)
+    await till.tick()
+    assert till.charges() == [], "it was taken from under who waits, who would be told nothing"
+    await step_now(till.ctx, till.desk, row.topup_id)
+    assert till.charges() == [2500]
+    await till.write_down("30")
+    await till.tick()
+    assert till.charges() == [2500, 3000]
 
 
 async def test_every_step_five_times_at_once_is_one_charge(till: Till) -> None:
