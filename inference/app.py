@@ -23,7 +23,7 @@ from inference.idempotency import BrainDesk
 from inference.limits.asker import Asker
 from inference.money import Slicer
 from inference.pages import Pages
-from inference.process import Parts, load, log_json, serve
+from inference.process import Parts, keep_heap, load, log_json, serve
 from inference.proxy import ClientConnection
 from inference.settings import Settings, read
 from inference.shipper import Shipper
@@ -231,6 +231,7 @@ def run(settings: Settings, given: Given) -> int:
     if given.snapshot is None and not settings.brain_url:
         sys.stderr.write("Set BRAIN_URL, or give --snapshot FILE to run without a brain.\n")
         return 2
+    keep_heap()
     try:
         return uvloop.run(_run(settings, given))
     except (OSError, GanglionError) as error:

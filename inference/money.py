@@ -69,6 +69,8 @@ class Slicer:
     async def _ask(
         self, account: Account, purse: Purse, slice_id: str, want: int, need: int
     ) -> None:
+        """Asks until it is answered, even when nobody waits any more: a question that got no
+        answer may have been granted, and what is granted is known here or given back."""
         request = SliceRequest(
             slice_id=slice_id,
             boot_id=self._gateway.boot_id,
@@ -76,8 +78,6 @@ class Slicer:
             want_nano=want,
             need_nano=need,
         )
-        """Asks until it is answered, even when nobody waits any more: a question that got no
-        answer may have been granted, and what is granted is known here or given back."""
         while True:
             try:
                 answer = await self._brain.slice(request)

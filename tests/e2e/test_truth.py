@@ -78,7 +78,8 @@ async def test_a_revoked_key_is_refused_by_every_process_within_a_second(here: P
 async def test_with_money_for_k_of_many_at_most_k_reach_a_worker(here: Place) -> None:
     afforded, reached, answers = await outages.thousand_at_once(here, parallel=200)
     assert 0 < reached <= afforded
-    assert set(answers) == {200, 402}
+    # Who waited too long for a busy brain to lend money is told to come again.
+    assert {200, 402} <= set(answers) <= {200, 402, 503}
 
 
 @pytest.mark.feature("A14")
