@@ -76,7 +76,7 @@ class UnknownEvent(StrEnum):
 U, V = UnknownState, UnknownEvent
 
 UNKNOWN: Machine[UnknownState, UnknownEvent] = Machine(
-    name="unknown machine",
+    name="stray machine",
     start=U.QUARANTINED,
     table={
         (U.QUARANTINED, V.ADOPT): U.ADOPTED,
