@@ -3,13 +3,12 @@ ticks by hand, and no agent anywhere."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from sqlalchemy import select
@@ -31,12 +30,11 @@ from standins.clouds.faults import Fault, FaultKind, Operation
 from standins.clouds.machine import Machine
 from standins.clouds.rules import Rules
 from standins.clouds.world import World
-from tests.support.clouds import KEY, STUCK_SECONDS, TERMS
+from tests.support.clouds import KEY, TERMS, driven
 from tests.support.deployments import give
 from tests.support.fleet import VAULT, brain_front
 from tests.support.pods import Yard
 
-T = TypeVar("T")
 STAND_INS: dict[str, ModuleType] = {"runpod": runpod, "vast": vast}
 FRONT = Front("http://pods.test", "pods.test:2222")
 RULES = Rules(
@@ -75,19 +73,13 @@ class CloudYard(Yard):
     def clouds(self) -> dict[str, Cloud]:
         return {self.cloud.name: self.cloud}
 
-    async def drive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Time passes for an adapter that waits between two tries."""
-        task = asyncio.ensure_future(work)
-        while not (await asyncio.wait({task}, timeout=STUCK_SECONDS))[0]:
-            self.clock.advance(1)
-        return task.result()
-
     async def market(self) -> None:
-        await self.drive(offers.refresh_due(self.ctx, self.clouds))
+        await driven(self.clock, offers.refresh_due(self.ctx, self.clouds))
 
     async def step(self, ctx: Ctx | None = None) -> int:
         """One pass over the rented machines."""
-        return await self.drive(
+        return await driven(
+            self.clock,
             provisioning.reconcile_intents(
                 ctx or self.ctx,
                 self.clouds,
@@ -96,11 +88,11 @@ class CloudYard(Yard):
                 watcher=self.rig.front.watcher,
                 looks=self.looks,
                 vault=VAULT,
-            )
+            ),
         )
 
     async def sweep(self) -> None:
-        await self.drive(provisioning.sweep(self.ctx, self.clouds, TERMS))
+        await driven(self.clock, provisioning.sweep(self.ctx, self.clouds, TERMS))
 
     async def tick(self, ctx: Ctx | None = None, owner: str = "worker-1") -> None:
         """What the worker's ticks do, once."""
