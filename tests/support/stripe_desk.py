@@ -12,7 +12,7 @@ import stripe
 from tests.support import warm
 from tests.support.warm import Forked
 
-STOP_SECONDS_MAX = 15
+STOP_SECONDS_MAX = 60
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StripeDesk:
 
     def own(self, place: str, method: str = "POST", **body: Any) -> Any:
         """One of the stand-in's own routes."""
-        answer = httpx.request(method, f"{self.url}/_stand-in/{place}", json=body, timeout=10)
+        answer = httpx.request(method, f"{self.url}/_stand-in/{place}", json=body, timeout=30)
         answer.raise_for_status()
         return answer.json()
 

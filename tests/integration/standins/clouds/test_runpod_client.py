@@ -13,7 +13,7 @@ import pytest
 from tests.support.cloud import StandInCloud, StartCloud
 
 L4 = "NVIDIA L4"
-SECONDS_MAX = 60
+SECONDS_MAX = 240  # on a machine that is busy with other tests
 
 # Runs in the client's own environment. Each step's result is a JSON value of the last line.
 BEGIN = """
@@ -29,7 +29,7 @@ def failed(call, *arguments, **named):
     return "went well"
 
 def until(look):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if found := look():
             return found

@@ -62,7 +62,7 @@ async def test_the_vendors_own_client_collects_and_transfers(
         stderr=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 240)
     server.close()
     assert process.returncode == 0, err.decode()[-2000:]
     balance = {"availableBalance": "600", "currency": "EUR"}

@@ -155,7 +155,7 @@ def test_a_checkout_page_is_paid_by_a_person(api: Any, desk: StripeDesk, custome
 
 
 def stripe_page(url: str, **form: str) -> httpx.Response:
-    return httpx.post(url, data=form, timeout=10)
+    return httpx.post(url, data=form, timeout=30)
 
 
 def test_a_checkout_page_expires(api: Any, desk: StripeDesk) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import httpx
 import pytest
 import stripe
 
@@ -80,15 +82,15 @@ def test_the_same_key_with_other_parameters_is_refused(api: Any) -> None:
 
 
 async def test_a_key_in_use_is_a_409(api: Any, desk: StripeDesk) -> None:
-    desk.fail(fault="late", seconds=2, call="POST /v1/customers")
-    slow = threading.Thread(
-        target=desk.client().customers.create, args=({}, {"idempotency_key": "busy"})
-    )
-    slow.start()
-    await until(lambda: not desk.own("state", "GET")["faults"], why="the slow call to be in")
-    with pytest.raises(stripe.APIError) as refused:
-        api.customers.create({}, {"idempotency_key": "busy"})
-    slow.join()
+    desk.fail(fault="late", seconds=3600, call="POST /v1/customers")
+    key = {"authorization": f"Bearer {desk.point['STRIPE_API_KEY']}", "idempotency-key": "busy"}
+    async with httpx.AsyncClient(base_url=desk.url, headers=key, timeout=None) as client:
+        slow = asyncio.create_task(client.post("/v1/customers"))
+        await until(lambda: not desk.own("state", "GET")["faults"], why="the slow call to be in")
+        with pytest.raises(stripe.APIError) as refused:
+            api.customers.create({}, {"idempotency_key": "busy"})
+        slow.cancel()
+        await asyncio.wait({slow})
     assert refused.value.http_status == 409
 
 
@@ -210,7 +212,7 @@ def test_a_webhook_may_come_before_the_answer(api: Any, desk: StripeDesk, ear: E
 
 
 def test_more_calls_than_the_limit_are_throttled() -> None:
-    desk = start_stripe("--calls-per-second", "3")
+    desk = start_stripe("--calls-per-second", "1")
     api = desk.client()
     with pytest.raises(stripe.RateLimitError) as refused:
         list(map(api.customers.list, [{}] * 30))
