@@ -104,7 +104,9 @@ class Recorder:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), FLUSH_SECONDS)
+                # Not wait_for: on Python 3.11 it can swallow the cancellation at the close.
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._full.wait()
             self._full.clear()
             try:
                 await self.flush()

@@ -37,7 +37,7 @@ async def test_what_is_recorded_is_written_soon(ctx: Ctx) -> None:
     async def all_there() -> bool:
         return await written(ctx) == 1000
 
-    assert await until(all_there)
+    assert await until(all_there, 30)
     await recorder.close()
 
 
