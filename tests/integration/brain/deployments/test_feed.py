@@ -1,9 +1,8 @@
-"""What gateways are told over /internal/changes, and how soon."""
+"""What gateways are told over /internal/changes: at once by NOTIFY, by the poll in any case."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from brain import fleet
-from brain.deployments import Feed, feed
+from brain.deployments import Feed, feed, service
 from brain.deployments.feed import Subscriber
 from brain.plumbing import changes
 from brain.sources import sources
@@ -23,23 +22,30 @@ from kernel.wire.gateway import REVERSE, ChangeLine, ReplicaState, Snapshot
 from tests.support.deployments import Gateway, House
 
 SECRET = b"k" * 32
-SOON = 1.0  # a change is with the gateway within this
+WAIT_SECONDS = 30  # of a busy machine; how soon it is, ``make bench ONLY=outages`` tells
+NEVER_SECONDS = 3600.0
+
+
+@pytest.fixture
+def unpolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told then, NOTIFY told: no poll comes round."""
+    monkeypatch.setattr(feed, "POLL_SECONDS", NEVER_SECONDS)
 
 
 @asynccontextmanager
 async def listening(house: House) -> AsyncIterator[tuple[Feed, Subscriber, Snapshot]]:
     made = Feed(house.ctx, sources(SECRET))
     async with made.subscribe() as subscriber:
-        first = await asyncio.wait_for(subscriber.lines.get(), 5)
+        first = await asyncio.wait_for(subscriber.lines.get(), WAIT_SECONDS)
         assert first is not None
         assert first.snapshot is not None
         yield made, subscriber, first.snapshot
     await made.close()
 
 
-async def hear(subscriber: Subscriber, seconds: float = SOON) -> ChangeLine:
+async def hear(subscriber: Subscriber) -> ChangeLine:
     """The next line that changes something."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(WAIT_SECONDS):
         line = await subscriber.lines.get()
         while line is not None and (line.beat or line.digest):
             line = await subscriber.lines.get()
@@ -56,7 +62,8 @@ async def test_it_begins_with_the_whole(house: House) -> None:
 
 
 @pytest.mark.feature("A20")
-async def test_a_replica_that_gets_ready_is_told_within_a_second(house: House) -> None:
+@pytest.mark.usefixtures("unpolled")
+async def test_a_replica_that_gets_ready_is_told_at_once(house: House) -> None:
     await house.node()
     made = await house.deploy()
     await house.tick()
@@ -91,11 +98,15 @@ async def test_a_gateway_hears_of_the_drain_and_ends_it(house: House) -> None:
 
 
 @pytest.mark.feature("I3")
-async def test_who_waits_goes_on_when_listeners_were_told(house: House) -> None:
+@pytest.mark.usefixtures("unpolled")
+async def test_who_waits_goes_on_when_listeners_were_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The owner of a new key may use it at once."""
-    async with listening(house) as (feed, subscriber, _):
+    monkeypatch.setattr(feed, "TOLD_SECONDS_MAX", WAIT_SECONDS)
+    async with listening(house) as (here, subscriber, _):
         made = await house.deploy()
-        await feed.told("deployment", str(made))
+        await here.told("deployment", str(made))
         told = [subscriber.lines.get_nowait() for _ in range(subscriber.lines.qsize())]
         assert made in {one.deployment.deployment_id for one in told if one and one.deployment}
 
@@ -110,20 +121,14 @@ async def test_a_stopped_replica_is_dropped(house: House) -> None:
     async with listening(house) as (_, subscriber, snapshot):
         await house.stop(made)
         await house.settle(rounds=3)
-        dropped = {line.drop_replica or line.drop_deployment for line in await heard(subscriber)}
-        assert {snapshot.replicas[0].replica_id, made} <= dropped
+        left = {snapshot.replicas[0].replica_id, made}
+        while left:
+            line = await hear(subscriber)
+            left -= {line.drop_replica or line.drop_deployment}
 
 
-async def heard(subscriber: Subscriber) -> list[ChangeLine]:
-    """What comes until nothing comes for a second."""
-    lines = []
-    with contextlib.suppress(TimeoutError):
-        while True:
-            lines.append(await hear(subscriber))
-    return lines
-
-
-async def test_a_dead_replica_is_told_within_a_second(house: House) -> None:
+@pytest.mark.usefixtures("unpolled")
+async def test_a_dead_replica_is_told_at_once(house: House) -> None:
     node = await house.node()
     await house.ready()
     async with listening(house) as (_, subscriber, _):
@@ -162,6 +167,7 @@ async def test_a_transaction_that_commits_late_is_not_skipped(house: House) -> N
 
 
 async def test_without_notify_the_poll_finds_it(house: House) -> None:
+    assert feed.POLL_SECONDS < 1
     made = await house.deploy()
     async with listening(house) as (_, subscriber, _):
         async with house.ctx.db.begin() as tx:
@@ -179,7 +185,7 @@ async def test_the_digest_is_that_of_what_was_told(
     monkeypatch.setattr(feed, "DIGEST_SECONDS", 0)
     await house.deploy()
     async with listening(house) as (_, subscriber, snapshot):
-        line = await asyncio.wait_for(subscriber.lines.get(), SOON)
+        line = await asyncio.wait_for(subscriber.lines.get(), WAIT_SECONDS)
         assert line is not None
         assert line.digest == snapshot_digest(snapshot)
 
@@ -213,8 +219,11 @@ async def test_it_goes_on_after_the_database_was_away(house: House) -> None:
             await tx.execute(
                 text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
             )
-        await house.stop(made)
-        assert (await hear(subscriber, 5)).drop_deployment == made
+            await service.stop(tx, house.ctx, made, house.account)
+        line = await hear(subscriber)
+        while line.blind:  # it may have been reading
+            line = await hear(subscriber)
+        assert line.drop_deployment == made
 
 
 async def test_only_gateways_may_listen(brain: httpx.AsyncClient) -> None:
@@ -255,6 +264,6 @@ async def test_a_database_that_is_away_is_told_at_once_and_its_return_as_well(
     async with listening(house) as (_, subscriber, _):
         with monkeypatch.context() as patched:
             patched.setattr(feed, "marks_since", away)
-            assert (await hear(subscriber, 2)).blind
-        async with asyncio.timeout(2):
+            assert (await hear(subscriber)).blind
+        async with asyncio.timeout(WAIT_SECONDS):
             assert (await subscriber.lines.get()).beat
