@@ -7,9 +7,16 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from brain import health
 from brain.app import create_app
 from brain.plumbing import Ctx
 from tests.support.brain import running, settings_for_tests
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that a busy machine keeps waiting is not one that is away."""
+    monkeypatch.setattr(health, "CHECK_SECONDS_MAX", 30.0)
 
 
 @pytest.mark.feature("A9")
@@ -55,6 +62,7 @@ async def test_openapi_names_every_route_its_credential_and_its_problem(
 
 
 @pytest.mark.feature("O4")
+@pytest.mark.usefixtures("unhurried")
 async def test_health_names_each_dependency(brain: httpx.AsyncClient) -> None:
     assert (await brain.get("/health/live")).json() == {"status": "ok"}
     told = (await brain.get("/health/dependencies")).json()
@@ -67,6 +75,7 @@ async def test_health_names_each_dependency(brain: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.feature("O4")
+@pytest.mark.usefixtures("unhurried")
 async def test_ready_with_every_part_there(ctx: Ctx, database_url: str, valkey_url: str) -> None:
     app = create_app(settings_for_tests(database_url, redis_url=valkey_url), ctx=ctx)
     async with running(app) as client:
@@ -75,6 +84,7 @@ async def test_ready_with_every_part_there(ctx: Ctx, database_url: str, valkey_u
 
 
 @pytest.mark.feature("O4")
+@pytest.mark.usefixtures("unhurried")
 async def test_not_ready_while_migrations_are_pending(brain: httpx.AsyncClient, ctx: Ctx) -> None:
     async with ctx.db.begin() as tx:
         await tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import pytest
@@ -24,6 +25,12 @@ from tests.support.brain import (
 pytestmark = pytest.mark.feature("I6")
 
 WIDE = Rate(1_000_000, 1)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Valkey that a busy machine keeps waiting is not one that is away: then all would pass."""
+    monkeypatch.setattr(valkey, "connect", partial(valkey.connect, seconds_max=30.0))
 
 
 @pytest.fixture
