@@ -73,7 +73,7 @@ def test_one_json_line_an_event_without_secrets_even_in_tracebacks(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+    before, level, set_up = root.handlers[:], root.level, structlog.get_config()
     try:
         configure(debug=False)
         structlog.get_logger("test").warning("happened", password="hush", note=KEY)
@@ -83,7 +83,7 @@ def test_one_json_line_an_event_without_secrets_even_in_tracebacks(
             logging.getLogger("other").exception("failed with %s", JWT)
     finally:
         root.handlers, root.level = before, level
-        structlog.reset_defaults()
+        structlog.configure(**set_up)
     lines = capsys.readouterr().err.splitlines()
     events = [json.loads(line) for line in lines]
     assert [event["level"] for event in events] == ["warning", "error"]
