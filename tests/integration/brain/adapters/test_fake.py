@@ -21,6 +21,7 @@ from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("B4")
 NOTHING_DONE = Boot("exec sleep 600\n")
+SECONDS_MAX = 60  # a machine's watch looks every two, on a machine that may be busy
 
 
 @pytest.fixture
@@ -61,10 +62,10 @@ async def test_a_machine_outlives_the_process_that_rented_it(
     machine = await rented_elsewhere(tmp_path / "fake", "gng-1", script)
     (seen,) = (await cloud.listing()).machines
     assert (seen.machine_id, seen.tag, seen.state) == (machine, "gng-1", MachineState.RUNNING)
-    await until(lambda: len(processes(tmp_path)) >= 2)
+    await until(lambda: len(processes(tmp_path)) >= 2, SECONDS_MAX)
     await cloud.terminate(machine)
-    await until(lambda: not processes(tmp_path))
-    await until(lambda: _is_empty(cloud))
+    await until(lambda: not processes(tmp_path), SECONDS_MAX)
+    await until(lambda: _is_empty(cloud), SECONDS_MAX)
 
 
 async def test_an_end_touches_no_machine_of_another_fake_cloud(
@@ -75,7 +76,7 @@ async def test_an_end_touches_no_machine_of_another_fake_cloud(
         made = await one.create(Order("gng-1", (await one.offers())[0], NOTHING_DONE))
         await one.listing()
     await other.terminate(made.machine_id)
-    await until(lambda: _is_empty(other))
+    await until(lambda: _is_empty(other), SECONDS_MAX)
     (seen,) = (await cloud.listing()).machines
     assert (seen.machine_id, seen.state) == (made.machine_id, MachineState.RUNNING)
     assert processes(tmp_path)
@@ -87,10 +88,10 @@ async def _is_empty(cloud: FakeCloud) -> bool:
 
 async def test_machines_of_a_cloud_that_nobody_asks_end(cloud: FakeCloud, tmp_path: Path) -> None:
     machine = await rented_elsewhere(tmp_path / "fake", "gng-1", "exec sleep 600\n")
-    await until(lambda: processes(tmp_path))
+    await until(lambda: processes(tmp_path), SECONDS_MAX)
     os.utime(tmp_path / "fake" / "lock", (1, 1))
-    await until((tmp_path / "fake" / "machines" / machine / "exit").exists)
-    await until(lambda: not processes(tmp_path))
+    await until((tmp_path / "fake" / "machines" / machine / "exit").exists, SECONDS_MAX)
+    await until(lambda: not processes(tmp_path), SECONDS_MAX)
     (seen,) = (await cloud.listing()).machines
     assert seen.state in {MachineState.STOPPED, MachineState.FAILED}
 

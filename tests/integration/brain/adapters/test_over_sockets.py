@@ -38,6 +38,7 @@ pytestmark = [
     pytest.mark.feature("B3"),
 ]
 KEY = "KEYxq7Jt2Wm9secret"
+SECONDS_MAX = 60
 CLOUDS: dict[str, Any] = {"runpod": runpod, "vast": vast, "lambda": lambda_}
 WAYS = [("runpod", "rest"), ("runpod", "graphql"), ("vast", ""), ("lambda", "")]
 
@@ -89,12 +90,12 @@ async def test_a_machine_is_rented_seen_and_ended(name: str, way: str, tmp_path:
         async def runs() -> bool:
             return [one.state for one in await cloud.find_by_tag("gng-1")] == [MachineState.RUNNING]
 
-        await until(runs, every=0.3)
+        await until(runs, SECONDS_MAX, every=0.3)
         if isinstance(cloud, HasLogs):
             logs = cloud.logs
-            await until(lambda: _has_line(logs, machine), every=0.3)
+            await until(lambda: _has_line(logs, machine), SECONDS_MAX, every=0.3)
         await cloud.terminate(machine)
-        await until(lambda: _is_gone(cloud, machine), every=0.3)
+        await until(lambda: _is_gone(cloud, machine), SECONDS_MAX, every=0.3)
         assert await cloud.find_by_tag("gng-1") == []
 
 

@@ -52,14 +52,14 @@ async def processes(url: str, count: int) -> AsyncIterator[list[Ctx]]:
 
 
 async def writers(url: str, seconds: float, seed: int) -> int:
-    """32 writers move money between 20 accounts, in every order."""
+    """32 writers move money between 20 accounts, in every order, each of them twice at least."""
     done, loop = 0, asyncio.get_running_loop()
     end = loop.time() + seconds
 
     async def writer(ctx: Ctx, number: int) -> None:
         nonlocal done
         chance, n = Random(f"{seed} {number}"), 0
-        while loop.time() < end:
+        while n < 2 or loop.time() < end:
             one, two = chance.sample(ACCOUNTS, 2)
             n += 1
             await post(ctx, transfer(ctx, f"{number}/{n}", one, two))
