@@ -18,6 +18,7 @@ import pytest
 from tests.support.wait import free_port, until
 
 ROOT = Path(__file__).parents[3]
+START_SECONDS_MAX, STOP_SECONDS_MAX = 180, 60  # of a machine that is busy with other tests
 
 
 def _environment(database_url: str, port: int, **changed: str) -> dict[str, str]:
@@ -69,14 +70,14 @@ async def test_it_serves_and_stops_with_0_on_a_signal(
     environment = _environment(database_url, port)
     async with (
         _started("brain.app", environment) as process,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
-        await until(lambda: _ready(client), 30)
+        await until(lambda: _ready(client), START_SECONDS_MAX)
         headers = {"authorization": f"Bearer {environment['GATEWAY_TOKEN']}"}
         async with client.stream("GET", "/internal/changes", headers=headers) as stream:
             assert "snapshot" in await anext(stream.aiter_lines())
             process.send_signal(number)
-            _, log = await asyncio.wait_for(process.communicate(), 8)
+            _, log = await asyncio.wait_for(process.communicate(), STOP_SECONDS_MAX)
     assert process.returncode == 0
     events = [json.loads(line)["event"] for line in log.decode().splitlines()]
     assert "brain_stopped" in events
@@ -86,7 +87,7 @@ async def test_unsafe_settings_do_not_start_and_say_why(database_url: str) -> No
     environment = _environment(database_url, 1, JWT_SECRET_KEY="short", DEBUG="1")
     environment["ENVIRONMENT"] = "production"
     async with _started("brain.app", environment) as process:
-        _, log = await asyncio.wait_for(process.communicate(), 30)
+        _, log = await asyncio.wait_for(process.communicate(), START_SECONDS_MAX)
     assert process.returncode == 2
     assert "JWT_SECRET_KEY must be at least 64 bytes" in log.decode()
 
@@ -95,7 +96,7 @@ async def test_a_busy_port_is_a_clear_failure(database_url: str) -> None:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with _started("brain.app", _environment(database_url, port)) as process:
-        _, log = await asyncio.wait_for(process.communicate(), 30)
+        _, log = await asyncio.wait_for(process.communicate(), START_SECONDS_MAX)
     server.close()
     assert process.returncode not in {0, None}
     assert "address already in use" in log.decode()
@@ -108,6 +109,6 @@ async def test_migrating_says_what_is_wrong(empty_database_url: str) -> None:
         ("", 2),
     ):
         async with _started("brain.migrate", _environment(url, 1)) as process:
-            _, log = await asyncio.wait_for(process.communicate(), 30)
+            _, log = await asyncio.wait_for(process.communicate(), START_SECONDS_MAX)
         assert process.returncode == code, log
         assert len(log.decode().splitlines()) == (code != 0)

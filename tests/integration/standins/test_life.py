@@ -19,6 +19,7 @@ from tests.support.shared import ROOT
 from tests.support.standin import StandIn, StartStandIn
 from tests.support.wait import until
 
+SECONDS_MAX = 60  # on a machine that is busy with other tests
 LONG: dict[str, Any] = {"max_tokens": 2000, "ignore_eos": True}
 PATHS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}], **LONG},
@@ -28,7 +29,7 @@ PATHS: dict[str, dict[str, Any]] = {
 
 def link(worker: StandIn) -> socket.socket:
     host, port = worker.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=5)
+    return socket.create_connection((host, int(port)), timeout=SECONDS_MAX)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -38,8 +39,8 @@ async def test_a_hang_up_is_seen_and_counted(
 ) -> None:
     worker = stand_in_worker("--tokens-per-second", "50")
     body = {"model": worker.model, "stream": stream, **PATHS[path]}
-    async with httpx.AsyncClient(base_url=worker.url) as client:
-        call = asyncio.ensure_future(client.post(path, json=body, timeout=30))
+    async with httpx.AsyncClient(base_url=worker.url, timeout=SECONDS_MAX) as client:
+        call = asyncio.ensure_future(client.post(path, json=body))
         await until(lambda: worker.state()["generation_tokens"] > 3)
         call.cancel()
         hung_up_ns = time.monotonic_ns()
@@ -47,7 +48,7 @@ async def test_a_hang_up_is_seen_and_counted(
     (abort,) = worker.state()["aborts"]
     assert abort["path"] == path
     assert abort["after_tokens"] > 3
-    assert abs(abort["at_monotonic_ns"] - hung_up_ns) < 2_000_000_000
+    assert hung_up_ns <= abort["at_monotonic_ns"] <= time.monotonic_ns()
 
 
 async def test_the_async_client_streams(quick_stand_in: StandIn) -> None:
@@ -68,48 +69,49 @@ def test_what_it_lists_says_what_it_is(quick_stand_in: StandIn) -> None:
 def test_a_running_stream_gets_an_error_and_done_on_sigterm(stand_in_worker: StartStandIn) -> None:
     worker = stand_in_worker("--tokens-per-second", "20")
     body = {"model": worker.model, "prompt": "x", "stream": True, **LONG}
-    with httpx.stream("POST", f"{worker.url}/v1/completions", json=body) as answer:
+    url = f"{worker.url}/v1/completions"
+    with httpx.stream("POST", url, json=body, timeout=SECONDS_MAX) as answer:
         lines = answer.iter_lines()
         next(lines)
         worker.process.terminate()
         events = [line for line in lines if line]
     assert json.loads(events[-2][6:])["error"]["code"] == 500
     assert events[-1] == "data: [DONE]"
-    assert worker.process.wait(5) == 0
+    assert worker.process.wait(SECONDS_MAX) == 0
 
 
 async def test_with_a_timeout_a_running_stream_ends_well(stand_in_worker: StartStandIn) -> None:
     worker = stand_in_worker("--tokens-per-second", "50", "--shutdown-timeout", "30")
-    body = {"model": worker.model, "prompt": "x", "max_tokens": 150, "ignore_eos": True}
-    async with httpx.AsyncClient(base_url=worker.url, timeout=30) as client:
+    body = {"model": worker.model, "prompt": "x", "max_tokens": 400, "ignore_eos": True}
+    async with httpx.AsyncClient(base_url=worker.url, timeout=SECONDS_MAX) as client:
         call = asyncio.ensure_future(client.post("/v1/completions", json=body))
         await until(lambda: worker.state()["generation_tokens"] > 2)
         worker.process.terminate()
         await until(lambda: worker.state()["draining"])
         assert (await client.get("/health")).status_code == 200
         assert (await client.post("/v1/completions", json=body)).status_code == 500
-        assert (await call).json()["usage"]["completion_tokens"] == 150
-    assert worker.process.wait(5) == 0
+        assert (await call).json()["usage"]["completion_tokens"] == 400
+    assert worker.process.wait(SECONDS_MAX) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_it_may_say_abort_on_sigterm(stand_in_worker: StartStandIn, stream: bool) -> None:
     worker = stand_in_worker("--tokens-per-second", "50", "--on-stop", "abort")
     body = {"model": worker.model, "prompt": "x", "stream": stream, **LONG}
-    async with httpx.AsyncClient(base_url=worker.url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=worker.url, timeout=SECONDS_MAX) as client:
         call = asyncio.ensure_future(client.post("/v1/completions", json=body))
         await until(lambda: worker.state()["generation_tokens"] > 2)
         worker.process.terminate()
         answer = await call
     assert answer.status_code == 200
     assert answer.text.count('"finish_reason":"abort"') == 1
-    assert worker.process.wait(5) == 0
+    assert worker.process.wait(SECONDS_MAX) == 0
 
 
 async def test_a_waiting_stream_gets_its_error_on_sigterm(stand_in_worker: StartStandIn) -> None:
     worker = stand_in_worker("--tokens-per-second", "20", "--max-num-seqs", "1")
     body = {"model": worker.model, "prompt": "x", "stream": True, **LONG}
-    async with httpx.AsyncClient(base_url=worker.url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=worker.url, timeout=SECONDS_MAX) as client:
         calls = [asyncio.ensure_future(client.post("/v1/completions", json=body)) for _ in "ab"]
         await until(lambda: worker.state()["waiting"] == 1)
         worker.process.terminate()
@@ -123,20 +125,21 @@ async def test_it_may_hang_on_sigterm_until_its_clients_leave(
 ) -> None:
     worker = stand_in_worker("--tokens-per-second", "50", "--on-stop", "hang")
     body = {"model": worker.model, "prompt": "x", "stream": True, **LONG}
-    with httpx.stream("POST", f"{worker.url}/v1/completions", json=body) as answer:
+    url = f"{worker.url}/v1/completions"
+    with httpx.stream("POST", url, json=body, timeout=SECONDS_MAX) as answer:
         pieces = answer.iter_raw()
         assert next(pieces)
         worker.process.terminate()
         await until(lambda: worker.state()["draining"])
         assert worker.process.poll() is None
-    assert worker.process.wait(5) == 0
+    assert worker.process.wait(SECONDS_MAX) == 0
 
 
 async def test_one_runs_one_waits_and_the_third_is_refused(stand_in_worker: StartStandIn) -> None:
     one = ("--max-num-seqs", "1", "--max-num-queued-reqs", "1")
     worker = stand_in_worker("--tokens-per-second", "50", *one)
     body = {"model": worker.model, "prompt": "x", **LONG}
-    async with httpx.AsyncClient(base_url=worker.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=worker.url, timeout=SECONDS_MAX) as client:
         calls = [asyncio.ensure_future(client.post("/v1/completions", json=body)) for _ in "ab"]
         await until(lambda: (worker.state()["running"], worker.state()["waiting"]) == (1, 1))
         refused = await client.post("/v1/completions", json=body)
@@ -149,7 +152,7 @@ async def test_one_runs_one_waits_and_the_third_is_refused(stand_in_worker: Star
 def test_a_key_guards_the_api_only(stand_in_worker: StartStandIn) -> None:
     worker = stand_in_worker("--api-key", "secret")
     statuses = {
-        path: httpx.get(f"{worker.url}{path}").status_code
+        path: httpx.get(f"{worker.url}{path}", timeout=SECONDS_MAX).status_code
         for path in ("/v1/models", "/health", "/metrics", "/load", "/version")
     }
     assert statuses.pop("/v1/models") == 401
@@ -162,7 +165,7 @@ def test_it_remembers_requests_only_when_told(stand_in_worker: StartStandIn) -> 
     worker = stand_in_worker("--remember", "1")
     for prompt in ("one", "two"):
         body = {"model": worker.model, "prompt": prompt, "cache_salt": "s"}
-        httpx.post(f"{worker.url}/v1/completions", json=body)
+        httpx.post(f"{worker.url}/v1/completions", json=body, timeout=SECONDS_MAX)
     (kept,) = worker.state()["remembered"]
     assert (kept["body"]["prompt"], kept["body"]["cache_salt"]) == ("two", "s")
 
@@ -195,7 +198,8 @@ def test_odd_http_is_refused(quick_stand_in: StandIn, sent: bytes, status: bytes
 
 def test_a_body_over_the_limit_is_413(stand_in_worker: StartStandIn) -> None:
     worker = stand_in_worker("--body-bytes-max", "1000")
-    answer = httpx.post(f"{worker.url}/v1/completions", content=b"x" * 2000)
+    url = f"{worker.url}/v1/completions"
+    answer = httpx.post(url, content=b"x" * 2000, timeout=SECONDS_MAX)
     assert answer.status_code == 413
 
 
@@ -203,7 +207,7 @@ def test_a_busy_port_is_said_in_one_line(quick_stand_in: StandIn) -> None:
     port = quick_stand_in.url.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "standins.worker", "--port", port, "--model", "m"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
     )
     assert done.returncode == 1
     assert "cannot listen" in json.loads(done.stdout)["reason"]
@@ -213,7 +217,7 @@ def test_a_wrong_fault_is_said_at_the_start() -> None:
     command = [sys.executable, "-m", "standins.worker", "--port", "0", "--model", "m"]
     command += ["--faults", '{"fault": "explode"}']
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
     )
     assert done.returncode == 2
     assert "explode" in done.stderr
@@ -223,7 +227,7 @@ async def test_nothing_listens_while_it_loads(stand_in_worker: StartStandIn) -> 
     started = time.monotonic()
     worker = stand_in_worker("--load-seconds", "0.4")
     assert time.monotonic() - started >= 0.4
-    assert httpx.get(f"{worker.url}/health").status_code == 200
+    assert httpx.get(f"{worker.url}/health", timeout=SECONDS_MAX).status_code == 200
 
 
 async def test_the_journal_has_what_was_begun_even_when_it_is_killed(
@@ -233,7 +237,9 @@ async def test_the_journal_has_what_was_begun_even_when_it_is_killed(
     worker = stand_in_worker("--journal", str(journal), "--first-token-ms", "60000")
     body = {"model": worker.model, **PATHS["/v1/completions"]}
     headers = {"x-request-id": "req_begun"}
-    async with httpx.AsyncClient(base_url=worker.url, headers=headers, timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=worker.url, headers=headers, timeout=SECONDS_MAX
+    ) as client:
         call = asyncio.ensure_future(client.post("/v1/completions", json=body))
         await until(lambda: journal.read_text() == "req_begun\n")
         worker.process.kill()

@@ -16,7 +16,7 @@ from tests.support.standin import StandIn, StartStandIn
 from tests.support.wait import until
 
 PATH = "/v1/realtime"
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 
 
 def call(worker: StandIn, **more: Any) -> ClientConnection:

@@ -45,7 +45,7 @@ def head(length: int, *more: str) -> bytes:
 
 def link(worker: StandIn) -> socket.socket:
     host, port = worker.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+    return socket.create_connection((host, int(port)), timeout=120)
 
 
 def received(wire: socket.socket, until_seen: bytes) -> bytes:

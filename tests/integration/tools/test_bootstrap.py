@@ -52,7 +52,7 @@ def test_what_the_tests_need_holds_what_a_run_needs(machine: BareMachine) -> Non
 
 def test_two_at_once_do_the_work_once(machine: BareMachine) -> None:
     both = [machine.begin(), machine.begin()]
-    assert [(one.communicate(timeout=60)[1], one.returncode) for one in both] == [("", 0)] * 2
+    assert [(one.communicate(timeout=240)[1], one.returncode) for one in both] == [("", 0)] * 2
     assert machine.calls("-m pip install") == 1
 
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.feature("B8"), pytest.mark.slow]
 COPIED = ("brain", "catalog", "cli", "inference", "kernel", "migrations", "node_agent", "standins")
 TESTS = ("__init__.py", "conftest.py", "support", "contract")
 FILES = ("pyproject.toml", ".env.example", "alembic.ini")
-SECONDS_MAX = 240
+SECONDS_MAX = 600  # on a machine that is busy with other tests
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def packed(text: str) -> bytes:
 PROGRAM = packed("import os; print('agent of', os.environ['JOIN_TOKEN'])")
 
 
-def run(one: Boot, home: Path, seconds: float = 20) -> subprocess.CompletedProcess[str]:
+def run(one: Boot, home: Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),
