@@ -22,6 +22,7 @@ from tests.support.shared import locked, server_url
 from tests.support.washing import Washery
 
 TEMPLATE = "ganglion_template"
+DROPS_MAX = 10  # each of them waits for five seconds
 T = TypeVar("T")
 
 
@@ -71,6 +72,16 @@ class Keys:
             self._connection = await asyncpg.connect(self._server)
         await self._connection.execute(statement)
 
+    async def drop(self, name: str) -> None:
+        """Who is still connected is sent away; on a busy machine that may take a while."""
+        for left in reversed(range(DROPS_MAX)):
+            try:
+                await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                break
+            except asyncpg.ObjectInUseError:
+                if not left:
+                    raise
+
     def close(self) -> None:
         if self._connection is not None:
             asyncio.run_coroutine_threadsafe(self._connection.close(), self._loop).result(10)
@@ -95,11 +106,11 @@ def database_washery(
             f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"
         )
 
-    async def drop(name: str) -> None:
-        await database_keys.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
     washery = Washery(
-        make, drop, lambda name: with_database(postgres_server, name), f"test_{os.getpid()}"
+        make,
+        database_keys.drop,
+        lambda name: with_database(postgres_server, name),
+        f"test_{os.getpid()}",
     )
     yield washery
     database_keys.wait_for(washery.close())
@@ -122,7 +133,7 @@ def empty_database_url(
     """A database of this test's own with nothing in it: for migrations."""
     database_keys.say(f"CREATE DATABASE {unique_name} TEMPLATE template0 STRATEGY FILE_COPY")
     yield with_database(postgres_server, unique_name)
-    database_keys.say(f"DROP DATABASE {unique_name} WITH (FORCE)")
+    database_keys.wait_for(database_keys.drop(unique_name))
 
 
 def with_database(url: str, name: str) -> str:
