@@ -7,6 +7,8 @@ import resource
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +73,19 @@ def check_different(listeners: list[Listener]) -> None:
             )
 
 
-def free_port(host: str) -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(asked: Sequence[tuple[str, int]]) -> list[int]:
+    """For each host the port that is asked for, or instead of 0 one that nobody has just now. All
+    are held until the last is found: one that is let go may be found again."""
+    with ExitStack() as held:
+        found = []
+        for host, port in asked:
+            if port:
+                found.append(port)
+                continue
+            probe = held.enter_context(socket.socket())
+            probe.bind((host, 0))
+            found.append(int(probe.getsockname()[1]))
+        return found
 
 
 def raise_open_files() -> int:

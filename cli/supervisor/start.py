@@ -43,10 +43,14 @@ class Ready:
 
 def lay_out(settings: RunnerSettings, home: Home) -> Layout:
     """Where everything will be. Everything that can be known to be wrong is refused here."""
-    brain_port = settings.brain_port or preflight.free_port(settings.brain_host)
-    gateway_port = settings.gateway_port or preflight.free_port(settings.gateway_host)
-    front_port = settings.pod_front_port or preflight.free_port(settings.pod_front_host)
-    ssh_port = settings.ssh_port or preflight.free_port(settings.ssh_host)
+    brain_port, gateway_port, front_port, ssh_port = preflight.free_ports(
+        [
+            (settings.brain_host, settings.brain_port),
+            (settings.gateway_host, settings.gateway_port),
+            (settings.pod_front_host, settings.pod_front_port),
+            (settings.ssh_host, settings.ssh_port),
+        ]
+    )
     listeners = [
         Listener("brain", settings.brain_host, brain_port, "BRAIN_PORT"),
         Listener("gateway", settings.gateway_host, gateway_port, "GATEWAY_PORT"),
@@ -96,6 +100,8 @@ class Start:
         self._drop = drop
 
     async def run(self) -> Ready:
+        for part in (self._plan.brain(), self._plan.worker()):
+            await self._add(part)  # it imports meanwhile
         await self._stores()
         with self._display.step("database schema"):
             await schema.ensure(self._layout.database_url, self._plan.brain_environment())
@@ -128,11 +134,10 @@ class Start:
 
     async def _programs(self, simulated: int) -> None:
         """All at once: each waits by itself for those that it needs."""
-        await self._add(self._plan.brain())
+        self._plan.gate.open()
         await self._add(self._plan.gateway())
         if self._settings.local_node and self._seeds.node_id():
             await self._add(self._plan.agent(simulate_gpus=simulated, join_token=""))
-        await self._add(self._plan.worker())
 
     async def _join(self, simulated: int) -> None:
         """Let the local agent join where it has not yet, or no longer, a place here."""

@@ -25,7 +25,7 @@ from tests.support.scripted_worker import chunk, stream_head
 from tests.support.workers_routes import BODIES
 from tests.unit.inference import sse
 
-SECONDS_MAX = 10.0
+SECONDS_MAX = 30.0
 TRICKLE_SECONDS = 0.005
 UPLOAD_BYTES = 300_000  # of which half is sent
 MODEL = "witness"

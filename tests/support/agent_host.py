@@ -14,7 +14,7 @@ from typing import Any
 
 from brain.marketplace.agent_file import AgentFile, agent_sources, installed_wheels, pack
 from node_agent.unpack import lay_launcher
-from tests.support.agent_process import workers
+from tests.support.agent_process import kill_workers
 
 
 @cache
@@ -50,7 +50,7 @@ class AgentHost:
             "AGENT_ENGINE": "process",
             "SIMULATE_GPUS": "2",
             "JOIN_TOKEN": "join-token",
-            "AGENT_TRIAL_SECONDS": "6",
+            "AGENT_TRIAL_SECONDS": "60",
             "AGENT_TRIAL_SETTLE_SECONDS": "1",
             **environment,
         }
@@ -104,8 +104,7 @@ class AgentHost:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(20)
-        for worker in workers(self.home):
-            worker.kill()
+        kill_workers(self.home)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def current(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from node_agent.engine_docker import DockerEngine, docker_engine
 from node_agent.records import Work
 from node_agent.report import Progress
 from tests.support.agent_brain import lease_of
+from tests.support.dockerd import remove_all
 from tests.support.worker_image import BUSYBOX, busybox_image
 
 INSTALLATION = f"installation-{os.getpid()}"  # xdist's workers share the dockerd
@@ -33,9 +34,7 @@ async def docker_hand(
     try:
         yield engine
     finally:
-        for work in await ours(engine):
-            with suppress(docker.errors.NotFound):
-                client.remove_container(work.ref, force=True, v=True)
+        remove_all(client, f"ganglion.installation={INSTALLATION}")
         await engine.tidy(INSTALLATION, set())
         await engine.close()
 

@@ -33,6 +33,7 @@ from tools.parts import is_required, why_missing
 
 START_SECONDS_MAX = 60
 REMOVE_SECONDS_MAX = 30
+ANSWER_SECONDS_MAX = 120  # a command in a container that fills a disk says nothing meanwhile
 ROOT = Path(__file__).resolve().parents[2]
 SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
 SIOCSIFADDR, SIOCSIFNETMASK = 0x8916, 0x891C
@@ -61,7 +62,7 @@ def dockerd(run_folder: Path) -> str:
 @pytest.fixture
 def engine_client(dockerd: str) -> Iterator[docker.APIClient]:
     """The SDK's own client, to look at what the agent made."""
-    client = docker.APIClient(base_url=dockerd, version="auto", timeout=30)
+    client = docker.APIClient(base_url=dockerd, version="auto", timeout=ANSWER_SECONDS_MAX)
     yield client
     client.close()
 
@@ -97,6 +98,7 @@ class Dockerd:
         live_restore: bool = False,
         programs: Path | None = None,  # found by the daemon before all others
         network: str | None = None,  # a network namespace of its own, with rules of its own
+        addresses: str = ADDRESSES,
     ) -> None:
         self.home = home
         self._bridge = bridge
@@ -104,6 +106,7 @@ class Dockerd:
         self._live_restore = live_restore
         self._programs = programs
         self._network = network
+        self._addresses = addresses
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -132,7 +135,7 @@ class Dockerd:
 
     def sweep(self) -> None:
         """End what runs in it and take its networks away: their bridges are the machine's."""
-        client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
+        client = docker.APIClient(base_url=self.url, version="auto", timeout=ANSWER_SECONDS_MAX)
         remove_all(client)
         client.prune_networks()  # type: ignore[no-untyped-call]
         client.close()
@@ -167,7 +170,7 @@ class Dockerd:
             "live-restore": json.dumps(self._live_restore),
             "log-level": "warn",
             "group": "root",
-            "default-address-pool": ADDRESSES,
+            "default-address-pool": self._addresses,
             "config-file": f"{self.home}/daemon.json",  # not the machine's own
         }
         before = ["nsenter", f"--net=/run/netns/{self._network}"] if self._network else []
@@ -219,6 +222,13 @@ def remove_all(client: docker.APIClient, label: str = "") -> None:
                     if failed.status_code != 409 or time.monotonic() > deadline:
                         raise
         pause(0.05)
+
+
+def remove_networks(client: docker.APIClient, label: str) -> None:
+    """Those with this label. Docker prunes for one caller at a time and refuses the others."""
+    for one in client.networks(filters={"label": label}):
+        with suppress(docker.errors.NotFound):
+            client.remove_network(one["Id"])
 
 
 def make_bridge(name: str, address: str) -> None:

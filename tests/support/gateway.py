@@ -41,7 +41,8 @@ OTHER_KEY = "gk_" + "o" * 43
 OWNER = "acct_" + "0" * 31 + "2"
 OTHER = "acct_" + "0" * 31 + "3"
 PLATFORM = "acct_" + "0" * 31 + "1"
-START_SECONDS_MAX = 20
+START_SECONDS_MAX = 60
+ANSWER_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 20
 
 
@@ -128,7 +129,7 @@ class Gateway:
         self.process.send_signal(signal.SIGHUP)
 
     def metric(self, name: str) -> float:
-        page = httpx.get(f"{self.url}/metrics", timeout=5).text
+        page = httpx.get(f"{self.url}/metrics", timeout=ANSWER_SECONDS_MAX).text
         found = [line for line in page.splitlines() if line.startswith(name)]
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
@@ -184,13 +185,18 @@ def launch(
     with log.open("w") as output:
         process = _started(arguments, environment, output.fileno(), cold=cold)
     deadline = time.monotonic() + START_SECONDS_MAX
-    while '"listening"' not in log.read_text():
+    while (line := listening(log)) is None:
         assert process.poll() is None, f"the gateway did not start: {log.read_text()}"
         assert time.monotonic() < deadline, f"the gateway does not listen: {log.read_text()}"
         time.sleep(0.01)
-    line = next(line for line in log.read_text().splitlines() if '"listening"' in line)
     url = f"http://127.0.0.1:{json.loads(line)['port']}"
     return Gateway(url, process, spool, snapshot_file, log)
+
+
+def listening(log: Path) -> str | None:
+    """The line that says where, once it is whole."""
+    lines = log.read_text().splitlines(keepends=True)
+    return next((x for x in lines if '"listening"' in x and x.endswith("\n")), None)
 
 
 def _started(

@@ -25,6 +25,7 @@ from tests.support.wait import free_port, until
 PATH = "/v1/chat/completions"
 BODY: dict[str, Any] = {"model": "none", "messages": []}  # let through it is a 404, else a 429
 ADMITTED = 404
+START_SECONDS_MAX = 120
 
 
 @dataclass
@@ -74,7 +75,7 @@ async def limit_house(
     pool = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=pool) as client:
         try:
-            await until(_answers(client, "/health/live"), 30)
+            await until(_answers(client, "/health/live"), START_SECONDS_MAX)
             who = await signed_up(client)
             body = {"name": "limited", "scopes": ["inference"], **limits}
             made = await client.post("/api/v1/keys", json=body, headers=who.headers)
@@ -84,7 +85,7 @@ async def limit_house(
             for number in range(gateways):
                 started.append(await asyncio.to_thread(known, folder / f"g{number}"))
             for gateway in started:
-                await until(_answers(client, f"{gateway.url}/health/ready"), 30)
+                await until(_answers(client, f"{gateway.url}/health/ready"), START_SECONDS_MAX)
             yield house
         finally:
             for gateway in started:

@@ -16,6 +16,7 @@ from kernel.wire import links as wire
 from tests.support.wait import until
 
 LEASE, KEY, BOOT = "lease_1", b"k" * 32, "boot_1"
+SECONDS_MAX = 30
 _NUMBERS = itertools.count(10**15)
 
 
@@ -33,17 +34,17 @@ class LinkEnd:
         return int(self.head.split(b" ", 2)[1])
 
     async def read(self, count: int) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS_MAX):
             return await self.reader.readexactly(count)
 
     async def line(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS_MAX):
             return (await self.reader.readline()).decode().strip()
 
     async def ended(self) -> bool:
         """Whether the other side closed it, within a while."""
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(SECONDS_MAX):
                 return await self.reader.read() == b""
         except ConnectionError:
             return True
@@ -71,7 +72,7 @@ class LinkEnds:
         return self.ends[-1]
 
     async def answered(self, end: LinkEnd) -> LinkEnd:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS_MAX):
             end.head = await end.reader.readuntil(wire.HEAD_END)
         return end
 

@@ -21,7 +21,9 @@ def own_daemon(
 ) -> Iterator[Dockerd]:
     """Started, and gone with all its containers at the end. Its log lies in ``folder``.
 
-    In a network namespace of its own it has no default bridge, and its own firewall rules.
+    In a network namespace of its own it has no default bridge, and its own firewall rules. Its
+    networks take other addresses than those of daemons that run beside it: each daemon knows of its
+    own alone, and two bridges of one address would answer for each other.
     """
     bridge = None if network else f"gngl{os.getpid()}"
     log = os.open(folder / "dockerd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -35,6 +37,7 @@ def own_daemon(
         live_restore=live_restore,
         programs=programs,
         network=network,
+        addresses=f"base=10.202.{os.getpid() % 16 * 16}.0/20,size=26",
     )
     try:
         server.start()

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from cli.embedded.child import die_with_parent
 from kernel.wire.gateway import LinkRow, PodRow, PodState, Snapshot
 from tests.support.brain_double import TOKEN, BrainDouble, brain_double
-from tests.support.gateway import numbered
+from tests.support.gateway import listening, numbered
 from tests.support.shared import ROOT
 from tests.support.wait import until
 
@@ -94,11 +94,10 @@ def launch_front(home: Path, brain_url: str, token: str = TOKEN, **settings: obj
             preexec_fn=die_with_parent(),
         )
     deadline = time.monotonic() + START_SECONDS_MAX
-    while '"listening"' not in log.read_text():
+    while (line := listening(log)) is None:
         assert process.poll() is None, f"the front did not start: {log.read_text()}"
         assert time.monotonic() < deadline, f"the front does not listen: {log.read_text()}"
         time.sleep(0.02)
-    line = next(line for line in log.read_text().splitlines() if '"listening"' in line)
     said = json.loads(line)
     return PodFront(process, log, said["port"], said["ssh_port"], said["domain"], home)
 
@@ -117,7 +116,7 @@ async def front_with(
     async with brain_double(Snapshot(pods=list(rows))) as brain:
         front = await asyncio.to_thread(launch_front, home, brain.url, **settings)
         try:
-            await until(lambda: brain.followers, 30)
+            await until(lambda: brain.followers, START_SECONDS_MAX)
             yield front, brain
         finally:
             front.kill()

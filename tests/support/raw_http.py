@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-SECONDS_MAX = 15.0
+SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True)

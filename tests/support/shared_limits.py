@@ -16,6 +16,7 @@ from bench.truth_mix import chat
 from bench.truth_place import Place
 from tests.support.wait import until
 
+SECONDS_MAX = 120
 LONG_TOKENS = 3000  # a stream that does not end while a test looks
 
 
@@ -47,7 +48,7 @@ class Limited:
         """How many tokens so many requests were given, and in how many seconds."""
         began = time.monotonic()
         pool = httpx.Limits(max_connections=30)
-        async with httpx.AsyncClient(timeout=30, limits=pool) as client:
+        async with httpx.AsyncClient(timeout=SECONDS_MAX, limits=pool) as client:
             asked = [self._ask(client, n, max_tokens) for n in range(requests)]
             given = sum(await asyncio.gather(*asked))
         return given, time.monotonic() - began
@@ -56,7 +57,7 @@ class Limited:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         model = self.here.product.ready["model"]
         writer.write(chat(self.key, model, LONG_TOKENS, stream=True))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS_MAX):
             head = await reader.readuntil(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
         if status == 200:
@@ -90,7 +91,7 @@ async def limited(here: Place, **limits: int) -> AsyncIterator[Limited]:
     async def is_known() -> bool:
         return 401 not in [await one.ask(chat(made["key"], "nothing", 1)) for one in callers]
 
-    await until(is_known, 30)
+    await until(is_known, SECONDS_MAX)
     for one in callers:
         one.close()
     found = Limited(here, made["key"])

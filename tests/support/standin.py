@@ -14,7 +14,8 @@ from tests.support import warm
 from tests.support.warm import Forked
 
 MODEL = "stand-in"
-STOP_SECONDS_MAX = 10
+STOP_SECONDS_MAX = 30
+ANSWER_SECONDS_MAX = 30
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class StandIn:
     process: Forked
 
     def state(self) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.get(f"{self.url}/stand-in/state", timeout=5).json()
+        told = httpx.get(f"{self.url}/stand-in/state", timeout=ANSWER_SECONDS_MAX)
+        answer: dict[str, Any] = told.json()
         return answer
 
     def fail(self, **fault: object) -> None:
         """Add a fault for the next requests, e.g. ``fail(fault="cut", after_bytes=200)``."""
-        httpx.post(f"{self.url}/stand-in/faults", json=fault, timeout=5).raise_for_status()
+        url = f"{self.url}/stand-in/faults"
+        httpx.post(url, json=fault, timeout=ANSWER_SECONDS_MAX).raise_for_status()
 
     def stop(self) -> int:
         self.process.terminate()

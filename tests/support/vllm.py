@@ -48,12 +48,13 @@ class VllmServer:
 
     def kill_engine(self) -> None:
         """Its engine dies, as one does that the kernel kills for its memory; its API is left."""
-        [engine] = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/comm")
-            if path.read_text().startswith(ENGINE)
-            and os.getpgid(int(path.parent.name)) == self.group
-        ]
+        found = []
+        for path in Path("/proc").glob("[0-9]*/comm"):
+            pid = int(path.parent.name)
+            with suppress(OSError):  # it ends just now
+                if path.read_text().startswith(ENGINE) and os.getpgid(pid) == self.group:
+                    found.append(pid)
+        [engine] = found
         os.kill(engine, signal.SIGKILL)
 
 

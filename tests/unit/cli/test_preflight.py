@@ -56,5 +56,10 @@ def test_an_address_that_is_not_ours_is_refused() -> None:
         preflight.check_port(Listener("gateway", "192.0.2.1", free_port(), "GATEWAY_PORT"))
 
 
+def test_ports_that_are_left_to_it_are_as_many_as_are_asked_for() -> None:
+    found = preflight.free_ports([("127.0.0.1", 0)] * 200 + [("127.0.0.1", 8080)])
+    assert (len(set(found)), found[-1]) == (201, 8080)
+
+
 def test_a_free_port_passes() -> None:
     preflight.check_port(Listener("brain", "127.0.0.1", free_port(), "BRAIN_PORT"))
