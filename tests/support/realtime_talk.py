@@ -90,5 +90,6 @@ async def close_code(socket: ClientConnection) -> int | None:
 
 def turns(gateway: Gateway) -> list[Event]:
     """The records of turns in its log."""
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
+    written = gateway.log.read_text().rpartition("\n")[0]  # a last line may still be written
+    lines = [json.loads(line) for line in written.splitlines()]
     return [line for line in lines if line["event"] == "turn"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 WAIT = None  # in a script: hold still until the client goes
 CUT = "cut"  # in a script: close the connection here
 
-Script = list[bytes | float | str | None]
+Script = list[bytes | float | str | asyncio.Event | None]  # an event: hold still until it is set
 
 
 def answer(body: bytes, *, status: int = 200, kind: str = "application/json") -> bytes:
@@ -64,6 +64,8 @@ class ScriptedWorker:
                 await writer.drain()
             elif isinstance(step, float):
                 await asyncio.sleep(step)
+            elif isinstance(step, asyncio.Event):
+                await step.wait()
             elif step == CUT:
                 await writer.drain()
                 writer.close()

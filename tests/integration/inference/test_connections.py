@@ -189,17 +189,17 @@ async def test_headers_have_a_limit(gateway: Gateway) -> None:
 async def test_a_slow_head_and_a_slow_body_are_cut_off(
     gateway: Gateway, start_gateway: StartGateway
 ) -> None:
-    slow = start_gateway(snapshot(1), gateway_head_seconds_max=0.3, gateway_body_seconds_max=0.3)
+    slow = start_gateway(snapshot(1), gateway_head_seconds_max=1, gateway_body_seconds_max=1)
     async with connect(slow.port) as head, connect(slow.port) as body, connect(slow.port) as idle:
-        await head.send(b"POST /v1/chat/completions HT")
         await body.send(request(CHAT, key=KEY)[:-5])
+        await head.send(b"POST /v1/chat/completions HT")
         assert (await head.answer()).status == 408
         assert (await body.answer()).status == 408
         assert await idle.rest() == b""
 
 
 async def test_what_drips_is_cut_off_as_what_stands_still(start_gateway: StartGateway) -> None:
-    limits = {"gateway_head_seconds_max": 0.3, "gateway_body_seconds_max": 0.3}
+    limits = {"gateway_head_seconds_max": 1, "gateway_body_seconds_max": 1}
     slow = start_gateway(snapshot(1), **limits)
     whole = request(b"x" * 1000, key=KEY)
     for begun in (0, len(whole) - 1000):  # in the head, in the body

@@ -154,7 +154,7 @@ async def test_where_nobody_can_go_on_the_first_failure_is_told(
 async def test_a_worker_that_falls_silent_is_followed_too(start_gateway: StartGateway) -> None:
     silent: Script = [stream_head(), *(chunk(part) for part in FIRST), None]
     async with workers(silent, GOOD) as house:
-        gateway = start_gateway(snapshot(*house.ports), gateway_idle_seconds_max=0.3)
+        gateway = start_gateway(snapshot(*house.ports), gateway_idle_seconds_max=1)
         content = await post(gateway)
         assert (texts(content), content.endswith(sse.DONE)) == ("Hello wörld", True)
 
@@ -163,7 +163,7 @@ async def test_a_worker_that_falls_silent_is_followed_too(start_gateway: StartGa
 async def test_after_the_total_time_nobody_goes_on(start_gateway: StartGateway) -> None:
     silent: Script = [stream_head(), *(chunk(part) for part in FIRST), None]
     async with workers(silent, GOOD) as house:
-        gateway = start_gateway(snapshot(*house.ports), gateway_total_seconds_max=0.3)
+        gateway = start_gateway(snapshot(*house.ports), gateway_total_seconds_max=1)
         content = await post(gateway)
         assert (b"upstream_timeout" in content, len(house.asked)) == (True, 1)
 

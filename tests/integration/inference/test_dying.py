@@ -8,6 +8,8 @@ import os
 import random
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ from kernel.wire.gateway import SegmentEnd
 from tests.support.brain_double import BrainDouble, brain_double
 from tests.support.gateway import KEY, Gateway, StartGateway, launch, snapshot
 from tests.support.scripted_worker import Script, answer, chunk, scripted_worker, stream_head
-from tests.support.wait import stretch, until
+from tests.support.wait import free_port, stretch, until
 from tests.unit.inference import sse
 
 PLAIN = json.dumps({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}).encode()
@@ -91,18 +93,20 @@ async def test_a_stream_cut_by_a_kill_ends_where_it_was_last_seen(tmp_path: Path
         await ready(gateway)
         body = b'{"model":"m","stream":true}'
         url, headers = f"{gateway.url}/v1/chat/completions", {"authorization": f"Bearer {KEY}"}
-        async with httpx.AsyncClient() as client:
+        began_ns = time.monotonic_ns()
+        async with httpx.AsyncClient(timeout=20) as client:
             stream = client.stream("POST", url, content=body, headers=headers)
             async with stream as response:
                 parts = response.aiter_bytes()
                 await anext(parts)
                 await stretch(2.5)  # two ticks of a second pass
                 gateway.kill()
+        lasted_ns = time.monotonic_ns() - began_ns
         second = launch(tmp_path / "b", **settings(brain, tmp_path))
         await until(lambda: _ends(brain) == [SegmentEnd.CUT])
         pieces = brain.segments.values()  # a window's end may have cut it before
         resident_ns = sum(one.end_ns - one.start_ns for one in pieces)
-        assert 1e9 < resident_ns < 4e9
+        assert 1e9 < resident_ns < lasted_ns
         assert brain.batches[-1].closed_boots or any(one.closed_boots for one in brain.batches)
         second.kill()
 
@@ -118,7 +122,7 @@ async def test_a_kind_end_finishes_ships_and_leaves_nothing(start_gateway: Start
             gateway.process.terminate()
             pieces = [one async for one in stream]
         assert pieces[-1].choices[0].finish_reason == "stop"
-        assert await asyncio.to_thread(gateway.process.wait, 10) == 0
+        assert await asyncio.to_thread(gateway.process.wait, 30) == 0
         assert _ends(brain) == [SegmentEnd.DONE]
         assert list(gateway.spool.iterdir()) == []
 
@@ -131,7 +135,7 @@ async def test_what_does_not_end_in_time_is_told_so(start_gateway: StartGateway)
             gateway.process.terminate()
             with pytest.raises(Exception, match="shut down"):
                 _ = [one async for one in stream]
-        assert await asyncio.to_thread(gateway.process.wait, 10) == 0
+        assert await asyncio.to_thread(gateway.process.wait, 30) == 0
 
 
 async def test_without_the_brain_usage_stays_for_the_next_start(tmp_path: Path) -> None:
@@ -158,9 +162,11 @@ async def test_two_gateways_may_share_a_spool_folder_and_a_port(tmp_path: Path) 
         brain_double(snapshot(worker.port)) as brain,
     ):
         options = {**settings(brain, tmp_path), "gateway_reuse_port": True}
-        first = launch(tmp_path / "a", **options)
-        second = launch(tmp_path / "b", port=first.port, **options)
-        await ready(first)
+        own = free_port(2)  # who asks at the shared one does not know which of them answers
+        first = launch(tmp_path / "a", gateway_own_port=own, **options)
+        second = launch(tmp_path / "b", port=first.port, gateway_own_port=own + 1, **options)
+        for port in (own, own + 1):
+            await ready(replace(first, url=f"http://127.0.0.1:{port}"))
         for _ in range(20):
             assert (await asyncio.to_thread(first.post, {"model": "m"})).status_code == 200
         await until(lambda: len(brain.segments) == 20)
@@ -180,7 +186,7 @@ async def test_two_gateways_may_share_a_spool_folder_and_a_port(tmp_path: Path) 
 def test_a_start_that_cannot_be_says_why(tmp_path: Path, arguments: list[str], words: str) -> None:
     environment = {"PATH": os.environ["PATH"], "GATEWAY_SPOOL_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "inference.app", "--port", "0", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr

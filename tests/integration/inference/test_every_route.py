@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import wave
@@ -17,6 +18,7 @@ from inference.stream import DONE_FRAME
 from kernel.wire.gateway import AccountRow, SegmentEnd
 from tests.support.gateway import KEY, Gateway, StartGateway, key_row, launch, snapshot
 from tests.support.standin import MODEL, StandIn
+from tests.support.wait import until
 from tests.support.workers_routes import request
 
 ASKED: Any = {"messages": [{"role": "user", "content": "Which node runs the model?"}]}
@@ -173,6 +175,7 @@ def test_speech_is_passed_on_as_it_comes(gateway: Gateway, quick_stand_in: Stand
     with httpx.stream("POST", url, json=body, headers=HEADERS, timeout=30) as answer:
         assert answer.headers["content-type"].startswith("audio/")
         assert 0 < len(next(answer.iter_raw())) <= 5000
+    asyncio.run(until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0))  # it is counted
 
 
 @pytest.mark.feature("A12", "A16", "A17")

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from inference.route import FAILURES_TO_REST
+from inference.route import FAILURES_TO_REST, RESTS_NS
 from kernel.wire.gateway import SegmentEnd
 from tests.support.gateway import KEY, StartGateway, snapshot
 from tests.support.scripted_worker import (
@@ -40,17 +40,21 @@ def stream_of(*parts: bytes) -> Script:
 
 async def post(url: str, body: object = BODY) -> tuple[int, bytes]:
     """Status and body; a body that was cut off counts as far as it came."""
+    async with httpx.AsyncClient(timeout=20) as client:
+        return await post_by(client, url, body)
+
+
+async def post_by(client: httpx.AsyncClient, url: str, body: object) -> tuple[int, bytes]:
     headers = {"authorization": f"Bearer {KEY}"}
     content = b""
-    async with httpx.AsyncClient(timeout=20) as client:
-        path = f"{url}/v1/chat/completions"
-        async with client.stream("POST", path, json=body, headers=headers) as response:
-            try:
-                async for part in response.aiter_bytes():
-                    content += part
-            except httpx.RemoteProtocolError:
-                content += b"<cut>"
-            return response.status_code, content
+    path = f"{url}/v1/chat/completions"
+    async with client.stream("POST", path, json=body, headers=headers) as response:
+        try:
+            async for part in response.aiter_bytes():
+                content += part
+        except httpx.RemoteProtocolError:
+            content += b"<cut>"
+        return response.status_code, content
 
 
 @pytest.mark.feature("A12")
@@ -154,7 +158,7 @@ async def test_each_wait_has_its_limit(
         told, content = await post(gateway.url)
         assert told == status
         assert b"upstream_timeout" in content
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15  # the worker's own pause is twice as long
 
 
 async def test_a_client_error_is_not_tried_elsewhere(start_gateway: StartGateway) -> None:
@@ -204,7 +208,8 @@ async def test_a_failing_sole_worker_is_left_alone_for_a_while(
 ) -> None:
     async with scripted_worker([answer(b"{}", status=500)]) as worker:
         gateway = start_gateway(snapshot(worker.port))
-        told = [(await post(gateway.url))[0] for _ in range(10)]
+        told = [(await post(gateway.url))[0] for _ in range(2)]
+        told += [status for status, _ in await asyncio.gather(*map(post, [gateway.url] * 8))]
         assert told == [502, 502] + [503] * 8
         assert len(worker.requests) == 2
 
@@ -218,16 +223,20 @@ async def test_once_one_was_found_dead_no_request_waits_for_it(
     async with scripted_worker(script) as first, scripted_worker([answer(PLAIN)]) as second:
         port = free_port() if dead == "is not there" else first.port
         tables = snapshot(port, second.port)
-        gateway = start_gateway(tables, gateway_first_byte_seconds_max=0.2)
+        gateway = start_gateway(tables, gateway_first_byte_seconds_max=1)
         for _ in range(FAILURES_TO_REST):  # without a prompt, and idle: the first is asked first
+            began_ns = time.monotonic_ns()
             assert (await post(gateway.url, {"model": "m"}))[0] == 200
-        tried = len(first.requests)
-        for _ in range(10):
-            told = await asyncio.gather(*(post(gateway.url, {"model": "m"}) for _ in range(10)))
-            assert {status for status, _ in told} == {200}
+        tried, asked = len(first.requests), 0
+        async with httpx.AsyncClient(timeout=20) as client:
+            while asked < 100 and time.monotonic_ns() - began_ns < RESTS_NS[0] // 2:
+                ten = (post_by(client, gateway.url, {"model": "m"}) for _ in range(10))
+                assert {status for status, _ in await asyncio.gather(*ten)} == {200}
+                asked += 10
         assert len(first.requests) == tried == (0 if dead == "is not there" else FAILURES_TO_REST)
         answered = [one.attempt for one in gateway.segments() if one.end is SegmentEnd.DONE]
-        assert answered == [1] * FAILURES_TO_REST + [0] * 100
+        assert answered == [1] * FAILURES_TO_REST + [0] * asked
+        assert asked
 
 
 async def test_connections_to_a_worker_are_kept(start_gateway: StartGateway) -> None:

@@ -43,7 +43,7 @@ async def post(
     gateway: Gateway,
     key: str | None = "k1",
     path: str = "/v1/chat/completions",
-    timeout: float = 20,
+    timeout: float | httpx.Timeout = 20,
     **body: Any,
 ) -> httpx.Response:
     headers = {"authorization": f"Bearer {KEY}"}
@@ -242,8 +242,9 @@ async def test_another_gateway_joins_and_replays(
 
 
 async def test_a_join_has_its_end(start_gateway: StartGateway, client: httpx.AsyncClient) -> None:
+    on = asyncio.Event()
     async with (
-        scripted_worker([3.0, answer(PLAIN)]) as worker,
+        scripted_worker([on, answer(PLAIN)]) as worker,
         brain_double(snapshot(worker.port)) as brain,
     ):
         one, other = await two(start_gateway, brain, gateway_replay_wait_seconds=0.3)
@@ -252,6 +253,7 @@ async def test_a_join_has_its_end(start_gateway: StartGateway, client: httpx.Asy
         told = await post(client, other)
         assert (told.status_code, code(told)) == (409, "idempotency_key_in_use")
         assert (told.headers["retry-after"], told.headers["x-should-retry"]) == ("1", "true")
+        on.set()
         assert (await running).status_code == 200
 
 
@@ -314,6 +316,6 @@ async def test_a_plain_request_goes_on_without_its_client(
     async with scripted_worker(SLOW) as worker:
         gateway = start_gateway(snapshot(worker.port))
         with pytest.raises(httpx.ReadTimeout):
-            await post(client, gateway, timeout=0.2)
+            await post(client, gateway, timeout=httpx.Timeout(20, read=0.2))
         assert (await post(client, gateway)).content == PLAIN
     assert [one.end for one in gateway.segments()] == [SegmentEnd.DONE]

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.feature("A14", "A9")
 
 PLAIN = b'{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}'
 HELLO = [{"role": "user", "content": "hello"}]
+PATIENCE = 20  # in which no limit here is refilled by more than a third of itself
 
 
 def limited(port: int, **limits: int) -> Snapshot:
@@ -50,10 +51,14 @@ async def test_three_processes_share_one_limit(
     async with limit_house(database_url, valkey_url, tmp_path, requests_per_minute=limit) as house:
         began = time.monotonic()
         told = await house.send_to_all(60)
+        while told[ADMITTED] < limit:  # a busy brain deals late: who was refused comes again
+            assert time.monotonic() - began < PATIENCE, told
+            told += await house.send_to_all(5)
         refilled = limit * (time.monotonic() - began) / 60
         assert set(told) == {ADMITTED, 429}
-        assert limit <= told[ADMITTED] <= limit + refilled + 3 * allowance
+        assert told[ADMITTED] <= limit + refilled + 3 * allowance
         told = await house.send(20, gateway=1)
+        refilled = limit * (time.monotonic() - began) / 60
         assert told[429] >= 20 - 3 * allowance - refilled
 
 
@@ -63,7 +68,10 @@ async def test_one_process_may_have_all_of_it(
     async with limit_house(
         database_url, valkey_url, tmp_path, gateways=1, requests_per_minute=50
     ) as house:
-        assert (await house.send(50))[ADMITTED] == 50
+        began, admitted = time.monotonic(), 0
+        while admitted < 50:  # a third of it, and what is refilled meanwhile, would not do
+            assert time.monotonic() - began < PATIENCE, admitted
+            admitted += (await house.send(50 - admitted))[ADMITTED]
 
 
 async def test_without_the_brain_they_serve_on_and_stay_bounded(
@@ -140,20 +148,15 @@ def test_a_request_that_was_not_served_gives_its_tokens_back(start_gateway: Star
 
 
 async def test_requests_at_once(start_gateway: StartGateway) -> None:
-    async with scripted_worker([0.5, answer(PLAIN)]) as worker:
+    on = asyncio.Event()
+    async with scripted_worker([on, answer(PLAIN)]) as worker:
         gateway = start_gateway(limited(worker.port, requests_at_once=2))
-        client = gateway.async_client()
-        found = [0, 0]
-        for told in await _at_once(client, 5):
-            found[isinstance(told, RateLimitError)] += 1
-        assert found == [2, 3]
-        assert not isinstance((await _at_once(client, 1))[0], Exception)
-
-
-async def _at_once(client: object, number: int) -> list[object]:
-    create = client.chat.completions.create  # type: ignore[attr-defined]
-    sent = [create(model="m", messages=HELLO) for _ in range(number)]
-    return list(await asyncio.gather(*sent, return_exceptions=True))
+        sent = [asyncio.create_task(post(gateway, {"model": "m"})) for _ in range(5)]
+        await until(lambda: sum(one.done() for one in sent) == 3)
+        on.set()
+        told = [one.status_code for one in await asyncio.gather(*sent)]
+        assert (told.count(200), told.count(429)) == (2, 3)
+        assert (await post(gateway, {"model": "m"})).status_code == 200
 
 
 async def test_anthropic_s_shape(start_gateway: StartGateway) -> None:

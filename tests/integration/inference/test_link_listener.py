@@ -9,10 +9,18 @@ import pytest
 
 from kernel.errors import Unavailable
 from kernel.wire import links as wire
-from tests.support.link_ends import BOOT, KEY, LEASE, link_ends
+from tests.support.link_ends import BOOT, KEY, LEASE, LinkEnd, link_ends
 from tests.support.wait import until
 
 OTHER_KEY = b"o" * 32
+SPARE = "need 2 port worker"  # the few that are to lie ready are asked for at any time
+
+
+async def needed(control: LinkEnd) -> str:
+    """What else the agent is told."""
+    while (line := await control.line()) == SPARE:
+        pass
+    return line
 
 
 @pytest.mark.feature("C2")
@@ -142,10 +150,10 @@ async def test_a_lease_that_ended_keeps_what_is_in_use_alone() -> None:
 async def test_the_agent_is_asked_for_what_is_needed_and_serves_in_order() -> None:
     async with link_ends() as ends:
         control = await ends.open(wire.CONTROL)
-        first = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 10))
-        assert await control.line() == "need 1 port 8888"
-        second = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 10))
-        assert await control.line() == "need 1 port 8888"
+        first = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 30))
+        assert await needed(control) == "need 1 port 8888"
+        second = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 30))
+        assert await needed(control) in ("need 1 port 8888", "need 2 port 8888")
         one, other = await ends.open(8888), await ends.open(8888)
         (await first).write(b"1")
         (await second).write(b"2")
@@ -157,7 +165,7 @@ async def test_what_the_node_refuses_is_said_to_who_waits() -> None:
     async with link_ends() as ends:
         control = await ends.open(wire.CONTROL)
         waits = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 10))
-        await control.line()
+        await needed(control)
         control.writer.write(wire.write_line(wire.Refuse(1, 8888, "the work has no port 8888")))
         with pytest.raises(Unavailable, match="no port 8888"):
             await waits
@@ -187,12 +195,12 @@ async def test_who_gives_up_leaves_the_link_to_the_next() -> None:
 async def test_links_that_did_not_come_are_asked_for_again() -> None:
     async with link_ends() as ends:
         control = await ends.open(wire.CONTROL)
-        waits = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 30))
-        assert await control.line() == "need 1 port 8888"
-        assert await control.line() in ("need 2 port worker", "need 1 port 8888")
+        waits = asyncio.ensure_future(ends.listener.open(LEASE, 1, 8888, 60))
+        assert await needed(control) == "need 1 port 8888"
+        assert await control.line() in (SPARE, "need 1 port 8888")
         anew = await ends.open(wire.CONTROL)  # the agent came back: it is asked anew
         assert await control.ended()
-        assert await anew.line() == "need 1 port 8888"
+        assert await needed(anew) == "need 1 port 8888"
         await ends.open(8888)
         await waits
 
@@ -209,5 +217,5 @@ async def test_a_drain_is_told_and_takes_nothing_new() -> None:
     async with link_ends() as ends:
         control = await ends.open(wire.CONTROL)
         ends.listener.drain()
-        assert await control.line() in ("drain", "need 2 port worker")
+        assert await needed(control) == "drain"
         assert (await ends.open()).status == 503

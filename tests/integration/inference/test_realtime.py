@@ -125,8 +125,9 @@ async def test_a_client_that_leaves_stops_the_workers(
             await connection.response.create()
             await until_event(connection, "response.output_audio.delta")
         await until(lambda: mind.aborted == voice.aborted == 1)
-        assert gateway.metric("ganglion_gateway_in_flight") == 0
-        assert turns(gateway)[0]["status"] == "cancelled"
+        await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
+        (turn,) = await until(lambda: turns(gateway))
+        assert turn["status"] == "cancelled"
 
 
 async def test_commit_by_hand_and_an_answer_in_text(gateway: Gateway) -> None:
@@ -248,7 +249,7 @@ async def test_each_part_is_paid_for_and_the_session_ends_with_the_money(
     tables = three(*[port(quick_stand_in)] * 3, pool=True)
     async with scripted_worker(TALKING) as mind, brain_double(tables, **{OWNER: money}) as brain:
         tables.replicas[1].link.port = mind.port
-        gateway = start_gateway(**brain.settings())
+        gateway = start_gateway(**brain.settings(), gateway_slice_wait_seconds=20)
         await until(lambda: gateway.metric("ganglion_gateway_ready") == 1)
         async with talk(gateway) as connection:
             await connection.input_audio_buffer.append(audio=base(said()))

@@ -74,7 +74,8 @@ async def asked(start_gateway: StartGateway) -> AsyncIterator[tuple[Asked, Brain
     async with AsyncExitStack() as stack:
         worker = await stack.enter_async_context(held_worker())
         brain = await stack.enter_async_context(brain_double(snapshot(worker.port)))
-        gateway = start_gateway(gateway_processes=2, **brain.settings())
+        patient = {"gateway_drain_seconds": 300}  # the old ones wait for what the new ones begin
+        gateway = start_gateway(gateway_processes=2, **brain.settings(), **patient)
         await serving(gateway)
         yield Asked(gateway, worker, stack), brain
 
@@ -100,7 +101,7 @@ async def test_what_outlasts_a_renewal_ends_well(asked: tuple[Asked, BrainDouble
         assert [(await one.answer()).body for one in uploads] == [TEXT] * EACH
         await speaker.send(tone(300) + silence(800))
         at.worker.on.set()
-        heard, _ = await events_until(speaker, "transcript.text.done")
+        heard, _ = await events_until(speaker, "transcript.text.done", 30)
         assert heard[-1]["end_ms"] > 1200
         assert await close_code(speaker) == 1001
     assert [(await one.rest())[-30:].count(sse.DONE) for one in streams] == [1] * EACH
@@ -116,7 +117,8 @@ async def test_what_outlasts_a_renewal_ends_well(asked: tuple[Asked, BrainDouble
 
 async def ask(gateway: Gateway, content: bytes) -> str:
     """A new client's question. Its request's id."""
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(headers=headers, timeout=30) as client:
         told = await client.post(f"{gateway.url}/v1/chat/completions", content=content)
     assert told.status_code == 200
     return told.headers["x-request-id"]

@@ -17,6 +17,7 @@ from tests.support.wait import until
 from tests.unit.inference import sse
 
 REPLICAS, STREAMS = 10, 1000
+SECONDS_MAX = 180  # for all of it
 
 
 @dataclass
@@ -65,7 +66,8 @@ async def listen(port: int, number: int) -> bytes:
     async with connect(port) as raw:
         content = request(json.dumps(body).encode(), "connection: close", key=KEY)
         await raw.send(content)
-        return await raw.rest()
+        async with asyncio.timeout(SECONDS_MAX):
+            return await raw.reader.read()
 
 
 @pytest.mark.feature("A12")
@@ -80,14 +82,14 @@ async def test_streams_survive_the_death_of_a_tenth_of_their_replicas(
     tables.replicas = [replica_row(one.port, at) for at, one in enumerate(replicas, start=1)]
     gateway = start_gateway(tables)
     clients = [asyncio.create_task(listen(gateway.port, at)) for at in range(STREAMS)]
-    assert await until(lambda: sum(one.heard + one.silent for one in replicas) == STREAMS, 40)
+    assert await until(lambda: sum(one.heard + one.silent for one in replicas) == STREAMS, 80)
     dying = max(replicas, key=lambda one: min(one.heard, one.silent))
     lost, moved = dying.heard, dying.silent
     assert lost > 0
     assert moved > 0
     dying.die()
     others = [one for one in replicas if one is not dying]
-    assert await until(lambda: sum(one.heard + one.silent for one in others) >= STREAMS - lost, 40)
+    assert await until(lambda: sum(one.heard + one.silent for one in others) >= STREAMS - lost, 80)
     on.set()
     answers = await asyncio.gather(*clients)
     whole = [one for one in answers if one.endswith(sse.DONE + b"\r\n0\r\n\r\n")]

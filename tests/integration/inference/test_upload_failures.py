@@ -199,7 +199,7 @@ async def test_who_hangs_up_is_noticed_while_the_worker_does_not_read(
                 door = raw.writer.transport.get_extra_info("socket")
                 door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sending.cancel()
-        await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0, 3 if room else 1)
+        await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 0)
         assert gateway.segments()[-1].status == 499
 
 
@@ -217,13 +217,13 @@ async def test_who_makes_way_may_take_longer_than_the_deadline(
     start_gateway: StartGateway,
 ) -> None:
     async with ear(1 << 40) as worker:
-        gateway = start_gateway(snapshot(worker.port), gateway_body_seconds_max=0.4)
+        gateway = start_gateway(snapshot(worker.port), gateway_body_seconds_max=1.5)
         body = form(bytes(MIB), model_first=True)
         async with connect(gateway.port) as raw:
             await begin(raw, body, 0)
             for at in range(12):
                 await raw.send(body[at * 70_000 : (at + 1) * 70_000])
-                await until(after(0.1))
+                await until(after(0.2))
             assert gateway.metric("ganglion_gateway_in_flight") == 1
         assert worker.got[0] > 700_000
 
@@ -238,12 +238,12 @@ async def test_a_worker_that_reads_no_more_is_given_up(start_gateway: StartGatew
 
 async def test_a_worker_has_its_time_once_it_has_the_file(start_gateway: StartGateway) -> None:
     async with ear(2 * MIB, b"HTTP/1.1 100 Continue\r\n\r\n") as worker:
-        limits = {"gateway_idle_seconds_max": 0.3, "gateway_first_byte_seconds_max": 2}
+        limits = {"gateway_idle_seconds_max": 1, "gateway_first_byte_seconds_max": 3}
         gateway = start_gateway(snapshot(worker.port), **limits)
         began = time.monotonic()
         late = await send(gateway, form(bytes(2 * MIB - 100), model_first=True))
         assert late.status_code == 504
-        assert time.monotonic() - began > 2
+        assert time.monotonic() - began > 3
 
 
 async def test_a_worker_that_dies_in_the_middle_is_a_clear_error(

@@ -205,7 +205,7 @@ async def test_a_client_that_leaves_is_seen_by_the_worker_at_once(
     async with connect(gateway.port) as raw:
         await part(gateway, raw, form(bytes(MIB), model_first=True), 600_000)
         await until(lambda: gateway.metric("ganglion_gateway_in_flight") == 1)
-    await until(lambda: worker.state()["requests_aborted"] == before + 1, 1, every=0.005)
+    await until(lambda: worker.state()["requests_aborted"] == before + 1, 5, every=0.005)
     await until(lambda: len(gateway.segments()) == pieces + 1)
     last = gateway.segments()[-1]
     assert (last.end, last.status) == (SegmentEnd.ABORTED, 499)

@@ -88,7 +88,7 @@ async def test_pieces_that_no_brain_can_read_are_parked_and_the_rest_is_counted(
             for key in ORDER:
                 told = await asyncio.to_thread(gateway.post, {"model": "m"}, key=key)
                 assert told.status_code == 200
-            await until(lambda: _is(ctx, (ORDER.count(KEY), ORDER.count(OTHER_KEY))))
+            await until(lambda: _is(ctx, (ORDER.count(KEY), ORDER.count(OTHER_KEY))), 60)
             assert await metric(gateway, "usage_parked_total") == ORDER.count(OTHER_KEY)
             assert await asyncio.to_thread(gateway.stop) == 0
             assert spooled(gateway.spool) == []

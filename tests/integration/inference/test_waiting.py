@@ -153,10 +153,11 @@ def test_a_stream_with_comments_ends_with_the_error_in_it(start_gateway: StartGa
 @pytest.mark.feature("D6")
 def test_who_hangs_up_leaves_the_line(start_gateway: StartGateway) -> None:
     gateway = start_gateway(asleep())
+    impatient = gateway.client(timeout=httpx.Timeout(20, read=0.3))
     with pytest.raises(openai.APITimeoutError):
-        gateway.client(timeout=0.3).chat.completions.create(model="m", messages=HELLO)
+        impatient.chat.completions.create(model="m", messages=HELLO)
+    asyncio.run(until(lambda: gateway.metric("ganglion_gateway_client_gone_total") == 1))
     waits(gateway, 0)
-    assert gateway.metric("ganglion_gateway_client_gone_total") == 1
 
 
 @pytest.mark.feature("D6")
@@ -169,7 +170,7 @@ def test_a_drain_refuses_those_who_wait_at_once(start_gateway: StartGateway) -> 
         assert gateway.stop() == 0
         with pytest.raises(openai.InternalServerError, match="shutting down"):
             answer.result(10)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # else it would wait for half a minute
 
 
 @pytest.mark.feature("D6")
@@ -274,10 +275,10 @@ async def test_the_brain_hears_of_a_waiting_request_at_once(
     async with brain_double(asleep(scaled=True)) as brain:
         gateway = start_gateway(**brain.settings())
         await until(lambda: httpx.get(f"{gateway.url}/health/ready").status_code == 200)
+        client = gateway.async_client()
+        await client.models.list()  # it is connected
         began = time.monotonic()
-        request = asyncio.create_task(
-            gateway.async_client().chat.completions.create(model="m", messages=HELLO)
-        )
+        request = asyncio.create_task(client.chat.completions.create(model="m", messages=HELLO))
         await until(lambda: any(load.waiting for one in brain.loads for load in one.loads))
         assert time.monotonic() - began < 1
         brain.tell(ChangeLine(replica=replica_row(port_of(quick_stand_in), upstream_model=MODEL)))
@@ -294,9 +295,8 @@ async def test_a_brain_that_dies_in_the_middle_of_a_wake_loses_nothing(
         await until(lambda: httpx.get(f"{gateway.url}/health/ready").status_code == 200)
         brain.refuse = True
         brain.hang_up()
-        request = asyncio.create_task(
-            gateway.async_client().chat.completions.create(model="m", messages=HELLO)
-        )
+        client = gateway.async_client(timeout=60)
+        request = asyncio.create_task(client.chat.completions.create(model="m", messages=HELLO))
         await asyncio.to_thread(waits, gateway, 1)
         assert not brain.loads or not brain.loads[-1].loads[0].waiting
         brain.refuse = False
@@ -321,7 +321,8 @@ async def test_a_gateway_that_is_killed_with_requests_in_line_bills_nothing(
         with pytest.raises(openai.APIConnectionError):
             await lost
         brain.tables.replicas.append(replica_row(port_of(quick_stand_in), upstream_model=MODEL))
-        again = start_gateway(**brain.settings(), gateway_spool_dir=first.spool)
+        terms = {"gateway_spool_dir": first.spool, "gateway_slice_wait_seconds": 20}
+        again = start_gateway(**brain.settings(), **terms)
         await until(lambda: httpx.get(f"{again.url}/health/ready").status_code == 200)
         client = again.async_client()
         assert (await client.chat.completions.create(model="m", messages=HELLO)).usage

@@ -95,7 +95,7 @@ async def noise(gateway: Gateway, seed: int) -> None:
             if chance.random() < 0.3:
                 made = chance.randbytes(len(made))
             sent += made
-        with suppress(ConnectionError):
+        with suppress(OSError):  # it may be closed at each of these steps
             await raw.send(sent)
             raw.writer.write_eof()
             await raw.rest()

@@ -70,7 +70,7 @@ async def test_a_pod_that_moves_keeps_its_address(begin: Begin) -> None:
 
 
 async def test_a_port_without_a_server_is_502_and_a_silent_node_504(begin: Begin) -> None:
-    world = await begin(pod_link_seconds_max=1)
+    world = await begin(pod_link_seconds_max=3)
     async with client(world.front) as http:
         nothing = await http.get("/")
         world.node.silent = True

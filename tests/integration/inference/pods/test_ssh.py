@@ -210,7 +210,7 @@ async def test_who_does_not_log_in_is_dropped_and_addresses_are_limited(
     begin: Begin, lines: list[str]
 ) -> None:
     world = await begin(
-        row=pod_row(ssh_keys=lines), ssh_login_seconds_max=1, ssh_connections_per_address_max=2
+        row=pod_row(ssh_keys=lines), ssh_login_seconds_max=3, ssh_connections_per_address_max=2
     )
     port = world.front.ssh_port
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
