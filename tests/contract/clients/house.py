@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -39,8 +39,8 @@ KEYS = {
     plan.WRONG: "gk_" + "w" * 43,
     plan.POOR: "gk_" + "p" * 43,
     plan.NARROW: "gk_" + "n" * 43,
-    plan.SPENT: "gk_" + "s" * 43,
 }
+SPENT_KEYS = [f"gk_{number:043}" for number in range(12)]
 # What tells the pieces of a stream's content.
 PIECE = {
     b"/v1/chat/completions": b'"delta"',
@@ -78,6 +78,7 @@ class House:
     gateway: Gateway
     impatient: Gateway
     workers: tuple[Served, ...]
+    _spent: Iterator[str] = field(default_factory=lambda: iter(SPENT_KEYS))
 
     def plan_for(self, client: str, routes: Iterable[str]) -> Plan:
         """On each of these routes that a worker here serves."""
@@ -91,7 +92,14 @@ class House:
         return self.plan_of(steps)
 
     def plan_of(self, steps: list[plan.Step], *, further: bool = True) -> Plan:
-        return Plan(self.gateway.url, self.impatient.url, KEYS, steps, further)
+        return Plan(self.gateway.url, self.impatient.url, self.keys(), steps, further)
+
+    def keys(self) -> dict[str, str]:
+        """By what is the matter with them. Who walks has a key in debt of its own: two minutes
+        later that is forgotten."""
+        spent = next(self._spent)
+        _spend(self.gateway, self.workers[0], spent)
+        return {**KEYS, plan.SPENT: spent}
 
 
 @contextmanager
@@ -103,7 +111,6 @@ def house(folder: Path, clients: Iterable[str], *workers: Served) -> Iterator[Ho
         rows = _tables(tuple(clients), workers, backs)
         patient = _launched(stack, folder / "patient", rows)
         impatient = _launched(stack, folder / "impatient", rows, gateway_first_byte_seconds_max=0.1)
-        _spend(patient, workers[0])
         yield House(patient, impatient, workers)
 
 
@@ -182,7 +189,7 @@ def _empty() -> Snapshot:
             key_row(),
             key_row(KEYS[plan.POOR], POOR_ACCOUNT),
             key_row(KEYS[plan.NARROW], scopes=[]),
-            key_row(KEYS[plan.SPENT], tokens_per_minute=1),
+            *(key_row(one, tokens_per_minute=1) for one in SPENT_KEYS),
         ],
         accounts=[AccountRow(OWNER), AccountRow(POOR_ACCOUNT, stopped=True)],
         deployments=[deployment_row(plan.ABSENT, 1)],
@@ -253,15 +260,15 @@ def _launched(stack: ExitStack, folder: Path, rows: Snapshot, **settings: Any) -
     return gateway
 
 
-def _spend(gateway: Gateway, worker: Served) -> None:
-    """A key with one token a minute is in debt for a long while after its first answer. Of a sound
+def _spend(gateway: Gateway, worker: Served, key: str) -> None:
+    """A key with one token a minute is in debt after its first answer. Of a sound
     real vLLM tells tokens in a stream alone, and seconds in a plain answer."""
     route = worker.routes[0]
     path = plan.PATHS[route]
     asked: dict[str, Any] = {"json": {"model": worker.name, **plan.BODIES[route]}}
     told = httpx.post(
         f"{gateway.url}{path}",
-        headers={"authorization": f"Bearer {KEYS[plan.SPENT]}"},
+        headers={"authorization": f"Bearer {key}"},
         timeout=SECONDS_MAX,
         **(request(path, worker.name, stream=True) if route in plan.SOUNDS else asked),
     )

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.contract.clients import plan
-from tests.contract.clients.house import KEYS, House, Served, house
+from tests.contract.clients.house import House, Served, house
 from tests.contract.clients.plan import CHAT, GOOD, HEAR
 from tests.contract.clients.test_voice import AT_16_KHZ, node_talks, of, said_16
 from tests.support.gateway import Gateway
@@ -67,6 +67,7 @@ class Talker:
 
     def __init__(self, place: House, speaker: str, folder: Path) -> None:
         self._place, self._speaker, self._folder = place, speaker, folder
+        self._keys = place.keys()
 
     async def told(self, case: Case) -> Told:
         gateway = self._place.impatient if case.impatient else self._place.gateway
@@ -83,7 +84,7 @@ class Talker:
     async def _python(self, gateway: Gateway, case: Case) -> Told:
         mind = self._model(CHAT, case)
         async with (
-            client(gateway.url, KEYS[case.key]) as official,
+            client(gateway.url, self._keys[case.key]) as official,
             official.realtime.connect(model=mind) as connection,
         ):
             with suppress(ConnectionClosed):  # an account without credit is told at once
@@ -97,7 +98,7 @@ class Talker:
             gateway,
             self._folder,
             case.sound,
-            key=KEYS[case.key],
+            key=self._keys[case.key],
             model=self._model(CHAT, case),
             session=self._session(case),
             until="error",
@@ -112,7 +113,7 @@ class Talker:
         query = f"model={self._model(HEAR, case)}&sample_rate=16000"
         query += "&language=nowhere" if case.wrong else ""
         path = f"/v1/audio/transcriptions/stream?{query}"
-        async with plain(gateway, path, KEYS[case.key]) as socket:
+        async with plain(gateway, path, self._keys[case.key]) as socket:
             with suppress(ConnectionClosed):
                 await socket.send(case.sound)
                 await socket.send(json.dumps({"type": "session.end"}))

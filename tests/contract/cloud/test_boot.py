@@ -38,7 +38,12 @@ async def test_script_and_environment_arrive_as_they_are(booting_rig: Rig) -> No
     await until(lambda: next(home.rglob("greeting.txt")).read_text() == ODD)
     assert next(home.rglob("there.txt")).read_text() == "a 'line' with \"quotes\" and $DOLLARS\n"
     if isinstance(rig.cloud, HasLogs):
-        assert "it runs" in await rig.run(rig.cloud.logs(made.machine_id, lines_max=20))
+        await until(lambda: _says(rig, made.machine_id, "it runs"))
+
+
+async def _says(rig: Rig, machine_id: str, words: str) -> bool:
+    assert isinstance(rig.cloud, HasLogs)
+    return words in await rig.run(rig.cloud.logs(machine_id, lines_max=20))
 
 
 @pytest.mark.parametrize("booting_rig", CONTAINERS, indirect=True)

@@ -167,9 +167,10 @@ async def tokens_made_for_a_client_that_left(worker: Worker, longest: int) -> fl
     body = {"model": worker.model, "messages": MESSAGES, "max_tokens": longest, "n": 4}
     body |= {"stream": True, "ignore_eos": True}
     # The head comes before the first token; a tiny model's tokens then come in bursts.
-    with httpx.stream("POST", f"{worker.url}/v1/chat/completions", json=body) as answer:
+    url = f"{worker.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, timeout=60) as answer:
         assert answer.status_code == 200
-    await until(lambda: worker.gauge("num_requests_running") == 0)
+    await until(lambda: worker.gauge("num_requests_running") == 0, 60)
     return worker.gauge("generation_tokens_total") - before
 
 

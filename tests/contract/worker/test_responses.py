@@ -94,9 +94,9 @@ async def tokens_made_for_a_client_that_left(worker: Worker, longest: int) -> fl
     before = worker.gauge("generation_tokens_total")
     body = {"model": worker.model, "input": "x", "max_output_tokens": longest}
     body |= {"stream": True, "ignore_eos": True}
-    with httpx.stream("POST", f"{worker.url}/v1/responses", json=body) as answer:
+    with httpx.stream("POST", f"{worker.url}/v1/responses", json=body, timeout=60) as answer:
         assert answer.status_code == 200
-    await until(lambda: worker.gauge("num_requests_running") == 0)
+    await until(lambda: worker.gauge("num_requests_running") == 0, 60)
     return worker.gauge("generation_tokens_total") - before
 
 
