@@ -56,7 +56,7 @@ async def test_a_part_that_keeps_stopping_is_told_with_its_last_words(
 ) -> None:
     watched = make("echo no such table; exit 3")
     await watched.part.start()
-    await until(lambda: len(watched.exits) >= 4, 20)
+    await until(lambda: len(watched.exits) >= 4)
     assert watched.exits[3].loops
     assert str(watched.exits[3]) == "worker stopped (exit code 3): no such table"
 
@@ -110,6 +110,6 @@ async def test_why_a_start_anew_failed_is_told(tmp_path: Path) -> None:
 
     part = Part("ghost", launch, tmp_path / "ghost.log", SystemClock(), exits.append)
     await part.start()
-    await until(lambda: len(exits) >= 2, 20)
+    await until(lambda: len(exits) >= 2)
     await part.stop()
     assert "No such file or directory: '/no/such/program'" in str(exits[1])

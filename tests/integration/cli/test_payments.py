@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,24 +112,37 @@ async def test_topping_up_from_the_command_line(shop: Shop) -> None:
     page = await shop.ask("topup", "40", "--page", "--wait", "0")
     await shop.person(page["url"])
     await shop.person((await shop.ask("cards", "add"))["url"], "pm_card_mastercard")
-    (card,) = await shop.ask("cards", "list")
+    (card,) = await until(lambda: shop.ask("cards", "list"))  # once the processor has told
     assert (card["brand"], card["default"]) == ("mastercard", True)
 
     paid = await shop.run("topup", "25")
     assert "$25.00 paid by mastercard ending in 4444" in paid.stdout
-    (last, first) = await shop.ask("topups", "list")
-    assert (last["state"], first["state"]) == ("paid", "paid")
+    last = await until(partial(newest_of_two_paid, shop), 60)
     await shop.ask("topups", "refund", last["topup_id"], "--amount", "10")
-    assert (await shop.ask("topups", "receipt", last["topup_id"]))["kept_usd"] == "$15.00"
-    assert (await shop.ask("balance"))["free_usd"] == "$55.00"
+    await until(partial(shows, shop, "$15.00", "kept_usd", "topups", "receipt", last["topup_id"]))
+    await until(partial(shows, shop, "$55.00", "free_usd", "balance"))
     assert (await shop.ask("refill", "on"))["card_label"] == "mastercard ending in 4444"
     assert not (await shop.ask("refill", "off"))["enabled"]
+
+
+async def newest_of_two_paid(shop: Shop) -> Any:
+    (last, first) = await shop.ask("topups", "list")
+    assert (last["state"], first["state"]) == ("paid", "paid")
+    return last
+
+
+async def shows(shop: Shop, wanted: str, field: str, *arguments: str) -> bool:
+    """What the processor does is booked once it has told."""
+    found = (await shop.ask(*arguments))[field]
+    assert found == wanted
+    return True
 
 
 async def test_a_refused_card_is_an_error_that_names_the_next_step(shop: Shop) -> None:
     me = ("register", "--email", "a@example.com", "--password-stdin")
     await shop.ask(*me, text=PASSWORD + "\n")
     await shop.person((await shop.ask("cards", "add"))["url"], "pm_card_chargeCustomerFail")
+    await until(lambda: shop.ask("cards", "list"))
     done = await shop.run("topup", "25")
     assert done.returncode == 1
     assert "Nothing was taken" in done.stderr

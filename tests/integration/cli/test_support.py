@@ -65,8 +65,8 @@ def test_a_warm_program_is_signalled_and_told_apart_from_the_one_it_came_from(
         waits = warm.start(
             "stand-in", ["--port", "0", "--model", "m"], environment=own, output=out.fileno()
         )
-    assert refused.wait(10) not in (0, None)
+    assert refused.wait(60) not in (0, None)
     assert waits.poll() is None
     waits.send_signal(signal.SIGKILL)
-    assert waits.wait(10) == -signal.SIGKILL
+    assert waits.wait(60) == -signal.SIGKILL
     assert not Path(f"/proc/{waits.pid}").exists()

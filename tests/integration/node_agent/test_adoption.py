@@ -19,7 +19,8 @@ from kernel.wire.agent import DesiredLease, DesiredState, LeaseSeen, SecretsAnsw
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess
 from tests.support.docker_hand import docker_hand, pod, running
-from tests.support.dockerd import remove_all
+from tests.support.dockerd import remove_all, remove_networks
+from tests.support.folders import contents
 from tests.support.registry import dammed, padded, registry_in
 from tests.support.wait import stretch, until
 from tests.support.worker_image import BUSYBOX, busybox_image
@@ -48,7 +49,7 @@ def agent(
     agent.clean()
     label = f"ganglion.installation={brain.installation_id}"
     remove_all(engine_client, label)
-    engine_client.prune_networks(filters={"label": label})
+    remove_networks(engine_client, label)
 
 
 def containers(client: docker.APIClient, brain: AgentBrain) -> list[dict]:  # type: ignore[type-arg]
@@ -121,7 +122,7 @@ async def settled(brain: AgentBrain, wanted: dict[str, bool]) -> None:
             seen.get(lease, "gone") == ("ready" if run else "gone") for lease, run in wanted.items()
         )
 
-    await until(shown, 60)
+    await until(shown, 120)
 
 
 async def test_killed_in_a_pull_it_pulls_again_and_starts_once(
@@ -210,9 +211,12 @@ async def test_the_reaper_leaves_what_is_not_ours(
         await until(lambda: len(brain.beats) >= told + 3, 40)  # looks enough to do harm
         for kept in (stranger, theirs.ref):
             assert engine_client.inspect_container(kept)["State"]["Running"]
-        names = {one["Name"] for one in engine_client.networks()}
-        assert f"ganglion-{theirs.lease_id}" in names
-        assert f"ganglion-{lease.lease_id}" not in names
+
+        def names() -> set[str]:
+            return {one["Name"] for one in engine_client.networks()}
+
+        await until(lambda: f"ganglion-{lease.lease_id}" not in names())
+        assert f"ganglion-{theirs.lease_id}" in names()
     engine_client.remove_container(stranger, force=True)
 
 
@@ -261,9 +265,8 @@ async def test_secrets_are_asked_before_each_start_and_are_in_no_file(
     await until(lambda: len(brain.secrets_asked) >= 2, 40)
     assert {(one.lease_id, one.epoch) for one in brain.secrets_asked} == {(lease.lease_id, 1)}
     await until(lambda: "14 characters" in " ".join(brain.lines.get(lease.lease_id, [])), 40)
-    files = [path for path in agent.home.rglob("*") if path.is_file()]
-    assert (agent.home / "state.json") in files
-    written = b"".join(path.read_bytes() for path in files) + agent.printed().encode()
+    files = await until(lambda: contents(agent.home, agent.home / "state.json"))
+    written = b"".join(files.values()) + agent.printed().encode()
     assert b"hf-very-secret" not in written
     assert "hf-very-secret" not in json.dumps(
         [one["Labels"] for one in containers(engine_client, brain)]

@@ -18,6 +18,7 @@ from tests.support.docker_hand import INSTALLATION, docker_hand, order, ours, ru
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.feature("C4"), pytest.mark.real("dockerd")]
+TRIES_MAX = 5
 
 
 @pytest.fixture
@@ -59,9 +60,9 @@ async def test_it_cannot_gain_rights_inside(engine: DockerEngine, tmp_path: Path
     work = await running(engine, wanted)
     path = log_path(tmp_path, wanted.lease.lease_id)
 
-    async def printed() -> str:
+    async def printed() -> bool:
         await engine.collect_logs(work)
-        return path.read_text() if path.exists() else ""
+        return path.exists() and "\nSeccomp:" in path.read_text()  # behind what is looked at
 
     await until(printed)
     lines = dict(line.split(":\t") for line in path.read_text().splitlines() if ":\t" in line)
@@ -139,7 +140,7 @@ async def test_running_out_of_memory_is_told_as_that(engine: DockerEngine) -> No
         work = await the_work(engine, wanted)
         return work.exit_reason if work is not None else ""
 
-    said = str(await until(reason, 20))
+    said = str(await until(reason, 60))
     assert said.startswith("The container was killed")
     assert "16 MiB" in said
 
@@ -189,10 +190,13 @@ async def test_a_strangers_container_with_our_name_is_left_alone(
 
 
 async def test_a_start_given_up_leaves_nothing(engine: DockerEngine) -> None:
-    wanted = order("sleep 60")
-    start = asyncio.create_task(engine.start(wanted, Progress()))
-    await engine.version()  # one short call long: the start has begun and cannot be done
-    start.cancel()
+    for _ in range(TRIES_MAX):
+        wanted = order("sleep 60")
+        start = asyncio.create_task(engine.start(wanted, Progress()))
+        await engine.version()  # one short call long: the start has begun
+        if start.cancel():
+            break
+        await start  # on a busy machine it may be done already
     with pytest.raises(asyncio.CancelledError):
         await start
     assert await the_work(engine, wanted) is None

@@ -57,7 +57,7 @@ async def test_its_lines_reach_the_brain(brain: AgentBrain, agent: AgentProcess)
     agent.start()
     lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
-    await until(lambda: any('"ready"' in x for x in brain.lines.get(lease.lease_id, [])), 40)
+    await until(lambda: any('"ready"' in x for x in brain.lines.get(lease.lease_id, [])), 120)
     assert sum('"ready"' in line for line in brain.lines[lease.lease_id]) == 1
 
 
@@ -90,4 +90,4 @@ async def test_an_image_that_cannot_be_had_fails_with_the_reason(
         seen = brain.seen(lease.lease_id)
         return seen.reason if seen is not None else ""
 
-    assert "ganglion/stand-in" in str(await until(reason, 30))
+    assert "ganglion/stand-in" in str(await until(reason, 120))

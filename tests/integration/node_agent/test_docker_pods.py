@@ -17,6 +17,7 @@ from node_agent.engine_docker import DockerEngine
 from node_agent.records import Phase
 from node_agent.report import Progress
 from tests.support.docker_hand import docker_hand, pod, running, said_inside, the_work
+from tests.support.folders import contents
 from tests.support.wait import until
 from tests.support.worker_image import BUSYBOX
 
@@ -100,7 +101,7 @@ async def test_secrets_are_in_its_environment_and_nowhere_else(
     made = engine_client.inspect_container(work.ref)
     assert "hf-very-secret" not in str(made["Config"]["Labels"])
     assert "hf-very-secret" not in repr(wanted)
-    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    files = contents(tmp_path).values()
     assert not any(b"hf-very-secret" in content for content in files)
 
 
@@ -121,7 +122,7 @@ async def test_what_it_uses_is_sampled(engine: DockerEngine) -> None:
         used = await engine.usage(work)
         return used is not None and used.cpu_percent > 10
 
-    await until(busy, 20)
+    await until(busy, 60)
     used = await engine.usage(work)
     assert used is not None
     assert (used.memory_limit_mib, used.pids >= 1) == (64, True)

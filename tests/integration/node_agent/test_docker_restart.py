@@ -50,7 +50,7 @@ async def test_work_outlives_a_killed_docker_and_is_adopted(
     await brain.shows(lease.lease_id, "ready")
     before = containers(own_dockerd)
     own_dockerd.stop(signal.SIGKILL)
-    await until(lambda: "engine_away" in agent.printed(), 20)
+    await until(lambda: "engine_away" in agent.printed(), 60)
     own_dockerd.start()
     brain.beats.clear()
     await brain.shows(lease.lease_id, "ready")

@@ -36,6 +36,7 @@ from tests.support.two_networks import (
     firewall_programs,
     two_networks,
 )
+from tests.support.wait import until
 from tests.support.worker_image import busybox_image
 
 pytestmark = [
@@ -136,7 +137,7 @@ async def test_it_does_not_reach_another_tenant_though_the_host_does(
     mine = await running(engine, pod("sleep 300"))
     networks = host.client.inspect_container(other.ref)["NetworkSettings"]["Networks"]
     address = next(iter(networks.values()))["IPAddress"]
-    assert host.reaches(other, address)
+    await until(lambda: host.reaches(other, address))  # its server listens
     assert not host.reaches(mine, address)
     assert not host.reaches(mine, f"{HOST}:{other.ports[80]}")
     assert "reached" in host.networks.command(sys.executable, "-c", FETCH % other.ports[80])

@@ -58,7 +58,7 @@ async def test_the_workers_own_gauges_and_lines_reach_the_brain(
     agent.start()
     lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
-    await until(lambda: (seen := brain.seen(lease.lease_id)) and seen.metrics)
+    await until(lambda: (seen := brain.seen(lease.lease_id)) and seen.metrics, 120)
     seen = brain.seen(lease.lease_id)
     assert seen is not None
     assert seen.metrics["vllm:num_requests_running"] == 0.0

@@ -63,7 +63,7 @@ async def test_a_client_that_hangs_up_stops_the_worker(
             await until(lambda: len(worker.requests) == 1)
             if stage in ("after the first content", "in a long plain answer"):
                 await raw.head()
-        await until(lambda: worker.aborted == 1, 2)
+        await until(lambda: worker.aborted == 1)
         (piece,) = await until(gateway.segments)
         assert (piece.end, piece.status) == (SegmentEnd.ABORTED, 499)
 
@@ -107,7 +107,7 @@ async def test_a_worker_that_can_be_reached_again_is_asked_at_once(
     start_gateway: StartGateway,
 ) -> None:
     """What rests it for seconds is over when its agent's link stands."""
-    gateway = gateway_of(start_gateway, gateway_connect_seconds_max=0.2)
+    gateway = gateway_of(start_gateway, gateway_connect_seconds_max=1)
     for _ in range(3):
         async with connect(gateway.port) as raw:
             await raw.send(ASK)

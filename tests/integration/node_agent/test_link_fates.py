@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from inference.meter import UNPROVEN_NS
 from kernel.wire.gateway import Segment, SegmentEnd
 from node_agent.link_dial import Dialler
 from node_agent.links import Links
@@ -25,6 +26,7 @@ from tests.support.wait import stretch, until
 ASK = request(b'{"model":"m","stream":true}', key=KEY)
 LEASE = linked_lease([], port=8000)
 LONG_SECONDS = 0.3  # so much is charged where nobody knows how far the worker was
+TRIES_MAX = 5
 # A worker that says when it has read a request, and does its last deed when that one is taken back.
 READS = """
 import os, signal, socket
@@ -156,10 +158,15 @@ async def test_where_nobody_knows_a_moment_is_not_enough(
     start_gateway: StartGateway, seconds: float, counts: bool
 ) -> None:
     """It took the request, perhaps, and does not hang up: the agent says nothing."""
-    gateway = gateway_of(start_gateway)
-    async with deaf(reads=True) as (port, worker), linked_to(gateway, port):
-        await leave(gateway, lambda: worker.came, seconds)
-        assert (await counted(gateway) > 0) == counts
+    for _ in range(TRIES_MAX):
+        gateway = gateway_of(start_gateway)
+        async with deaf(reads=True) as (port, worker), linked_to(gateway, port):
+            await leave(gateway, lambda: worker.came, seconds)
+            found = await counted(gateway)
+        if (found > 0) == counts:
+            return
+        assert found >= UNPROVEN_NS, "on a busy machine a moment may be longer; then try again"
+    raise AssertionError(f"{found} ns were counted")
 
 
 async def test_an_agent_that_dies_says_nothing(start_gateway: StartGateway) -> None:

@@ -51,7 +51,7 @@ async def test_a_hung_driver_is_a_state_within_the_deadline(gpus: NvmlGpus, stub
     began = time.monotonic()
     view = await gpus.read()
     assert view.state is NvmlState.HUNG
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30  # and not until the driver answers
     assert [card.uuid for card in view.gpus] == ["GPU-a", "GPU-b"]
 
 

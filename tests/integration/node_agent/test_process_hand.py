@@ -20,7 +20,7 @@ from node_agent.engine_process import ProcessEngine, ProcessPlaces, ProcessRecor
 from node_agent.records import Phase, Work
 from node_agent.report import Progress
 from tests.support.agent_brain import lease_of
-from tests.support.agent_process import workers
+from tests.support.agent_process import kill_workers, workers
 from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("C4")
@@ -31,8 +31,7 @@ MakeEngine = Callable[..., ProcessEngine]
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for left in workers(tmp_path):
-        left.kill()
+    kill_workers(tmp_path)
 
 
 @pytest.fixture

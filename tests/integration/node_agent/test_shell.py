@@ -154,7 +154,7 @@ async def test_what_the_far_end_leaves_is_killed(
         assert "busybox ps" in shown
         return shown
 
-    await until(lambda: "4321" not in left(), 20)
+    await until(lambda: "4321" not in left(), 60)
     assert "trap" not in left()
 
 
@@ -181,7 +181,7 @@ async def test_where_there_is_no_shell_the_reason_is_told(
     await engine.start(wanted := pod(line, shell=shell), Progress())
     found = [work for work in await engine.look() if work.lease_id == wanted.lease.lease_id]
     if line == "exit 0":
-        await until(lambda: _gone(engine, found[0]), 10)
+        await until(lambda: _gone(engine, found[0]))
     end = await entered(door, found[0], Open("true"))
     told = await end.ended()
     assert says in told.reason

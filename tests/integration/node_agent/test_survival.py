@@ -8,11 +8,14 @@ import time
 import psutil
 import pytest
 
+from brain.fleet.core import GRACE_NS
+from kernel.clock import NS
 from tests.support.agent_brain import AgentBrain, lease_of
 from tests.support.agent_process import AgentProcess, workers
 from tests.support.wait import until
 
 pytestmark = pytest.mark.feature("C5")
+TTL = 6  # a beat renews it each second, and may be late
 
 
 async def ready_worker(
@@ -30,11 +33,11 @@ async def ready_worker(
 async def test_work_ends_with_its_lease_when_the_brain_is_gone(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
-    _, worker = await ready_worker(brain, agent, ttl_seconds=4)
+    _, worker = await ready_worker(brain, agent, ttl_seconds=TTL)
     await brain.stop()
     last_renewal = time.monotonic()
-    await until(lambda: workers(agent.home) == [], 20)
-    assert time.monotonic() - last_renewal < 4 + 6  # the brain sells the GPUs again at ttl + 10 s
+    await until(lambda: workers(agent.home) == [])
+    assert time.monotonic() - last_renewal < TTL + GRACE_NS / NS  # then the GPUs are sold again
     await until(lambda: not worker.is_running())
     await brain.start()
 
@@ -55,7 +58,7 @@ async def test_work_outlives_a_brain_that_is_away_for_less(
 async def test_a_lease_that_is_not_renewed_ends_though_the_brain_answers(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
-    lease_id, _ = await ready_worker(brain, agent, ttl_seconds=3)
+    lease_id, _ = await ready_worker(brain, agent, ttl_seconds=TTL)
     brain.renewing = False
     line = await brain.shows(lease_id, "gone")
     assert line.reason == "The lease ended: it was not renewed in time."
@@ -79,11 +82,11 @@ async def test_a_restarted_agent_adopts_its_workers(
 async def test_a_lease_that_ended_while_the_agent_was_down_is_ended_at_its_return(
     brain: AgentBrain, agent: AgentProcess
 ) -> None:
-    _, worker = await ready_worker(brain, agent, ttl_seconds=3)
+    _, worker = await ready_worker(brain, agent, ttl_seconds=TTL)
     await agent.stop(signal.SIGKILL)
     await brain.stop()
     agent.start()
-    await until(lambda: not worker.is_running(), 20)
+    await until(lambda: not worker.is_running(), 60)
     assert workers(agent.home) == []
     await brain.start()
 
@@ -95,7 +98,7 @@ async def test_work_dropped_while_the_agent_was_down_is_removed(
     await agent.stop(signal.SIGKILL)
     brain.drop(lease_id)
     agent.start()
-    await until(lambda: workers(agent.home) == [], 20)
+    await until(lambda: workers(agent.home) == [], 60)
     assert await until(lambda: not brain.beats[-1].leases)
 
 
@@ -121,7 +124,7 @@ async def test_an_old_epoch_is_refused(brain: AgentBrain, agent: AgentProcess) -
 async def test_a_crashed_worker_is_started_again(brain: AgentBrain, agent: AgentProcess) -> None:
     lease_id, worker = await ready_worker(brain, agent)
     worker.kill()
-    await until(lambda: (seen := brain.seen(lease_id)) and seen.restarts == 1 and seen.port)
+    await until(lambda: (seen := brain.seen(lease_id)) and seen.restarts == 1 and seen.port, 60)
     line = await brain.shows(lease_id, "ready")
     assert line.restarts == 1
     assert [w.pid for w in workers(agent.home)] != [worker.pid]
@@ -138,7 +141,7 @@ async def test_a_crash_loop_ends_in_failed_with_the_reason(
     line = await brain.shows(lease.lease_id, "failed")
     assert line.reason.endswith("The process ended with exit code 3.")
     assert line.restarts == 5
-    await until(lambda: brain.lines[lease.lease_id].count("no model here") == 6)
+    await until(lambda: brain.lines.get(lease.lease_id, []).count("no model here") == 6)
 
 
 async def test_a_stop_signal_leaves_work_running_unless_told(
@@ -183,17 +186,17 @@ async def test_a_forgotten_session_is_opened_anew(brain: AgentBrain, agent: Agen
 async def test_sessions_are_renewed_before_they_end(brain: AgentBrain, agent: AgentProcess) -> None:
     brain.session_seconds = 2
     agent.start()
-    await until(lambda: brain.sessions_opened >= 3, 15)
+    await until(lambda: brain.sessions_opened >= 3)
     assert "beat_failed" not in agent.printed()
 
 
 async def test_an_order_is_heard_at_once(brain: AgentBrain, agent: AgentProcess) -> None:
-    brain.beat_seconds = 30
+    brain.beat_seconds = 300
     agent.start()
-    await until(lambda: brain.waiting, 10)
+    await until(lambda: brain.waiting)
     lease = lease_of(await brain.gpu_uuids(1))
     brain.want(lease)
-    assert await until(lambda: brain.states(lease.lease_id), 5)
+    assert await until(lambda: brain.states(lease.lease_id))
 
 
 @pytest.mark.feature("C3")

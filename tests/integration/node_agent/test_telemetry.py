@@ -15,6 +15,7 @@ from tests.support.nvml import StubNvml, build_stub
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.feature("C3"), pytest.mark.real("gcc")]
+SECONDS = 60
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def agent(brain: AgentBrain, stub: StubNvml, tmp_path: Path) -> Iterator[AgentPr
         tmp_path / "agent",
         brain.url,
         SIMULATE_GPUS="0",
-        NVML_SECONDS_MAX="1",
+        NVML_SECONDS_MAX="3",
         **stub.environment,
     )
     agent.start()
@@ -43,12 +44,12 @@ async def test_a_hung_driver_does_not_stop_the_beats(
 ) -> None:
     await until(lambda: brain.beats)
     stub.say(hang=True)
-    await until(lambda: brain.beats[-1].nvml is NvmlState.HUNG, 15)
+    await until(lambda: brain.beats[-1].nvml is NvmlState.HUNG, SECONDS)
     beats = len(brain.beats)
-    await until(lambda: len(brain.beats) >= beats + 3, 10)
+    await until(lambda: len(brain.beats) >= beats + 3, SECONDS)
     assert [gpu.uuid for gpu in brain.beats[-1].gpus] == ["GPU-a", "GPU-b"]
     stub.say(hang=False)
-    await until(lambda: brain.beats[-1].nvml is NvmlState.OK, 15)
+    await until(lambda: brain.beats[-1].nvml is NvmlState.OK, SECONDS)
 
 
 async def test_a_lost_gpu_is_told_at_once(
@@ -56,7 +57,7 @@ async def test_a_lost_gpu_is_told_at_once(
 ) -> None:
     await until(lambda: brain.beats)
     stub.change("GPU-b", lost=True)
-    await until(lambda: [gpu.lost for gpu in brain.beats[-1].gpus] == [False, True], 15)
+    await until(lambda: [gpu.lost for gpu in brain.beats[-1].gpus] == [False, True], SECONDS)
     lease = lease_of(["GPU-b"])
     brain.want(lease)
     line = await brain.shows(lease.lease_id, "failed")
@@ -71,7 +72,7 @@ async def test_work_is_gone_only_when_nvml_shows_its_gpu_free(
     await brain.shows(lease.lease_id, "ready")
     stub.change("GPU-a", processes=1)
     brain.ask_stop(lease.lease_id)
-    await until(lambda: (x := brain.seen(lease.lease_id)) and "1 processes" in x.reason, 15)
+    await until(lambda: (x := brain.seen(lease.lease_id)) and "1 processes" in x.reason, SECONDS)
     assert workers(agent.home) == []
     assert brain.states(lease.lease_id)[-1] == "stopping"
     stub.change("GPU-a", processes=0)
@@ -82,10 +83,10 @@ async def test_a_gpu_that_someone_else_computes_on_gets_no_work(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
     stub.change("GPU-a", processes=2)
-    await until(lambda: brain.beats and brain.beats[-1].gpus[0].process_count == 2, 15)
+    await until(lambda: brain.beats and brain.beats[-1].gpus[0].process_count == 2, SECONDS)
     lease = lease_of(["GPU-a"])
     brain.want(lease)
-    await until(lambda: (x := brain.seen(lease.lease_id)) and "not ours" in x.reason, 15)
+    await until(lambda: (x := brain.seen(lease.lease_id)) and "not ours" in x.reason, SECONDS)
     assert workers(agent.home) == []
 
 
@@ -93,16 +94,18 @@ async def test_a_gpu_that_others_use_is_told_at_once_and_gets_no_work(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
     """Memory alone, with no process to be seen, as from another container or a leak."""
-    await until(lambda: brain.beats and not brain.beats[-1].gpus[0].foreign_use, 15)
+    await until(lambda: brain.beats and not brain.beats[-1].gpus[0].foreign_use, SECONDS)
     stub.change("GPU-a", used_mib=9_000)
-    await until(lambda: [g.foreign_use for g in brain.beats[-1].gpus] == [True, False], 15)
+    await until(lambda: [g.foreign_use for g in brain.beats[-1].gpus] == [True, False], SECONDS)
     lease = lease_of(["GPU-a"])
     brain.want(lease)
-    await until(lambda: (x := brain.seen(lease.lease_id)) and "in use that is not" in x.reason, 15)
+    await until(
+        lambda: (x := brain.seen(lease.lease_id)) and "in use that is not" in x.reason, SECONDS
+    )
     stub.change("GPU-a", used_mib=0)
     await brain.shows(lease.lease_id, "ready")
     stub.change("GPU-a", used_mib=9_000)
-    await until(lambda: brain.beats[-1].gpus[0].memory_used_mib == 9_000, 15)
+    await until(lambda: brain.beats[-1].gpus[0].memory_used_mib == 9_000, SECONDS)
     assert not brain.beats[-1].gpus[0].foreign_use  # it is our work's
 
 
@@ -120,15 +123,16 @@ async def test_a_beat_tells_of_the_readings_since_the_one_before(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
     """Each reading is in exactly one beat, however many beats are lost in between."""
-    await until(lambda: brain.beats, 20)
+    await until(lambda: brain.beats, SECONDS)
     stub.tell("GPU-a", utilisation=97, power=650_000)
-    await until(lambda: _peak(brain) == 97, 30)
+    await until(lambda: _peak(brain) == 97, SECONDS)
     stub.tell("GPU-a", utilisation=3)
+    lost = agent.printed().count("beat_failed")
     brain.away = True
-    await until(lambda: brain.beats[-1].gpus[0].utilisation_percent == 97, 5)
+    await until(lambda: agent.printed().count("beat_failed") > lost, SECONDS)
     brain.away = False
     seen = len(brain.beats)
-    await until(lambda: any(b.gpus[0].spans for b in brain.beats[seen:]), 30)
+    await until(lambda: any(b.gpus[0].spans for b in brain.beats[seen:]), SECONDS)
     assert brain.beats[-1].host.nvml_reason == ""
     assert brain.beats[-1].host.uptime_seconds > 0
     told = [b.gpus[0].spans for b in brain.beats if b.gpus[0].spans is not None]
@@ -144,23 +148,23 @@ def _peak(brain: AgentBrain) -> int:
 async def test_an_xid_and_a_hung_driver_are_told_with_their_reason(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
-    await until(lambda: brain.beats and brain.beats[-1].nvml is NvmlState.OK, 20)
+    await until(lambda: brain.beats and brain.beats[-1].nvml is NvmlState.OK, SECONDS)
     stub.raise_xid("GPU-b", 79)
-    await until(lambda: brain.beats[-1].gpus[1].xids == {79: 1}, 20)
+    await until(lambda: brain.beats[-1].gpus[1].xids == {79: 1}, SECONDS)
     stub.say(hang=True)
-    await until(lambda: "did not answer" in brain.beats[-1].host.nvml_reason, 30)
+    await until(lambda: "did not answer" in brain.beats[-1].host.nvml_reason, SECONDS)
     assert brain.beats[-1].gpus[1].xids == {79: 1}
 
 
 async def test_nothing_new_starts_while_the_driver_hangs_and_it_starts_after(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
-    await until(lambda: brain.beats, 20)
+    await until(lambda: brain.beats, SECONDS)
     stub.say(hang=True)
-    await until(lambda: brain.beats[-1].nvml is NvmlState.HUNG, 30)
+    await until(lambda: brain.beats[-1].nvml is NvmlState.HUNG, SECONDS)
     lease = lease_of(["GPU-a"])
     brain.want(lease)
-    await until(lambda: (x := brain.seen(lease.lease_id)) and "NVML hangs" in x.reason, 20)
+    await until(lambda: (x := brain.seen(lease.lease_id)) and "NVML hangs" in x.reason, SECONDS)
     assert workers(agent.home) == []
     stub.say(hang=False)
     await brain.shows(lease.lease_id, "ready")
@@ -169,9 +173,9 @@ async def test_nothing_new_starts_while_the_driver_hangs_and_it_starts_after(
 async def test_a_gpu_that_comes_back_is_told_and_takes_work_again(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
-    await until(lambda: brain.beats, 20)
+    await until(lambda: brain.beats, SECONDS)
     stub.change("GPU-b", lost=True)
-    await until(lambda: brain.beats[-1].gpus[1].lost, 20)
+    await until(lambda: brain.beats[-1].gpus[1].lost, SECONDS)
     stub.change("GPU-b", lost=False)
     await until(lambda: not brain.beats[-1].gpus[1].lost, 60)
     lease = lease_of(["GPU-b"])
@@ -183,12 +187,12 @@ async def test_a_workers_own_process_is_not_foreign(
     brain: AgentBrain, agent: AgentProcess, stub: StubNvml
 ) -> None:
     lease = lease_of(["GPU-a"])
-    await until(lambda: brain.beats, 20)
+    await until(lambda: brain.beats, SECONDS)
     brain.want(lease)
     await brain.shows(lease.lease_id, "ready")
     (worker,) = workers(agent.home)
     tells = {"pid0": worker.pid, "mib0": 900, "pid1": os.getpid(), "mib1": 80}
     stub.change("GPU-a", processes=2, tells=tells)
-    await until(lambda: brain.beats[-1].gpus[0].foreign_memory_mib == 80, 30)
+    await until(lambda: brain.beats[-1].gpus[0].foreign_memory_mib == 80, SECONDS)
     card = brain.beats[-1].gpus[0]
     assert (card.our_memory_mib, card.foreign_process_count, card.process_count) == (900, 1, 2)
