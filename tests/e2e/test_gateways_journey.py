@@ -59,7 +59,7 @@ async def test_every_gateway_of_the_brain_serves_a_worker(
     assert "stand-in" in said(ready["gateway_url"], ready["api_key"])
     joined.append(join(product, ready["brain_url"], tmp_path / "third"))
     third = joined[1]
-    await until(lambda: third.metric("ganglion_gateway_links_idle") >= 4, 30)
+    await until(lambda: third.metric("ganglion_gateway_links_idle") >= 4, 60)
     assert "stand-in" in said(third.url, ready["api_key"])
     third.stop()
     product.ask("stop", NAME)

@@ -24,7 +24,7 @@ from tests.support.wait import free_port, pause
 
 pytestmark = [pytest.mark.slow, pytest.mark.feature("D3")]
 NAME = "rolling"
-WAIT_SECONDS_MAX = 90
+WAIT_SECONDS_MAX = 180
 FOLLOWED_SECONDS_MAX = 60
 
 
@@ -236,7 +236,7 @@ def second_gateway(installation: Installation) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(60)
 
 
 def answers(url: str) -> bool:
@@ -268,7 +268,7 @@ def test_a_drain_waits_for_two_gateways_and_cuts_what_is_beyond_its_time(
     deployed: Installation,
 ) -> None:
     url, key = deployed.ready["gateway_url"], key_of(deployed)
-    deployed.ask("deployments", "update", NAME, "--drain-seconds", "12", "--no-wait")
+    deployed.ask("deployments", "update", NAME, "--drain-seconds", "20", "--no-wait")
     deployed.ask("deployments", "scale", NAME, "0")
     until(lambda: show(deployed)["state"] == "asleep", "zero replicas")
     deployed.ask("deployments", "scale", NAME, "1")
@@ -286,11 +286,11 @@ def test_a_drain_waits_for_two_gateways_and_cuts_what_is_beyond_its_time(
         beyond.join(60)
         lasted = time.monotonic() - began
     assert beyond.ended != "length"
-    assert 8 <= lasted <= 40, lasted
+    assert 16 <= lasted <= 80, lasted
     until(lambda: show(deployed)["state"] == "asleep", "the end of the drain")
     until(lambda: "failed" in ends(deployed), "the mark of the stream that was cut")
     events = deployed.ask("deployments", "events", NAME)
-    assert any("12 s to drain are over" in event["reason"] for event in events)
+    assert any("20 s to drain are over" in event["reason"] for event in events)
 
 
 def ends(installation: Installation) -> str:
@@ -337,7 +337,8 @@ def environments_with(words: str) -> list[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if words.encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found += [line] if line else []  # it ends just now
         except OSError:
             continue
     return found

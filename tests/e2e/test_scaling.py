@@ -32,7 +32,7 @@ class Watch:
         self._began = time.monotonic()
         self._last = ""
 
-    def until(self, there: Callable[[Any], bool], seconds: float = 60) -> None:
+    def until(self, there: Callable[[Any], bool], seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._installation.ask("deployments", "show", NAME)

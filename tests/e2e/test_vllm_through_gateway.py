@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from node_agent.probe import read_gauges
-from tests.support.gateway import KEY, Gateway, launch, snapshot
+from tests.support.gateway import KEY, Gateway, launch, snapshot, spooled
 from tests.support.vllm import VllmServer
 from tests.support.wait import until
 
@@ -215,7 +215,7 @@ def test_a_message_by_anthropics_client(gateway: Gateway, stream: bool) -> None:
         answer = client.messages.create(**asked)
     assert answer.stop_reason in ("end_turn", "max_tokens")
     assert 0 < answer.usage.output_tokens <= 7
-    found = gateway.segments()  # a window's end cuts a request in two
+    found = spooled(gateway.spool)  # a window's end cuts a request in two
     mine = [one for one in found if one.request_id == found[-1].request_id]
     assert sum(one.completion_tokens for one in mine) == answer.usage.output_tokens
     assert client.messages.count_tokens(model="m", messages=MESSAGES).input_tokens > 0

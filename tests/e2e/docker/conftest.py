@@ -9,6 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.support.dockerd import ANSWER_SECONDS_MAX
 from tests.support.installation import Installation, remove
 from tests.support.vllm_image import engine_folders
 from tests.support.worker_image import busybox_image
@@ -28,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def product(dockerd: str, prepared_data: Path) -> Iterator[Installation]:
     """Its engine finds vLLM's folders, where they are here, and mounts them read-only."""
-    client = docker.APIClient(base_url=dockerd, version="auto", timeout=30)
+    client = docker.APIClient(base_url=dockerd, version="auto", timeout=ANSWER_SECONDS_MAX)
     busybox_image(client)
     client.close()
     settings = {}

@@ -98,7 +98,7 @@ async def test_a_pod_is_reached_by_name_wherever_it_runs(
     assert made["ports"] == [{"port": 8080, "url": f"http://{host}:{front}"}]
     assert made["ssh"] == f"ssh {slug}@localhost -p {port}"
 
-    assert await until(lambda: the_page(front, host), 60, every=0.5) == "welcome\n"
+    assert await until(lambda: the_page(front, host), SECONDS_MAX, every=0.5) == "welcome\n"
     await check_commands(ssh, pod)
     await check_terminal(port, slug, key)
     await check_a_killed_client(ssh, pod, product, engine_client)
@@ -116,6 +116,6 @@ async def test_a_pod_is_reached_by_name_wherever_it_runs(
     assert (gone.status_code, gone.json()["code"]) == (503, "pod_not_running")
 
     await asyncio.to_thread(product.ask, "pod", "start", "box")
-    assert await until(lambda: the_page(front, host), 60, every=0.5) == "welcome\n"
+    assert await until(lambda: the_page(front, host), SECONDS_MAX, every=0.5) == "welcome\n"
     assert (await ssh(pod, "true"))[0] == 0
     await asyncio.to_thread(product.ask, "pod", "delete", "box")

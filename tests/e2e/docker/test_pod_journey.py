@@ -47,8 +47,8 @@ async def removed_by_an_administrator(product: Installation, volume: Path) -> No
     [stray] = await until(lambda: as_admin(product, "strays"), seconds=120, every=2)
     assert (stray["volume_id"], stray["dropping"]) == (volume.name, False)
     as_admin(product, "drop-stray", stray["node_id"], volume.name, "--yes")
-    await until(lambda: not volume.exists(), seconds=60, every=0.5)
-    await until(lambda: as_admin(product, "strays") == [], seconds=60, every=1)
+    await until(lambda: not volume.exists(), seconds=120, every=0.5)
+    await until(lambda: as_admin(product, "strays") == [], seconds=120, every=1)
 
 
 def nothing_kept(product: Installation) -> bool:
@@ -61,7 +61,7 @@ async def printed(product: Installation, text: str) -> None:
     def there() -> bool:
         return any(text in line["text"] for line in product.ask("pod", "logs", "box"))
 
-    await until(there, seconds=60, every=1, why=text)
+    await until(there, seconds=120, every=1, why=text)
 
 
 def proofs(product: Installation) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ async def served(product: Installation, path: str) -> str:
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    return await until(answered, seconds=60, every=1)
+    return await until(answered, seconds=120, every=1)
 
 
 async def test_a_pod_keeps_its_file_is_paid_for_and_leaves_nothing(

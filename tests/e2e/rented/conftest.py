@@ -43,7 +43,7 @@ def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ready = json.loads(process.stdout.readline())
     yield f"http://127.0.0.1:{ready['port']}"
     process.terminate()
-    process.wait(15)
+    process.wait(60)
 
 
 @pytest.fixture(scope="package")

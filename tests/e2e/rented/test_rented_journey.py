@@ -19,7 +19,7 @@ from tests.support.wait import until
 
 def standing(runpod: str) -> list[Any]:
     """The machines that the stand-in still bills, as itself tells it: its API has call limits."""
-    found: list[Any] = httpx.get(f"{runpod}/stand-in/state").json()["machines"]
+    found: list[Any] = httpx.get(f"{runpod}/stand-in/state", timeout=30).json()["machines"]
     return [machine for machine in found if machine["state"] not in ("terminating", "gone")]
 
 
@@ -38,7 +38,7 @@ async def test_a_rented_machine_serves_and_is_given_back(
     assert all(machine["tag"].startswith("gng-") for machine in standing(runpod))
     before = len(standing(runpod))
     assert product.run("stop", "mine").returncode == 0
-    assert await until(lambda: len(standing(runpod)) == before - 1, seconds=30)
+    assert await until(lambda: len(standing(runpod)) == before - 1, seconds=120)
     found: dict[str, Any] = {}
 
     def proved() -> bool:

@@ -23,13 +23,13 @@ async def test_a_pod_is_rented_a_machine_which_is_given_back(
     assert product.ask("pod", "delete", "other")["state"] == "terminated"
     before = len(standing(runpod))  # the shared pool has one of its own
     assert product.ask("pod", "stop", "cloudy")["state"] == "stopped"
-    await until(lambda: len(standing(runpod)) == before - 1, seconds=60, every=1)
+    await until(lambda: len(standing(runpod)) == before - 1, seconds=120, every=1)
     again = product.ask("pod", "start", "cloudy")
     assert (again["slug"], again["state"]) == (made["slug"], "running")
     assert again["run"]["node_id"] != made["run"]["node_id"]
     assert len(standing(runpod)) == before
     assert product.ask("pod", "delete", "cloudy")["state"] == "terminated"
-    await until(lambda: len(standing(runpod)) == before - 1, seconds=60, every=1)
+    await until(lambda: len(standing(runpod)) == before - 1, seconds=120, every=1)
     await _without_agent(product, runpod, before - 1)
 
 
@@ -46,7 +46,7 @@ async def _without_agent(product: Installation, runpod: str, before: int) -> Non
         [{"port": 8888, "url": None}],
     )
     assert len(standing(runpod)) == before + 1
-    await until(lambda: product.ask("pod", "show", "own")["endpoints"], seconds=60, every=1)
+    await until(lambda: product.ask("pod", "show", "own")["endpoints"], seconds=120, every=1)
     (way,) = product.ask("pod", "show", "own")["endpoints"]
     assert (way["port"], way["kind"]) == (8888, "http")
     assert "without our agent" in product.run("pod", "show", "own").stdout
