@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from brain.costs import Cost, Recorder
+from brain.costs import recorder as module
 from brain.costs.models import CostRow
 from brain.plumbing import Ctx
 from kernel.ids import AccountId
@@ -70,6 +71,23 @@ async def test_a_flush_that_is_cut_loses_and_doubles_nothing(ctx: Ctx) -> None:
         await asyncio.gather(flushing, return_exceptions=True)
     await recorder.close()
     assert await written(ctx) == 3000
+
+
+@pytest.mark.feature("L1")
+@pytest.mark.parametrize("turns", range(4))
+async def test_it_stops_in_the_moment_in_which_a_batch_gets_full(
+    ctx: Ctx, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 1)
+    recorder = Recorder(ctx, KEY)
+    recorder.start()
+    await until(lambda: recorder._full._waiters)
+    recorder.record(a_cost())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    done, _ = await asyncio.wait({asyncio.create_task(recorder.close())}, timeout=30)
+    assert done
+    assert await written(ctx) == 1
 
 
 @pytest.mark.feature("L1")
