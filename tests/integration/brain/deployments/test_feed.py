@@ -121,10 +121,12 @@ async def test_a_stopped_replica_is_dropped(house: House) -> None:
     async with listening(house) as (_, subscriber, snapshot):
         await house.stop(made)
         await house.settle(rounds=3)
-        left = {snapshot.replicas[0].replica_id, made}
-        while left:
+        gone = {snapshot.replicas[0].replica_id, str(made)}
+        dropped: set[str] = set()
+        while not gone <= dropped:  # in any order, beside what still changes of them
             line = await hear(subscriber)
-            left -= {line.drop_replica or line.drop_deployment}
+            dropped |= {line.drop_replica, line.drop_deployment} - {""}
+        assert dropped == gone
 
 
 @pytest.mark.usefixtures("unpolled")
