@@ -113,8 +113,9 @@ class Meter:
         """So much time went by without a brain that deals."""
         grown = self.limit * passed_ns + self._rest
         units, self._rest = divmod(grown, MINUTE_NS * processes)
-        share = max(self.limit // processes, 1)
-        units = max(min(units, share - self.left), 0)
+        room = max(max(self.limit // processes, 1) - self.left, 0)
+        if units >= room:
+            units, self._rest = room, 0
         self.allowance += units
         self.dry_until_ns = 0
         self._add(units)
@@ -133,7 +134,9 @@ class Meter:
         return LimitAsk(self.subject, self.limit, owed=max(-leased, 0), back=max(leased, 0))
 
     def idle(self, now_ns: int) -> bool:
-        return now_ns - max(self.used_ns, self.dry_until_ns) > IDLE_NS and not self.asking
+        """A debt is not forgotten."""
+        silent = now_ns - max(self.used_ns, self.dry_until_ns) > IDLE_NS
+        return silent and not self.asking and self.left >= 0
 
     def _allow(self) -> None:
         """Units may be spent ahead of a lease again."""

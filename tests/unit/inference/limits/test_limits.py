@@ -139,6 +139,23 @@ def test_alone_the_limit_is_this_process_s() -> None:
     assert sum(gate.enter(0) is not None for _ in range(100)) == 2
 
 
+def test_a_debt_is_not_forgotten_in_silence() -> None:
+    desk = Desk(1)
+    limits = Limits(desk.now, alone=True)
+
+    def minutes(count: int) -> bool:
+        """Whether a request is let through after so much silence."""
+        for _ in range(count * 4 * 60):
+            desk.now_ns += BEAT_NS
+            limits.beat(desk.now_ns)
+        return limits.gate(key(tokens_per_minute=100), ACCOUNT).enter(1) is not None
+
+    admitted = limits.gate(key(tokens_per_minute=100), ACCOUNT).enter(1)
+    assert admitted is not None
+    admitted.leave(1000)  # ten minutes' worth
+    assert [minutes(3), minutes(3), minutes(5)] == [False, False, True]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_slots_are_never_more_than_the_limit(seed: int) -> None:
     chance = random.Random(seed)
