@@ -36,12 +36,10 @@ async def spawn(
     folder: Path | None = None,
     output: int = asyncio.subprocess.DEVNULL,
     death_signal: signal.Signals = signal.SIGKILL,
-    keeps: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
     """Start a program in a session of its own, so that Ctrl-C reaches only its parent.
 
-    ``output`` takes both of its streams: a file descriptor, ``PIPE`` or ``DEVNULL``. ``keeps``:
-    other descriptors that it inherits.
+    ``output`` takes both of its streams: a file descriptor, ``PIPE`` or ``DEVNULL``.
     """
     return await asyncio.create_subprocess_exec(
         *[str(argument) for argument in arguments],
@@ -52,7 +50,6 @@ async def spawn(
         stderr=asyncio.subprocess.STDOUT if output == asyncio.subprocess.PIPE else output,
         start_new_session=True,
         preexec_fn=die_with_parent(death_signal),
-        pass_fds=keeps,
     )
 
 

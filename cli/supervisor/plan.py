@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cli.embedded import Postgres, Valkey, child
-from cli.program import GATE
 from cli.supervisor import environment
 from cli.supervisor.environment import Layout, big_program, python_module
 from cli.supervisor.parts import Exit, Launch, Part
@@ -21,25 +20,6 @@ Attach = Callable[[asyncio.subprocess.Process], None]
 # what counts it, then what stores it.
 STOP_ORDER = (("gateway", "front", "worker"), ("agent",), ("brain",), ("valkey", "postgres"))
 STOP_SECONDS = {"gateway": 4.5, "front": 4.5, "agent": 3.0, "worker": 2.0, "brain": 2.0}
-
-
-class Gate:
-    """Big programs are started before it, and import until it is opened. Then it stays open."""
-
-    def __init__(self) -> None:
-        self._ends: tuple[int, ...] = os.pipe()
-
-    def open(self) -> None:
-        """What they need is there."""
-        ends, self._ends = self._ends, ()
-        for end in ends:
-            os.close(end)
-
-    def before(self, module: str) -> tuple[dict[str, str], tuple[int, ...]]:
-        """For a program that imports ``module``: what it is told, and which descriptor it keeps."""
-        if not self._ends:
-            return {}, ()
-        return {GATE: f"{self._ends[0]} {module}"}, self._ends[:1]
 
 
 class Plan:
@@ -61,7 +41,6 @@ class Plan:
         self._clock = clock
         self._exited = exited
         self._began = began
-        self.gate = Gate()
 
     def brain_environment(self) -> dict[str, str]:
         return environment.brain(self._layout, self._secrets, os.environ)
@@ -83,8 +62,7 @@ class Plan:
         return self._part("valkey", launch, ((signal.SIGTERM, 2.0),))
 
     def brain(self) -> Part:
-        command = big_program("brain.app")
-        return self._program("brain", command, self.brain_environment(), loads="brain.app")
+        return self._program("brain", big_program("brain.app"), self.brain_environment())
 
     def worker(self) -> Part:
         command = big_program(
@@ -92,7 +70,7 @@ class Plan:
             *("--concurrency", "4", "--loglevel", "WARNING", "--without-gossip"),
             *("--without-mingle", "--schedule", str(self._layout.home / "celerybeat-schedule")),
         )
-        return self._program("worker", command, self.brain_environment(), loads="brain.worker")
+        return self._program("worker", command, self.brain_environment())
 
     def gateway(self) -> Part:
         own = environment.gateway(self._layout, self._secrets, os.environ)
@@ -108,17 +86,13 @@ class Plan:
         )
         return self._program("agent", python_module("node_agent.main"), own)
 
-    def _program(
-        self, name: str, command: Sequence[str], own: Mapping[str, str], *, loads: str = ""
-    ) -> Part:
+    def _program(self, name: str, command: Sequence[str], own: Mapping[str, str]) -> Part:
         async def launch(attach: Attach) -> None:
-            told, keeps = self.gate.before(loads) if loads else ({}, ())
             process = await child.spawn(
                 command,
-                environment={**own, **told},
+                environment=own,
                 folder=self._layout.home,
                 output=asyncio.subprocess.PIPE,
-                keeps=keeps,
             )
             attach(process)
 

@@ -100,8 +100,6 @@ class Start:
         self._drop = drop
 
     async def run(self) -> Ready:
-        for part in (self._plan.brain(), self._plan.worker()):
-            await self._add(part)  # it imports meanwhile
         await self._stores()
         with self._display.step("database schema"):
             await schema.ensure(self._layout.database_url, self._plan.brain_environment())
@@ -134,10 +132,11 @@ class Start:
 
     async def _programs(self, simulated: int) -> None:
         """All at once: each waits by itself for those that it needs."""
-        self._plan.gate.open()
+        await self._add(self._plan.brain())
         await self._add(self._plan.gateway())
         if self._settings.local_node and self._seeds.node_id():
             await self._add(self._plan.agent(simulate_gpus=simulated, join_token=""))
+        await self._add(self._plan.worker())
 
     async def _join(self, simulated: int) -> None:
         """Let the local agent join where it has not yet, or no longer, a place here."""

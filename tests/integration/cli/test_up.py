@@ -207,7 +207,7 @@ def test_each_part_may_open_as_many_files_as_the_machine_allows(
 
 
 def test_ctrl_c_in_the_middle_of_a_start_ends_it(fresh_installation: Installation) -> None:
-    """It waits for a database that says nothing; its Valkey runs already, and big programs load."""
+    """It waits for a database that says nothing; its Valkey runs already."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -216,7 +216,7 @@ def test_ctrl_c_in_the_middle_of_a_start_ends_it(fresh_installation: Installatio
         fresh_installation.begin(extra={"DATABASE_URL": url})
         asked = silent.accept()
         pids = fresh_installation.pids()
-        assert set(pids) == {"valkey", "brain", "worker"}
+        assert list(pids) == ["valkey"]
         fresh_installation.interrupt()
         assert fresh_installation.process is not None
         assert fresh_installation.process.wait(ENDED_SECONDS_MAX) == STOPPED_EARLY
