@@ -58,7 +58,7 @@ class Gear:
     clock: Clock
     boot_ns: Callable[[], int]
     shell: Shell | None
-    lost: Callable[[], None]  # told when a control link that stood is lost
+    lost: Callable[[], None]  # told when a control link is lost, or a first one cannot be had
 
 
 class Tether:
@@ -90,6 +90,8 @@ class Tether:
             except LinkRefused as refusal:
                 self._failures += 1
                 log.debug("link_refused", lease_id=self.tie.lease_id, reason=refusal.internal)
+                if self._failures == 1:
+                    self._gear.lost()
             await self._gear.clock.sleep(self._pause())
 
     def cut(self) -> None:

@@ -65,6 +65,7 @@ class Links:
         self._ties: dict[str, Tie] = {}
         self._ends_ns: dict[str, int] = {}  # when each lease's time is over
         self._warned: frozenset[str] = frozenset()
+        self._alone: frozenset[str] = frozenset()  # leases that no gateway is known for
         self._held: dict[tuple[str, int, str], _Held] = {}
 
     def tell(self, beat: Beat) -> None:
@@ -111,6 +112,11 @@ class Links:
             else:
                 held.tether.tie = tie
                 held.tether.listed = name[2] in self._gateways
+        kinds = {gateway.pods for gateway in self._gateways.values()}
+        alone = frozenset(tie.lease_id for tie in live.values() if tie.pod not in kinds)
+        if alone - self._alone:
+            self._lost()
+        self._alone = alone
         for tie in live.values():
             for gateway in self._gateways.values():
                 name = (tie.lease_id, tie.epoch, gateway.boot_id)
@@ -122,7 +128,7 @@ class Links:
                     self._held[name] = _Held(tether, task)
 
     def _lost(self) -> None:
-        """A gateway may have been started anew: the next beats, which say so, come soon."""
+        """A gateway may have been started just now: the next beats, which say so, come soon."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().create_task(self._ask_for_beats())
 

@@ -54,3 +54,16 @@ async def test_a_damaged_file_is_nothing_more_than_forgotten(
     address = GatewayAddress("boot_1", "http://127.0.0.1:9")
     async with started(memory, address):
         assert b"boot_1" in memory.read_bytes()
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["none is known", "a dead one is known"])
+async def test_work_that_no_gateway_leads_to_asks_the_brain_again_soon(
+    tmp_path: Path, listed: bool
+) -> None:
+    """A gateway that started beside it is not in the answer that began it."""
+    dead = GatewayAddress("boot_dead", f"http://127.0.0.1:{free_port()}")
+    asked = asyncio.Event()
+    async with started(tmp_path / "gateways.json", *([dead] if listed else [])) as links:
+        links.ask_for_beat = asked.set
+        await asyncio.wait_for(asked.wait(), 20)
+        assert asked.is_set()
