@@ -17,10 +17,10 @@ import structlog
 from kernel.errors import BadInput
 
 S = TypeVar("S")
-# glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD (mallopt(3)), in bytes. Its own are 128 KiB: each
-# long body would take fresh pages from the system and give them back, which costs more than to
-# read, judge and send it.
-HEAP = {-1: 16 << 20, -3: 1 << 20}
+# Of mallopt(3), as glibc numbers them. Its own values are 128 KiB: each long body would take fresh
+# pages from the system and give them back, which costs more than to read, judge and send it.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+HEAP_BYTES = {TRIM_THRESHOLD: 16 << 20, MMAP_THRESHOLD: 1 << 20}
 
 
 class Service(Protocol):
@@ -45,7 +45,7 @@ def keep_heap() -> None:
     """Long bodies go where those before them were."""
     with suppress(OSError, AttributeError):  # another C library has no such thing
         library = ctypes.CDLL(None)
-        for option, size in HEAP.items():
+        for option, size in HEAP_BYTES.items():
             library.mallopt(option, size)
 
 

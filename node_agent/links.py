@@ -112,11 +112,7 @@ class Links:
             else:
                 held.tether.tie = tie
                 held.tether.listed = name[2] in self._gateways
-        kinds = {gateway.pods for gateway in self._gateways.values()}
-        alone = frozenset(tie.lease_id for tie in live.values() if tie.pod not in kinds)
-        if alone - self._alone:
-            self._lost()
-        self._alone = alone
+        self._look_for_alone(live)
         for tie in live.values():
             for gateway in self._gateways.values():
                 name = (tie.lease_id, tie.epoch, gateway.boot_id)
@@ -126,6 +122,14 @@ class Links:
                     task = asyncio.get_running_loop().create_task(tether.run())
                     task.add_done_callback(self._ended)
                     self._held[name] = _Held(tether, task)
+
+    def _look_for_alone(self, live: Mapping[str, Tie]) -> None:
+        """Work that no gateway is known for: one may have started beside it."""
+        kinds = {gateway.pods for gateway in self._gateways.values()}
+        alone = frozenset(tie.lease_id for tie in live.values() if tie.pod not in kinds)
+        if alone - self._alone:
+            self._lost()
+        self._alone = alone
 
     def _lost(self) -> None:
         """A gateway may have been started just now: the next beats, which say so, come soon."""
