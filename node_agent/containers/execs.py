@@ -25,6 +25,7 @@ from node_agent.records import Work
 
 STREAM_BYTES_MAX = 64 * 1024
 OPEN_SECONDS_MAX = 10.0
+BEGIN_SECONDS_MAX = 10.0
 END_SECONDS_MAX = 5.0
 HANGUP_SECONDS_MAX = 0.5
 POLL_SECONDS = 0.05
@@ -57,11 +58,11 @@ class DockerExec:
     async def signal(self, name: str) -> None:
         number = Signals.__members__.get(f"SIG{name}")
         if number is not None:
-            await asyncio.to_thread(self._send, number)
+            await self._send(number)
 
     async def exit_code(self) -> int | None:
         seen = await asyncio.to_thread(self._inspect)
-        return None if seen is None or seen.get("Running") else int(seen.get("ExitCode") or 0)
+        return None if seen is None else seen.get("ExitCode")
 
     async def close(self) -> None:
         if self._closed:
@@ -70,7 +71,7 @@ class DockerExec:
         self.writer.close()
         with suppress(EngineAway):
             for number in (SIGHUP, SIGKILL):
-                if not await asyncio.to_thread(self._send, number):
+                if not await self._send(number):
                     break
                 await self._ended(HANGUP_SECONDS_MAX if number is SIGHUP else END_SECONDS_MAX)
         with suppress(OSError):
@@ -99,18 +100,32 @@ class DockerExec:
             except NotFound:
                 return None
 
-    def _send(self, number: Signals) -> bool:
+    async def _send(self, number: Signals) -> bool:
         """Signal the program and all of its session; False when it does not run."""
-        seen = self._inspect()
-        if seen is None or not seen.get("Running"):
-            return False
-        pid = int(seen.get("Pid") or 0)
-        if not pid or self._container not in _cgroup(pid):
+        pid = await self._pid()
+        return bool(pid) and await asyncio.to_thread(self._kill, pid, number)
+
+    async def _pid(self) -> int:
+        """The program's on this host, or 0 when it has ended. Docker tells that one runs a moment
+        after it began: its first output may be here before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEGIN_SECONDS_MAX):
+                while (seen := await asyncio.to_thread(self._inspect)) is not None:
+                    if seen.get("ExitCode") is not None:
+                        break
+                    if seen.get("Running") and seen.get("Pid"):
+                        return int(seen["Pid"])
+                    await self._clock.sleep(POLL_SECONDS)
+        return 0
+
+    def _kill(self, pid: int, number: Signals) -> bool:
+        if self._container not in _cgroup(pid):
             return False  # not of this host's process table, or another's by now
         try:
             for member in _session(pid):
                 if self._container in _cgroup(member):
-                    os.kill(member, number)
+                    with suppress(ProcessLookupError):
+                        os.kill(member, number)
         except PermissionError:
             self._send_inside(pid, number)
         return True
