@@ -168,6 +168,7 @@ async def test_programs_left_at_their_first_byte_are_killed(
     for _ in range(12):
         end = await entered(door, work, Open("echo up; sleep 4321"))
         await end.shows(b"up")
+        assert end.exit is None
         end.writer.close()
     await until(lambda: "4321" not in said_inside(engine_client, work, "busybox ps"), 60)
 
