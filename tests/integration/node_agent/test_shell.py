@@ -174,7 +174,7 @@ async def test_programs_left_at_their_first_byte_are_killed(
 
 
 async def test_a_far_end_that_does_not_read_holds_the_program_back(
-    engine: DockerEngine, door: Door
+    engine: DockerEngine, engine_client: docker.APIClient, door: Door
 ) -> None:
     work = await the_pod(engine)
     before = psutil.Process().memory_info().rss
@@ -184,6 +184,7 @@ async def test_a_far_end_that_does_not_read_holds_the_program_back(
     grown = psutil.Process().memory_info().rss - before
     assert grown < 20 << 20
     end.writer.close()
+    await until(lambda: "yes 0123" not in said_inside(engine_client, work, "busybox ps"), 60)
 
 
 @pytest.mark.parametrize(
