@@ -29,8 +29,8 @@ PRODUCTS = {"installation", "product"}
 SERVER_FIXTURES = {"vllm_server", "vllm_embedding_server", "vllm_speech_server", "mortal_vllm"}
 ENDLESS = (
     *("--max-num-seqs", "8", "--override-generation-config", '{"temperature": 0}'),
-    *("--max-model-len", "16384", "--hf-overrides", '{"max_position_embeddings": 16384}'),
-    *("--kv-cache-memory-bytes", str(128 << 20)),
+    *("--max-model-len", "65536", "--hf-overrides", '{"max_position_embeddings": 65536}'),
+    *("--kv-cache-memory-bytes", str(512 << 20)),
 )
 ENGINE = "VLLM::Engine"  # how its process calls itself, in as many letters as Linux keeps
 

@@ -29,6 +29,7 @@ def settings(step: dict[str, Any]) -> dict[str, Any]:
         "model": body["model"],
         "default_headers": {"Idempotency-Key": keyed} if keyed else None,
         **({"max_tokens": limit} if limit else {}),
+        **({"temperature": body["temperature"]} if "temperature" in body else {}),
         **({"model_kwargs": {"user": body["user"]}} if "user" in body else {}),
     }
 
