@@ -6,7 +6,8 @@ application, never from a column default.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
@@ -75,6 +76,22 @@ def async_url(url: str) -> str:
     return url
 
 
+class _Connection(asyncpg.Connection):
+    """asyncpg's, whose batches go out whole. Its own ``executemany`` loses a cancellation that comes
+    between two parts of a batch (128 KiB), and waits for the answer to a statement whose end was
+    never sent: until the statement's time is over, with the connection."""
+
+    async def executemany(
+        self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
+    ) -> None:
+        sending = asyncio.ensure_future(super().executemany(command, args, timeout=timeout))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.gather(sending, return_exceptions=True)
+            raise
+
+
 class Db:
     """The engine and its transactions."""
 
@@ -85,6 +102,7 @@ class Db:
             max_overflow=pool_size,
             pool_timeout=10,
             connect_args={
+                "connection_class": _Connection,
                 "timeout": 10,
                 "command_timeout": statement_seconds_max,
                 "server_settings": {"application_name": "ganglion", "timezone": "UTC"},

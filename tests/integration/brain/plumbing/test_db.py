@@ -50,6 +50,34 @@ async def test_connections_that_the_server_ended_are_replaced(database_url: str)
         await other.close()
 
 
+async def test_a_batch_that_is_cut_short_ends_at_once(database_url: str) -> None:
+    db = Db(database_url, pool_size=1)
+    batch = [{"id": number, "said": "x" * 1000} for number in range(2000)]
+    put = text("INSERT INTO batch (id, said) VALUES (:id, :said)")
+
+    async def send(begun: asyncio.Event) -> None:
+        async with db.begin() as tx:
+            await tx.scalar(text("SELECT 1"))
+            begun.set()
+            await tx.execute(put, batch)
+
+    try:
+        async with db.begin() as tx:
+            await tx.execute(text("CREATE UNLOGGED TABLE batch (id int, said text)"))
+        for turns in range(12):
+            sending = asyncio.create_task(send(begun := asyncio.Event()))
+            await begun.wait()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            sending.cancel()
+            done, _ = await asyncio.wait({sending}, timeout=15)
+            assert done, f"cut after {turns} turns it still waits"
+        async with db.begin() as tx:
+            assert await tx.scalar(text("SELECT count(*) FROM batch")) == 0
+    finally:
+        await db.close()
+
+
 async def test_each_statement_of_a_glance_is_asked_alone(database_url: str) -> None:
     db = Db(database_url, pool_size=1)
     began = text("SELECT now()")
