@@ -77,9 +77,9 @@ def async_url(url: str) -> str:
 
 
 class _Connection(asyncpg.Connection):
-    """asyncpg's, whose batches go out whole. Its own ``executemany`` loses a cancellation that comes
-    between two parts of a batch (128 KiB), and waits for the answer to a statement whose end was
-    never sent: until the statement's time is over, with the connection."""
+    """asyncpg's, whose batches go out whole. Its own ``executemany`` loses a cancellation between
+    two parts of a batch (128 KiB), and waits for the answer to a statement whose end was never
+    sent: until the statement's time is over, with the connection."""
 
     async def executemany(
         self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
