@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from brain.costs.models import CostRow
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, ended
 from kernel.ids import AccountId, CostId
 
 FLUSH_SECONDS = 5.0  # at most 10 are promised
@@ -90,11 +90,8 @@ class Recorder:
 
     async def close(self) -> None:
         """Write what is buffered, then stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await ended(self._task)
+        self._task = None
         for _ in range(STOP_TRIES):
             with suppress(SQLAlchemyError, OSError):
                 await self.flush()

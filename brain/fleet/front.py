@@ -24,7 +24,7 @@ from brain.fleet.logs import LogTerms
 from brain.fleet.ports import BeatPart, LeaseWatcher
 from brain.fleet.session import Session, read_session
 from brain.fleet.telemetry import Telemetry
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, ended
 from brain.secrets import Vault
 from kernel.clock import NS
 from kernel.errors import Conflict, Forbidden, Unauthenticated
@@ -103,11 +103,7 @@ class AgentFront:
     async def stop(self) -> None:
         """Write what has gathered and end."""
         self.send_home()
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         self._tasks = []
         with suppress(*_AWAY):
             await self.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import SQLAlchemyError
 
 from brain.fleet.models import LinkGateway
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, ended
 from kernel.clock import NS
 from kernel.ids import NodeId
 from kernel.wire.agent import Beat, BeatAnswer, GatewayAddress
@@ -92,11 +92,8 @@ class LinkGateways:
         self._task = asyncio.create_task(self._look_always(), name="link-gateways")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await ended(self._task)
+        self._task = None
 
     async def look(self) -> None:
         """Refresh what listens here, and load what lives anywhere."""

@@ -30,7 +30,7 @@ from brain.history.core import (
     series_of,
 )
 from brain.history.meters import Meters
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, ended
 from kernel.clock import NS
 from kernel.ids import BootId, NodeId
 from kernel.wire.agent import Beat, BeatAnswer, GpuSpans, HostReading, LeaseSeen
@@ -95,10 +95,7 @@ class HistoryPart:
 
     async def stop(self) -> None:
         """Write what has gathered, if the database takes it now."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
         with suppress(*_AWAY):
             await self.flush()
 

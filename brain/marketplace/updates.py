@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from brain.marketplace import agent_store, waves
 from brain.marketplace.agent_file import AgentFile
 from brain.marketplace.agent_store import UpdateNews
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, ended
 from kernel.errors import GanglionError
 from kernel.ids import NodeId
 from kernel.wire.agent import Beat, BeatAnswer, LeaseSeenState
@@ -73,9 +73,7 @@ class AgentUpdates:
     async def stop(self) -> None:
         if self._task is None:
             return
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await ended(self._task)
         with suppress(SQLAlchemyError, OSError):
             await self.flush()
 

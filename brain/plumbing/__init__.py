@@ -5,6 +5,7 @@ from brain.plumbing.context import Ctx
 from brain.plumbing.db import DRIVER_ERRORS, Base, Db, IdColumn, Tx
 from brain.plumbing.moves import Stated, history, move
 from brain.plumbing.points import Killed, NoPoints, Points
+from brain.plumbing.tasks import ended
 from brain.plumbing.work import Work
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Work",
     "audit",
     "changes",
+    "ended",
     "history",
     "inbox",
     "move",

@@ -7,13 +7,12 @@ removed is gone when its node, having been told, reports it no more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 
 import structlog
 
 from brain import fleet
-from brain.plumbing import Ctx, Tx
+from brain.plumbing import Ctx, Tx, ended
 from brain.pods import strays, volume_store, volumes
 from brain.pods.states import VolumeState
 from brain.pods.volume_store import Reported
@@ -59,9 +58,7 @@ class VolumeWatch:
         """What was heard is written before."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await ended(task)
             await self._flush_safely()
 
     async def flush(self) -> None:

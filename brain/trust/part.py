@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from brain.plumbing import Ctx
+from brain.plumbing import Ctx, ended
 from brain.trust import preflights
 from brain.trust.core.news import Known, News, merged, orders
 from brain.trust.store import news as store
@@ -85,11 +85,7 @@ class TrustPart:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         self._tasks = []
         with suppress(*_AWAY):
             await self.flush()
