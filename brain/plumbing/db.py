@@ -88,7 +88,7 @@ class _Connection(asyncpg.Connection):
         try:
             await asyncio.shield(sending)
         except asyncio.CancelledError:
-            await asyncio.gather(sending, return_exceptions=True)
+            await asyncio.shield(asyncio.gather(sending, return_exceptions=True))
             raise
 
 
