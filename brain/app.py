@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from brain import health, pages, paperwork
 from brain.billing import routes as billing_routes
+from brain.bridges import ModelsNear
 from brain.costs import routes as cost_routes
 from brain.deployments import (
     OwnedDeployments,
@@ -59,7 +60,7 @@ from brain.settings import Environment, Settings, UnsafeSettings, load
 from brain.spending import routes as spending_routes
 from brain.terms import pod_front, trust_terms
 from brain.trust import routes as trust_routes
-from brain.wiring import ModelsNear, Parts, assemble, proof_sources
+from brain.wiring import Parts, assemble, proof_sources
 from brain.witness import routes as witness_routes
 
 # Requests under way at a stop have this long; an agent's long poll is cut, and asks again.

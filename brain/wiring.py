@@ -26,6 +26,13 @@ from brain import (
 from brain.adapters.clouds import open_clouds
 from brain.adapters.payments.disbursers import open_disbursers
 from brain.adapters.payments.open import Payments, open_payments
+from brain.bridges import (
+    BillingGate,
+    DeploymentWaiting,
+    DeploymentWatch,
+    ModelsNear,
+    OwnersOfWork,
+)
 from brain.clouds import Cloud
 from brain.deployments import Feed, tasks
 from brain.edge.idempotency import forget_old
@@ -36,7 +43,7 @@ from brain.identity import PLATFORM_ACCOUNT, Identity, Passwords, Tokens
 from brain.invoices import InvoiceProofs
 from brain.marketplace import AgentUpdates, JoinTerms, agent_file
 from brain.paperwork import ticks as paper_ticks
-from brain.plumbing import Ctx, Db, Tx, valkey
+from brain.plumbing import Ctx, Db, valkey
 from brain.replays import Replays, forget_old_replays
 from brain.secrets import Vault
 from brain.settings import Settings
@@ -51,56 +58,9 @@ from brain.terms import (
 )
 from catalog import Catalog, load_catalog
 from kernel.clock import Clock, SystemClock
-from kernel.ids import AccountId, ReplicaId, SystemIds
+from kernel.ids import SystemIds
 
 Tick = Callable[[], Awaitable[object]]
-
-
-class BillingGate:
-    """Identity's question about credit, answered by billing."""
-
-    async def purchased_credits(self, tx: Tx, account_id: AccountId) -> int:
-        return await billing.purchased_credits(tx, account_id)
-
-
-@dataclass(frozen=True)
-class DeploymentWatch:
-    """The fleet's news of a lease, told to the replica that holds it."""
-
-    ctx: Ctx
-
-    async def lease_changed(self, tx: Tx, replica_id: ReplicaId) -> None:
-        await deployments.lease_changed(tx, self.ctx, replica_id)
-
-
-@dataclass(frozen=True)
-class ModelsNear(offers.Near):
-    """Which models' files lie on which nodes, as the deployments know it."""
-
-    async def models(self, tx: Tx, since_ns: int) -> Mapping[str, frozenset[str]]:
-        return await deployments.models_by_node(tx, since_ns)
-
-
-@dataclass(frozen=True)
-class DeploymentWaiting(offers.Waiting):
-    """Capacity that came up, told to the replicas that wait for a place."""
-
-    ctx: Ctx
-
-    async def capacity_appeared(self, tx: Tx) -> None:
-        await deployments.capacity_appeared(tx, self.ctx)
-
-
-@dataclass(frozen=True)
-class OwnersOfWork(trust.NoRenters):
-    """News of a node, told to who rents there: a line among a deployment's events."""
-
-    ctx: Ctx
-
-    async def tell(self, tx: Tx, notice: trust.Notice) -> None:
-        await deployments.tell_owner(
-            tx, self.ctx, notice.deployment_id, notice.replica_id, notice.what, notice.sentence
-        )
 
 
 @dataclass(frozen=True)
@@ -163,11 +123,8 @@ def assemble(
     metrics = Metrics()
     meters = Meters(metrics.registry)
     history = HistoryPart(made, meters)
-    updates = AgentUpdates(
-        made,
-        lambda: agent_file(settings.agent_wheels_dir),
-        settings.agent_update_percent_per_hour,
-    )
+    wake = tasks.Wake(settings.redis_url.get_secret_value())
+    updates = _agent_updates(settings, made)
     return Parts(
         settings=settings,
         ctx=made,
@@ -183,6 +140,7 @@ def assemble(
             made,
             fleet.Telemetry(redis, meters.states_lost),
             master_key,
+            DeploymentWatch(made, wake),
             (updates, trust.TrustPart(made), gateways, history, pods.VolumeWatch(made)),
         ),
         join_terms=JoinTerms(
@@ -196,7 +154,7 @@ def assemble(
         catalog=load_catalog(),
         feed=Feed(made, sources(master_key, gateway_limits(settings))),
         replays=Replays(made, master_key),
-        wake=tasks.Wake(settings.redis_url.get_secret_value()),
+        wake=wake,
         identity=Identity(
             tokens=Tokens(
                 settings.jwt_secret_key.get_secret_value(),
@@ -211,11 +169,20 @@ def assemble(
     )
 
 
+def _agent_updates(settings: Settings, ctx: Ctx) -> AgentUpdates:
+    return AgentUpdates(
+        ctx,
+        lambda: agent_file(settings.agent_wheels_dir),
+        settings.agent_update_percent_per_hour,
+    )
+
+
 def _agents(
     settings: Settings,
     ctx: Ctx,
     telemetry: fleet.Telemetry,
     master_key: bytes,
+    watcher: DeploymentWatch,
     parts: Sequence[fleet.BeatPart],
 ) -> fleet.AgentFront:
     return fleet.AgentFront(
@@ -229,7 +196,7 @@ def _agents(
             ),
         ),
         telemetry=telemetry,
-        watcher=DeploymentWatch(ctx),
+        watcher=watcher,
         vault=vault_of(settings),
         parts=parts,
     )

@@ -164,8 +164,8 @@ def build(settings: Settings) -> tuple[Celery, Ticker]:
             "options": {"expires": tasks.EXPIRES_SECONDS},
         }
     }
-    # What a crash left behind is looked for at once, not at the first beat.
-    worker_ready.connect(lambda **_: ticker.wake(tasks.SWEEP), weak=False)
+    # What a crash left behind, and who waits, is looked for at once, not at the first beat.
+    worker_ready.connect(lambda **_: ticker.wake(tasks.SWEEP, tasks.DEPLOYMENTS), weak=False)
     worker_shutting_down.connect(lambda **_: ticker.stopping.set(), weak=False)
     worker_shutdown.connect(lambda **_: ticker.close(), weak=False)
     setup_logging.connect(partial(_set_up_logs, settings.debug), weak=False)

@@ -13,7 +13,19 @@ from kernel.clock import Clock
 from kernel.errors import GanglionError
 from kernel.wire.gateway import Hello
 
-BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# Often at first: a brain that starts beside its gateways is there within seconds.
+QUICK_SECONDS_MAX = 0.2
+BACK_OFF_SECONDS = (*[0.1] * 20, *[QUICK_SECONDS_MAX] * 10, 0.5, 1.0, 2.0, 5.0)
+
+
+def back_off(tries: int) -> float:
+    """Seconds to wait after so many tries that failed in a row, not counting the last."""
+    return BACK_OFF_SECONDS[min(tries, len(BACK_OFF_SECONDS) - 1)]
+
+
+def is_told(tries: int) -> bool:
+    """Whether a failure after so many is worth a line: of the quick ones the first alone."""
+    return tries == 0 or back_off(tries) > QUICK_SECONDS_MAX
 
 
 class Log(Protocol):
@@ -41,9 +53,10 @@ class Follower:
                 async for _ in self._follow():
                     tries = 0
             except GanglionError as error:
-                self._log.warning("brain_lost", reason=error.internal)
+                if is_told(tries):
+                    self._log.warning("brain_lost", reason=error.internal)
             self._gateway.connected = False
-            await self._clock.sleep(BACK_OFF_SECONDS[min(tries, len(BACK_OFF_SECONDS) - 1)])
+            await self._clock.sleep(back_off(tries))
             tries += 1
 
     async def greet(self) -> None:

@@ -43,6 +43,7 @@ GPU_SECONDS = 5.0
 PULL_BEAT_SECONDS = 2.0
 BEAT_SECONDS_MIN = 0.1
 LOCAL_PAUSE_SECONDS_MAX = 1.0
+LOCAL_QUICK_SECONDS, LOCAL_QUICK_TRIES = 0.1, 50  # a brain on this host that is about to start
 WAKE_PAUSE_SECONDS = 1.0
 LOG_SECONDS = 2.0
 GAUGE_SECONDS = 2.0
@@ -86,6 +87,7 @@ class Agent:
         self._me = me
         self._state = core.reboot(parts.store.load(me.host_boot_id), me.host_boot_id)
         self._look_bell, self._beat_bell, self._gpu_bell = (Bell(parts.clock) for _ in range(3))
+        self._wake_bell = Bell(parts.clock)
         health = HealthBook(parts.probe, parts.boot_ns, on_change=self._look_bell.ring)
         self._sight = Sight(
             parts.engine,
@@ -270,7 +272,9 @@ class Agent:
                 self._failures += 1
                 self._refusal = error.error_code
                 wait = self._wait_after_failure()
-                log.warning("beat_failed", code=error.error_code, reason=error.detail)
+                quick = self._failures > 1 and wait == LOCAL_QUICK_SECONDS
+                tell = log.debug if quick else log.warning
+                tell("beat_failed", code=error.error_code, reason=error.detail)
             await self._parts.clock.sleep(BEAT_SECONDS_MIN)
             await self._beat_bell.wait(min(wait, self._beat_seconds))
 
@@ -312,6 +316,8 @@ class Agent:
         for extra in self._parts.extras:
             extra.hear(answer, sent_ns)
         self._show_onlookers()
+        if not self._sight.heard or self._failures or answer.desired is not None:
+            self._wake_bell.ring()
         if not self._sight.heard or answer.desired is not None:
             log.info("heard", generation=state.generation, leases=len(state.leases))
             self._look_bell.ring()
@@ -324,6 +330,8 @@ class Agent:
         """Longer after each failure and never the same on two nodes, up to the usual beat. A brain
         on this host has no crowd to be spared, and mostly is about to start."""
         local = is_local(self._me.identity.brain_url)
+        if local and self._failures <= LOCAL_QUICK_TRIES:
+            return LOCAL_QUICK_SECONDS
         most = min(self._beat_seconds, LOCAL_PAUSE_SECONDS_MAX if local else self._beat_seconds)
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = min(self._failures, 10)
@@ -337,7 +345,8 @@ class Agent:
                     self._beat_bell.ring()
                 except GanglionError as error:
                     log.debug("wake_failed", reason=error.detail)
-            await self._parts.clock.sleep(WAKE_PAUSE_SECONDS)
+            # An answer that brings news ends the pause: more of it may be there already.
+            await self._wake_bell.wait(WAKE_PAUSE_SECONDS)
 
     # Rounds.
 

@@ -2,7 +2,7 @@
 
 from brain.plumbing import audit, changes, inbox, moves, outbox, work
 from brain.plumbing.context import Ctx
-from brain.plumbing.db import DRIVER_ERRORS, Base, Db, IdColumn, Tx
+from brain.plumbing.db import DRIVER_ERRORS, Base, Db, IdColumn, Tx, once_committed
 from brain.plumbing.moves import Stated, history, move
 from brain.plumbing.points import Killed, NoPoints, Points
 from brain.plumbing.tasks import ended
@@ -27,6 +27,7 @@ __all__ = [
     "inbox",
     "move",
     "moves",
+    "once_committed",
     "outbox",
     "work",
 ]

@@ -7,7 +7,7 @@ application, never from a column default.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from kernel.ids import Id
 
@@ -125,6 +125,21 @@ class Db:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def once_committed(tx: Tx, call: Callable[[], None]) -> None:
+    """``call`` when this transaction is committed, however often it was asked for; never when it
+    is rolled back. It must not raise: what it would tell of is done."""
+    asked: set[Callable[[], None]] = tx.info.setdefault("once_committed", set())
+    if call in asked:
+        return
+    asked.add(call)
+
+    def committed(session: Session) -> None:
+        if not session.in_nested_transaction():  # a savepoint's end is told too
+            call()
+
+    event.listen(tx.sync_session, "after_commit", committed)
 
 
 def _still_open(connection: Any, record: Any, proxy: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from inference.brain import Brain
-from inference.changes import BACK_OFF_SECONDS
+from inference.changes import back_off, is_told
 from inference.pods.front import Front
 from inference.pods.table import Run
 from kernel.errors import GanglionError
@@ -59,10 +59,10 @@ class Follower:
                     self._front.pods.apply(line)
                     self.expect()
             except GanglionError as error:
-                self._log.warning("brain_lost", reason=error.internal)
+                if is_told(tries):
+                    self._log.warning("brain_lost", reason=error.internal)
             self._front.connected = False
-            wait = BACK_OFF_SECONDS[min(tries, len(BACK_OFF_SECONDS) - 1)]
-            await self._front.clock.sleep(wait)
+            await self._front.clock.sleep(back_off(tries))
             tries += 1
 
     def expect(self) -> None:

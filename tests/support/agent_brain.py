@@ -80,6 +80,7 @@ class AgentBrain:
     sessions: dict[str, Session] = field(default_factory=dict)
     sessions_opened: int = 0
     waiting: int = 0  # long polls that are open
+    polls: int = 0  # and all that were
     enrolments: list[EnrollRequest] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
     lines: dict[str, list[str]] = field(default_factory=dict)
@@ -230,6 +231,7 @@ class AgentBrain:
         await self._sealed(request)
         known = int(request.query_params["generation"])
         self.waiting += 1
+        self.polls += 1
         for _ in range(500):
             if self.generation > known or self._ended.is_set():
                 break

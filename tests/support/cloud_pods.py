@@ -16,13 +16,13 @@ from sqlalchemy import select
 from brain import billing, deployments, offers, pods, provisioning
 from brain.adapters.clouds.runpod import RestRunPod
 from brain.adapters.clouds.vast import VastCloud
+from brain.bridges import DeploymentWatch
 from brain.clouds import Cloud
 from brain.plumbing import Ctx
 from brain.pods.schemas import PodOut
 from brain.pods.views import Front, show_pod
 from brain.provisioning import Looks
 from brain.provisioning.models import Intent
-from brain.wiring import DeploymentWatch
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, PodId
 from standins.clouds import runpod, vast

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from brain import offers, provisioning
 from brain.adapters.clouds.runpod import RestRunPod
+from brain.bridges import DeploymentWatch
 from brain.clouds import Cloud
 from brain.deployments.models import Replica
 from brain.plumbing import Ctx
 from brain.provisioning import Looks, Terms, store
 from brain.provisioning.models import Intent
-from brain.wiring import DeploymentWatch
 from catalog import load_catalog
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, DeploymentId

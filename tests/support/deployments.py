@@ -11,12 +11,12 @@ from sqlalchemy import text
 
 from brain import billing, deployments
 from brain.billing.service import gateway as meter
+from brain.bridges import DeploymentWatch
 from brain.deployments import service, store, updates
 from brain.deployments.models import Replica
 from brain.deployments.service import Wanted, Whole
 from brain.fleet import LeaseView
 from brain.plumbing import Ctx, Tx
-from brain.wiring import DeploymentWatch
 from catalog import Catalog, load_catalog
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, DeploymentId, LeaseId

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from brain import billing, deployments, pods
+from brain.bridges import DeploymentWatch
 from brain.plumbing import Ctx, Tx
 from brain.pods import service, store, volume_store
 from brain.pods.models import Pod, Volume
 from brain.pods.service import PodWanted, Whole
 from brain.pods.volumes import Mount
-from brain.wiring import DeploymentWatch
 from catalog import Catalog, load_catalog
 from kernel.clock import ManualClock
 from kernel.ids import AccountId, PodId, VolumeId

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from brain.bridges import DeploymentWatch
 from brain.fleet import AgentFront, FrontTerms, Telemetry
 from brain.fleet.telemetry import LastBeat
 from brain.marketplace import JoinTerms
 from brain.plumbing.sealing import Sealer
 from brain.secrets import Vault
 from brain.settings import Settings
-from brain.wiring import DeploymentWatch, Tick, WorkerParts
+from brain.wiring import Tick, WorkerParts
 from catalog import Catalog
 from kernel.ids import NodeId
 from tests.sim.whole.process import INSTALLATION, Ground, Process

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from brain import billing
+from brain.bridges import ModelsNear
 from brain.deployments.wishes import Wishes, wishes_of
 from brain.offers import Market
 from brain.plumbing import Ctx
 from brain.scheduling import Prefer
-from brain.wiring import ModelsNear
 from kernel.ids import AccountId
 from kernel.money import NANO, Money
 from tests.support.brain import signed_up

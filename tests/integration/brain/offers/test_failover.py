@@ -16,9 +16,9 @@ from sqlalchemy import text
 from brain.adapters.clouds.lambda_ import LambdaCloud
 from brain.adapters.clouds.runpod import RestRunPod
 from brain.adapters.clouds.vast import VastCloud
+from brain.bridges import DeploymentWatch
 from brain.clouds import Cloud
 from brain.plumbing import Ctx
-from brain.wiring import DeploymentWatch
 from catalog import load_catalog
 from kernel.clock import ManualClock
 from kernel.ids import AccountId

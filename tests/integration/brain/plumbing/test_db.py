@@ -1,13 +1,14 @@
-"""The pool: connections that the server closed are replaced before anyone meets them."""
+"""The pool: closed connections are replaced before anyone meets them; what a commit sets off."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import psutil
 from sqlalchemy import text
 
-from brain.plumbing import Db
+from brain.plumbing import Db, once_committed
 from tests.support.wait import until
 
 
@@ -86,5 +87,29 @@ async def test_each_statement_of_a_glance_is_asked_alone(database_url: str) -> N
             assert await tx.scalar(began) != await tx.scalar(began), "no transaction holds the time"
         async with db.begin() as tx:
             assert await tx.scalar(began) == await tx.scalar(began), "the connection is as before"
+    finally:
+        await db.close()
+
+
+async def test_a_hint_is_called_once_and_only_by_a_commit(database_url: str) -> None:
+    db, called = Db(database_url, pool_size=1), []
+
+    def call() -> None:
+        called.append(1)
+
+    try:
+        async with db.begin() as tx:
+            await tx.scalar(text("SELECT 1"))
+            async with tx.begin_nested():
+                once_committed(tx, call)
+                once_committed(tx, call)
+            assert not called, "a savepoint is no commit"
+        assert called == [1]
+        with suppress(LookupError):
+            async with db.begin() as tx:
+                await tx.scalar(text("SELECT 1"))
+                once_committed(tx, call)
+                raise LookupError
+        assert called == [1], "what is rolled back is not told"
     finally:
         await db.close()

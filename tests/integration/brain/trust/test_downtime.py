@@ -10,10 +10,10 @@ import pytest
 
 from brain import billing, fleet, trust
 from brain.app import create_app
+from brain.bridges import DeploymentWatch, OwnersOfWork
 from brain.plumbing import Ctx
 from brain.trust import TrustTerms, windows
 from brain.trust.windows import Announcement
-from brain.wiring import DeploymentWatch, OwnersOfWork
 from catalog import load_catalog
 from kernel.clock import NS, ManualClock
 from kernel.ids import AccountId
