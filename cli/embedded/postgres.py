@@ -203,12 +203,12 @@ class Postgres:
         process = await asyncio.create_subprocess_exec(
             *self._prefix(),
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             preexec_fn=child.die_with_parent(),
         )
-        output, _ = await asyncio.wait_for(process.communicate(text.encode()), 120)
+        output, _ = await asyncio.wait_for(process.communicate(text.encode() or None), 120)
         if process.returncode != 0:
             raise DatabaseUnusable(f"{program} failed: {_why(output.decode(errors='replace'))}")
         return output.decode(errors="replace")

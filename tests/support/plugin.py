@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import certifi
 import hypothesis
 import pytest
 import structlog
+import uvloop
 
 from brain.plumbing import Ctx, Db
 from kernel.clock import ManualClock
@@ -42,6 +44,7 @@ BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 # A machine that is busy with other tests is slow, and no fault of the test's.
 SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("whole", deadline=None, suppress_health_check=SLOW)
+ON_UVLOOP = frozenset({"brain", "inference", "sim", "contract"})
 # What a suite has time for: a part of the cases (tests/support/cases.py), drawn anew in each run.
 WHOLE = hypothesis.settings.get_profile("whole")
 hypothesis.settings.register_profile("part", WHOLE, max_examples=30)
@@ -77,6 +80,15 @@ def _one_authority() -> Path:
         fresh.write_text(f"{first}\n")
         fresh.rename(made)
     return made
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Each part is tried on the loop that it runs on: uvloop for brain, gateway and worlds."""
+    quick = bool(ON_UVLOOP & {*item.path.relative_to(ROOT).parts})
+    return {"uvloop": uvloop.new_event_loop} if quick else {"asyncio": asyncio.new_event_loop}
 
 
 def pytest_report_header() -> str:

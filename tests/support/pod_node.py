@@ -186,8 +186,7 @@ class _TtyShell(_PlainShell):
             stdout=slave,
             stderr=slave,
             env={**self._environment, "TERM": self._asked.term, "PS1": "pod> "},
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: _lead(slave),
         )
         os.close(slave)
         return self.process
@@ -210,6 +209,12 @@ class _TtyShell(_PlainShell):
     def _resize(self, size: Size) -> None:
         packed = struct.pack("HHHH", size.rows, size.columns, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, packed)
+
+
+def _lead(terminal: int) -> None:
+    """Lead a session at this terminal. Event loops differ in when they would begin one."""
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def _end(process: asyncio.subprocess.Process) -> None:
