@@ -19,8 +19,9 @@ class BillingGate:
 
 @dataclass(frozen=True)
 class DeploymentWatch:
-    """The fleet's news of a lease, told to the replica that holds it. ``hint`` is called once it
-    is committed: whoever works on replicas need not wait for the next tick."""
+    """The fleet's news of a lease, told to the replica that holds it. ``hint`` is called once that
+    is committed, so that whoever works on replicas need not wait for the next tick; as the news
+    itself, it may come of a lease that is as it was."""
 
     ctx: Ctx
     hint: Callable[[], None] | None = None

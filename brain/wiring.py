@@ -213,11 +213,14 @@ class WorkerParts:
     payout_terms: payouts.PayoutTerms = field(default_factory=payouts.PayoutTerms)
     payments: Payments = field(default_factory=Payments)
 
-    def ticks(self, halt: Callable[[], bool]) -> Mapping[str, Tick]:
-        """Each tick by its task's name; ``halt`` says when to end early."""
+    def ticks(
+        self, halt: Callable[[], bool], hint: Callable[[], None] | None = None
+    ) -> Mapping[str, Tick]:
+        """Each tick by its task's name; ``halt`` says when to end early. ``hint`` is called when
+        a lease changed, and with it what deployments have to do."""
         ctx = self.ctx
         owner = f"{socket.gethostname()}:{os.getpid()}"
-        watcher = DeploymentWatch(ctx)
+        watcher = DeploymentWatch(ctx, hint)
         ttl, kept_days = self.settings.lease_ttl_seconds, self.settings.volume_grace_days
         market = offers.Market(ctx, ModelsNear())
         vault = vault_of(self.settings)
@@ -241,16 +244,6 @@ class WorkerParts:
         async def leases() -> object:
             return await fleet.reconcile_leases(ctx, watcher=watcher)
 
-        async def settle() -> object:
-            return await billing.settle_due(ctx, meter_policy(self.settings))
-
-        async def accrue() -> object:
-            await billing.accrue_due(ctx)
-            return await deployments.hurry_unpaid(ctx)
-
-        async def release() -> object:
-            return await billing.release_due(ctx)
-
         async def judge() -> object:
             return await witness.judge_due(ctx, wait_seconds=self.settings.witness_wait_seconds)
 
@@ -261,9 +254,6 @@ class WorkerParts:
             tasks.DEPLOYMENTS: reconcile,
             tasks.PODS: pod_rows,
             tasks.LEASES: leases,
-            tasks.SETTLE: settle,
-            tasks.ACCRUE: accrue,
-            tasks.RELEASE: release,
             tasks.TIDY: self._tidy,
             tasks.HISTORY: history,
             tasks.WITNESS: judge,
@@ -271,8 +261,24 @@ class WorkerParts:
             **paper_ticks(ctx, self.settings, halt),
             **payouts.ticks(ctx, self.payout_terms, owner=owner, halt=halt),
             **payments.ticks(ctx, self.payments.desk, owner=owner, halt=halt),
+            **self._money_ticks(),
             **self._looks(),
         }
+
+    def _money_ticks(self) -> Mapping[str, Tick]:
+        ctx = self.ctx
+
+        async def settle() -> object:
+            return await billing.settle_due(ctx, meter_policy(self.settings))
+
+        async def accrue() -> object:
+            await billing.accrue_due(ctx)
+            return await deployments.hurry_unpaid(ctx)
+
+        async def release() -> object:
+            return await billing.release_due(ctx)
+
+        return {tasks.SETTLE: settle, tasks.ACCRUE: accrue, tasks.RELEASE: release}
 
     async def _tidy(self) -> object:
         now = self.ctx.clock.now()

@@ -93,9 +93,14 @@ class Ticker:
     def _open(self) -> None:
         self._loop = uvloop.new_event_loop()
         self._parts = self._make()
-        self._ticks = only_when_due(self._parts.ctx, self._parts.ticks(self.stopping.is_set))
+        self._ticks = only_when_due(
+            self._parts.ctx, self._parts.ticks(self.stopping.is_set, self._hint)
+        )
         self._thread = threading.Thread(target=self._loop.run_forever, name="ticks", daemon=True)
         self._thread.start()
+
+    def _hint(self) -> None:
+        self.wake(tasks.DEPLOYMENTS)
 
     def _begin(self, *names: str) -> None:
         for name in names:

@@ -10,6 +10,7 @@ import msgspec
 
 from inference import http
 from kernel.errors import Conflict, GanglionError, OutOfCredit, Unavailable
+from kernel.hosts import is_local
 from kernel.wire import encode
 from kernel.wire.gateway import (
     ChangeLine,
@@ -36,6 +37,7 @@ class Brain:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
+        self.is_local = is_local(url)
         self._headers = {
             "authorization": f"Bearer {token}",
             "content-type": "application/json",

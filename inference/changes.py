@@ -13,19 +13,34 @@ from kernel.clock import Clock
 from kernel.errors import GanglionError
 from kernel.wire.gateway import Hello
 
-# Often at first: a brain that starts beside its gateways is there within seconds.
-QUICK_SECONDS_MAX = 0.2
-BACK_OFF_SECONDS = (*[0.1] * 20, *[QUICK_SECONDS_MAX] * 10, 0.5, 1.0, 2.0, 5.0)
+BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# A brain on this host has no crowd to be spared, and mostly is about to start.
+LOCAL_SECONDS, LOCAL_TRIES = 0.1, 50
 
 
-def back_off(tries: int) -> float:
-    """Seconds to wait after so many tries that failed in a row, not counting the last."""
-    return BACK_OFF_SECONDS[min(tries, len(BACK_OFF_SECONDS) - 1)]
+class Patience:
+    """How long to wait for a brain that is away, and which of the failures are worth a line."""
 
+    def __init__(self, *, local: bool) -> None:
+        self._local = local
+        self._turns = self._failures = 0
 
-def is_told(tries: int) -> bool:
-    """Whether a failure after so many is worth a line: of the quick ones the first alone."""
-    return tries == 0 or back_off(tries) > QUICK_SECONDS_MAX
+    def heard(self) -> None:
+        self._turns = self._failures = 0
+
+    def tells(self) -> bool:
+        """Of one more failure: the first is told, and those that a longer wait follows."""
+        self._failures += 1
+        return self._failures == 1 or not self._is_quick()
+
+    def pause(self) -> float:
+        """Seconds until the next try."""
+        quick, turn = self._is_quick(), self._turns
+        self._turns += 1
+        return LOCAL_SECONDS if quick else BACK_OFF_SECONDS[min(turn, len(BACK_OFF_SECONDS) - 1)]
+
+    def _is_quick(self) -> bool:
+        return self._local and self._turns < LOCAL_TRIES
 
 
 class Log(Protocol):
@@ -45,19 +60,18 @@ class Follower:
         self._log: Log = structlog.get_logger("inference.changes")
 
     async def run(self) -> None:
-        tries = 0
+        patience = Patience(local=self._brain.is_local)
         while True:
             try:
                 if not self._greeted:
                     await self.greet()
                 async for _ in self._follow():
-                    tries = 0
+                    patience.heard()
             except GanglionError as error:
-                if is_told(tries):
+                if patience.tells():
                     self._log.warning("brain_lost", reason=error.internal)
             self._gateway.connected = False
-            await self._clock.sleep(back_off(tries))
-            tries += 1
+            await self._clock.sleep(patience.pause())
 
     async def greet(self) -> None:
         """Tell the brain of this boot; it answers the same each time."""

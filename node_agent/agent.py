@@ -14,6 +14,7 @@ from tenacity.wait import wait_random_exponential
 
 from kernel.clock import NS, Clock
 from kernel.errors import GanglionError
+from kernel.hosts import is_local
 from kernel.wire.agent import Beat, BeatAnswer, LeaseSeen, LeaseSeenState, NvmlState
 from node_agent import core
 from node_agent.bell import Bell
@@ -25,7 +26,7 @@ from node_agent.gpu import Gpus, is_simulated
 from node_agent.health import HealthBook
 from node_agent.host import read_host
 from node_agent.identity import Identity
-from node_agent.link import Brain, is_local
+from node_agent.link import Brain
 from node_agent.logs import LogShelf
 from node_agent.one_lease import Standing, over
 from node_agent.probe import Probe
@@ -43,7 +44,8 @@ GPU_SECONDS = 5.0
 PULL_BEAT_SECONDS = 2.0
 BEAT_SECONDS_MIN = 0.1
 LOCAL_PAUSE_SECONDS_MAX = 1.0
-LOCAL_QUICK_SECONDS, LOCAL_QUICK_TRIES = 0.1, 50  # a brain on this host that is about to start
+# A brain on this host that is about to start: with the shortest pause, five tries a second for ten.
+LOCAL_QUICK_SECONDS, LOCAL_QUICK_TRIES = 0.1, 50
 WAKE_PAUSE_SECONDS = 1.0
 LOG_SECONDS = 2.0
 GAUGE_SECONDS = 2.0
@@ -270,10 +272,10 @@ class Agent:
                 wait = PULL_BEAT_SECONDS if self._workshop.pulls else self._beat_seconds
             except GanglionError as error:
                 self._failures += 1
+                again = self._failures > 1 and self._refusal == error.error_code
                 self._refusal = error.error_code
                 wait = self._wait_after_failure()
-                quick = self._failures > 1 and wait == LOCAL_QUICK_SECONDS
-                tell = log.debug if quick else log.warning
+                tell = log.debug if again and wait == LOCAL_QUICK_SECONDS else log.warning
                 tell("beat_failed", code=error.error_code, reason=error.detail)
             await self._parts.clock.sleep(BEAT_SECONDS_MIN)
             await self._beat_bell.wait(min(wait, self._beat_seconds))

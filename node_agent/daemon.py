@@ -22,6 +22,7 @@ import structlog
 
 from kernel.clock import SystemClock
 from kernel.errors import GanglionError
+from kernel.hosts import is_local
 from node_agent import enroll
 from node_agent.agent import Agent, Parts, Self
 from node_agent.checks.parts import make_checks
@@ -32,7 +33,7 @@ from node_agent.gpu_xids import XidBook
 from node_agent.hands import make_hands
 from node_agent.host import HostMeter, boot_id, read_host
 from node_agent.identity import Home, Identity, NodeKey
-from node_agent.link import BrainLink, brain_client, is_local
+from node_agent.link import BrainLink, brain_client
 from node_agent.links import Links
 from node_agent.logs import LogShelf
 from node_agent.minutes import Minutes, Signer

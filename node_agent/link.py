@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from kernel.clock import NS
 from kernel.errors import Forbidden, GanglionError, Unauthenticated, Unavailable
+from kernel.hosts import is_local
 from kernel.wire import decode, encode
 from kernel.wire.agent import (
     MAC_HEADER,
@@ -86,12 +86,6 @@ def brain_client(brain_url: str) -> httpx.AsyncClient:
         verify=brain_url.startswith("https:"),  # else the list of authorities is only memory
         follow_redirects=False,
     )
-
-
-def is_local(url: str) -> bool:
-    """Whether the address is on this host."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 async def enroll(client: httpx.AsyncClient, request: EnrollRequest) -> EnrollAnswer:

@@ -17,11 +17,11 @@ from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_random
 
 from kernel.clock import Clock
+from kernel.hosts import is_local
 from kernel.wire.agent import Beat, BeatAnswer, GatewayAddress
 from node_agent import core
 from node_agent.bell import Bell
 from node_agent.files import read_if_there, write_private
-from node_agent.link import is_local
 from node_agent.link_dial import Dialler
 from node_agent.link_tether import Gear, Shell, Tether, Tie
 from node_agent.records import AgentState, Phase, Work

@@ -91,6 +91,7 @@ EXPIRES_SECONDS: Final = 5
 SPREAD_SECONDS_MAX: Final = 5
 VISIBILITY_SECONDS: Final = 3600
 QUEUE: Final = "ganglion"
+HINT_PAUSE_SECONDS: Final = 0.05
 
 
 def due(beat: int) -> list[str]:
@@ -147,7 +148,7 @@ def broker_url(redis_url: str) -> str:
 
 
 class Wake:
-    """Sends a tick ahead of its time, in a thread of its own; one on its way is enough.
+    """Sends a tick ahead of its time, in a thread of its own, at most twenty times a second.
 
     A broker that is away costs one quick try, and nothing waits for it, an exit included.
     """
@@ -156,17 +157,37 @@ class Wake:
         self._redis_url = redis_url
         self._app: Celery | None = None
         self._task = task
+        self._asked = False
         self._sending = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
 
     def __call__(self) -> None:
         """Returns at once and never fails: the beat's tick comes in any case."""
-        if not self._closed and self._sending.acquire(blocking=False):
-            threading.Thread(target=self._send, name="wake", daemon=True).start()
+        self._asked = True
+        if self._closed.is_set() or not self._sending.acquire(blocking=False):
+            return
+        try:
+            threading.Thread(target=self._run, name="wake", daemon=True).start()
+        except RuntimeError as failure:  # no more threads
+            self._sending.release()
+            log.info("hint_not_sent", failure=str(failure))
 
     def close(self) -> None:
         """Send no more. What is on its way is not waited for."""
-        self._closed = True
+        self._closed.set()
+
+    def _run(self) -> None:
+        """What is asked for while a hint is on its way may be about something newer: once more."""
+        while True:
+            while self._asked and not self._closed.is_set():
+                self._asked = False
+                self._send()
+                self._closed.wait(HINT_PAUSE_SECONDS)
+            self._sending.release()
+            if not self._asked or self._closed.is_set():
+                return
+            if not self._sending.acquire(blocking=False):
+                return
 
     def _send(self) -> None:
         try:
@@ -176,8 +197,6 @@ class Wake:
             )
         except Exception as failure:  # a hint only
             log.info("hint_not_sent", failure=type(failure).__name__)
-        finally:
-            self._sending.release()
 
     def _make(self) -> Celery:
         made = make_celery(self._redis_url)

@@ -20,12 +20,13 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase
 
 from kernel.ids import Id
 
 Tx = AsyncSession
 IdT = TypeVar("IdT", bound=Id)
+_ONCE_COMMITTED: Final = "once_committed"
 
 # What the driver raises where it is used without SQLAlchemy. "Internal" comes of a dying server:
 # its farewell leaves the connection in a state that the next statement does not expect.
@@ -116,8 +117,12 @@ class Db:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
         """One transaction: committed at the end of the block, rolled back on any exception."""
-        async with self._sessions() as session, session.begin():
-            yield session
+        async with self._sessions() as session:
+            async with session.begin():
+                yield session
+            calls: list[Callable[[], None]] = session.info.get(_ONCE_COMMITTED, [])
+        for call in calls:
+            call()
 
     def glance(self) -> AbstractAsyncContextManager[Tx]:
         """For one statement that reads, often: it is asked alone, without BEGIN and COMMIT."""
@@ -128,18 +133,11 @@ class Db:
 
 
 def once_committed(tx: Tx, call: Callable[[], None]) -> None:
-    """``call`` when this transaction is committed, however often it was asked for; never when it
-    is rolled back. It must not raise: what it would tell of is done."""
-    asked: set[Callable[[], None]] = tx.info.setdefault("once_committed", set())
-    if call in asked:
-        return
-    asked.add(call)
-
-    def committed(session: Session) -> None:
-        if not session.in_nested_transaction():  # a savepoint's end is told too
-            call()
-
-    event.listen(tx.sync_session, "after_commit", committed)
+    """``call`` when this transaction of ``Db.begin`` is committed, however often it was asked for;
+    never when it is rolled back. It must not raise: what it would tell of is done."""
+    calls: list[Callable[[], None]] = tx.info.setdefault(_ONCE_COMMITTED, [])
+    if call not in calls:
+        calls.append(call)
 
 
 def _still_open(connection: Any, record: Any, proxy: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from inference.brain import Brain
-from inference.changes import back_off, is_told
+from inference.changes import Patience
 from inference.pods.front import Front
 from inference.pods.table import Run
 from kernel.errors import GanglionError
@@ -47,11 +47,11 @@ class Follower:
         self._log: Log = structlog.get_logger("inference.pods")
 
     async def run(self) -> None:
-        tries = 0
+        patience = Patience(local=self._brain.is_local)
         while True:
             try:
                 async for line in self._brain.changes(self._boot_id, self._links.url, WANT):
-                    tries = 0
+                    patience.heard()
                     if line.digest is not None and line.digest != self._front.pods.digest():
                         self._log.warning("pods_differ")
                         break
@@ -59,11 +59,10 @@ class Follower:
                     self._front.pods.apply(line)
                     self.expect()
             except GanglionError as error:
-                if is_told(tries):
+                if patience.tells():
                     self._log.warning("brain_lost", reason=error.internal)
             self._front.connected = False
-            await self._front.clock.sleep(back_off(tries))
-            tries += 1
+            await self._front.clock.sleep(patience.pause())
 
     def expect(self) -> None:
         """Take links of the pods that run now, and of no others."""

@@ -71,6 +71,7 @@ class AgentBrain:
     beat_seconds: int = 1
     session_seconds: int = 3600
     away: bool = False
+    turned_away: int = 0
     lose_enrol_answers: int = 0
     renewing: bool = True
     public_key: str | None = None
@@ -288,6 +289,7 @@ class AgentBrain:
 
     def _check_here(self) -> None:
         if self.away:
+            self.turned_away += 1
             raise _Away("The brain is away.")
 
     async def _sealed(self, request: Request) -> bytes:

@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # thousands of modules and tests are made now, and none of them is garbage
     if not hasattr(config, "workerinput"):
         os.environ[RUN_PID] = str(os.getpid())
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # root's tools, which are not on every root's path
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(1 << 32)))
     os.environ["SSL_CERT_FILE"] = str(_one_authority())
     # By default each frame's locals are drawn, which takes minutes where they are large.
@@ -82,12 +83,11 @@ def _one_authority() -> Path:
     return made
 
 
-@pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Each part is tried on the loop that it runs on: uvloop for brain, gateway and worlds."""
-    quick = bool(ON_UVLOOP & {*item.path.relative_to(ROOT).parts})
+    quick = bool(ON_UVLOOP & {*item.path.resolve().relative_to(ROOT).parts})
     return {"uvloop": uvloop.new_event_loop} if quick else {"asyncio": asyncio.new_event_loop}
 
 
