@@ -25,7 +25,7 @@ test-long: setup-dev ## the proofs at full size: each step of an update, every k
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "long or law" --hypothesis-profile whole $(ARGS)
 
 test-fast: setup-dev ## the unit tests, in under 30 s
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -q -m "not slow and not real and not long" --hypothesis-profile fast \
+	@$(PYTEST) -n logical --dist loadgroup -q -m "not slow and not real and not long" --hypothesis-profile fast \
 	    tests/unit $(ARGS)
 
 check: setup-dev ## format, lint, types, floors, the tree's own rules

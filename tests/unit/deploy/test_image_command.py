@@ -62,12 +62,14 @@ def ganglion(image: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_first_administrator_is_made_in_the_database_of_the_image(image: Path) -> None:
     done = ganglion(image, "admin", "create", "you@example.com", "--password-stdin")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: The database cannot be used:")
 
 
+@pytest.mark.slow
 def test_the_doctor_of_the_image_looks_at_stores_and_settings_alone(image: Path) -> None:
     done = ganglion(image, "doctor")
     faults = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("✗")]

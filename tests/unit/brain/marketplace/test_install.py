@@ -168,6 +168,7 @@ def test_the_file_is_the_same_bytes_each_time() -> None:
     assert pack(changed, wheels, "1").sha256 != first.sha256
 
 
+@pytest.mark.slow
 def test_platforms_are_those_for_which_every_wheel_is_there() -> None:
     wheels = [
         "idna-1-py3-none-any.whl",
