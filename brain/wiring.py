@@ -254,6 +254,7 @@ class WorkerParts:
             tasks.DEPLOYMENTS: reconcile,
             tasks.PODS: pod_rows,
             tasks.LEASES: leases,
+            **self._money_ticks(),
             tasks.TIDY: self._tidy,
             tasks.HISTORY: history,
             tasks.WITNESS: judge,
@@ -261,7 +262,6 @@ class WorkerParts:
             **paper_ticks(ctx, self.settings, halt),
             **payouts.ticks(ctx, self.payout_terms, owner=owner, halt=halt),
             **payments.ticks(ctx, self.payments.desk, owner=owner, halt=halt),
-            **self._money_ticks(),
             **self._looks(),
         }
 
