@@ -179,14 +179,12 @@ class Wake:
     def _run(self) -> None:
         """What is asked for while a hint is on its way may be about something newer: once more."""
         while True:
-            while self._asked and not self._closed.is_set():
-                self._asked = False
-                self._send()
-                self._closed.wait(HINT_PAUSE_SECONDS)
+            self._asked = False
+            self._send()
+            self._closed.wait(HINT_PAUSE_SECONDS)
             self._sending.release()
-            if not self._asked or self._closed.is_set():
-                return
-            if not self._sending.acquire(blocking=False):
+            again = self._asked and not self._closed.is_set()
+            if not (again and self._sending.acquire(blocking=False)):
                 return
 
     def _send(self) -> None:

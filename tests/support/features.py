@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 
 import pytest
@@ -42,7 +43,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     before = {} if _is_full(session.config) else features.last_results()
     merged = {row: {**before.get(row, {}), **ran} for row, ran in _outcomes.items()}
     features.RESULTS.parent.mkdir(exist_ok=True)
-    features.RESULTS.write_text(json.dumps({**before, **merged}, indent=1))
+    fresh = features.RESULTS.with_suffix(f".{os.getpid()}")  # another run may read it now
+    fresh.write_text(json.dumps({**before, **merged}, indent=1))
+    fresh.rename(features.RESULTS)
     if _is_full(session.config) and (
         bad := features.unproven(_outcomes, may_skip=not is_required())
     ):

@@ -44,7 +44,6 @@ BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 # A machine that is busy with other tests is slow, and no fault of the test's.
 SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("whole", deadline=None, suppress_health_check=SLOW)
-ON_UVLOOP = frozenset({"brain"})
 # What a suite has time for: a part of the cases (tests/support/cases.py), drawn anew in each run.
 WHOLE = hypothesis.settings.get_profile("whole")
 hypothesis.settings.register_profile("part", WHOLE, max_examples=30)
@@ -87,8 +86,9 @@ def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The brain is tried on the loop that it runs on; the rest, mostly clients, on Python's own."""
-    quick = bool(ON_UVLOOP & {*item.path.resolve().relative_to(ROOT).parts})
-    return {"uvloop": uvloop.new_event_loop} if quick else {"asyncio": asyncio.new_event_loop}
+    if "brain" in item.path.resolve().relative_to(ROOT).parts:
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 def pytest_report_header() -> str:
